@@ -1,0 +1,257 @@
+"""Kernel parameters for the load that the calls cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostguard.control import (
+    Context,
+    Control,
+    JudgingControl,
+    Severity,
+    Verdict,
+    WantingControl,
+    article,
+    manual,
+)
+from hostguard.host.kinds import sysctl
+from hostguard.host.resource import Resource
+
+LISTEN = "0A"  # include/net/tcp_states.h
+
+# Parameters of which more never hurts: a host that has more keeps it.
+AT_LEAST = frozenset(
+    {"net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "fs.nr_open", "fs.file-max", "net.core.netdev_max_backlog"}
+)
+RESERVED = "net.ipv4.ip_local_reserved_ports"
+RANGE = "net.ipv4.ip_local_port_range"
+
+
+def parameter(control: str, key: str, setting: object, compare: str | None = None) -> Resource:
+    """The resource of one kernel parameter, live and at boot."""
+    how = compare or ("min" if key in AT_LEAST else "equal")
+    text = sysctl.normal(str(setting))
+    return {"id": f"sysctl:{key}", "kind": "sysctl", "control": control, "key": key, "value": text, "compare": how}
+
+
+def derived(context: Context) -> dict[str, tuple[str, str]]:
+    """Every parameter of the catalogue with its control, before the policy's own values override it."""
+    sizing = context.sizing
+    low, high = sizing.port_range
+    return {
+        "net.core.somaxconn": ("kernel.somaxconn", str(sizing.somaxconn)),
+        "net.ipv4.tcp_max_syn_backlog": ("kernel.syn-backlog", str(sizing.syn_backlog)),
+        "net.ipv4.tcp_syncookies": ("kernel.syncookies", "1"),
+        "net.ipv4.tcp_tw_reuse": ("kernel.tw-reuse", "1"),
+        "net.ipv4.tcp_timestamps": ("kernel.tw-reuse", "1"),
+        RANGE: ("kernel.port-range", f"{low} {high}"),
+        "net.ipv4.tcp_keepalive_time": ("kernel.keepalive", "60"),
+        "net.ipv4.tcp_keepalive_intvl": ("kernel.keepalive", "10"),
+        "net.ipv4.tcp_keepalive_probes": ("kernel.keepalive", "6"),
+        "net.ipv4.tcp_fin_timeout": ("kernel.fin-timeout", "30"),
+        "fs.nr_open": ("kernel.nr-open", str(sizing.nr_open)),
+        "fs.file-max": ("kernel.file-max", str(sizing.file_max)),
+    }
+
+
+def of(control: str) -> Any:
+    """The parameters that one control wants, as the policy has them."""
+
+    def wants(context: Context) -> Sequence[Resource]:
+        own = dict(context.policy.kernel or {})
+        catalogue = derived(context)
+        return [
+            parameter(control, key, own.get(key, setting))
+            for key, (owner, setting) in catalogue.items()
+            if owner == control
+        ]
+
+    return wants
+
+
+def custom(context: Context) -> Sequence[Resource]:
+    """What the policy sets beyond the catalogue."""
+    known = {*derived(context), RESERVED}
+    return [
+        parameter("kernel.custom", key, setting)
+        for key, setting in sorted((context.policy.kernel or {}).items())
+        if key not in known
+    ]
+
+
+def reserved(context: Context) -> Sequence[Resource]:
+    """The sanctioned inbound ports that lie within the ephemeral range, and those that the policy reserves."""
+    policy = context.policy
+    own = (policy.kernel or {}).get(RESERVED, "")
+    wanted = sysctl.ports(str(own))
+    low, high = ephemeral(context)
+    if policy.egress:
+        wanted |= {port for way in policy.egress.inbound.values() for port in way.ports if low <= port <= high}
+    if not wanted:
+        return []
+    return [parameter("kernel.reserved-ports", RESERVED, sysctl.port_list(wanted), "ports")]
+
+
+def ephemeral(context: Context) -> tuple[int, int]:
+    low, high = str((context.policy.kernel or {}).get(RANGE, "{} {}".format(*context.sizing.port_range))).split()
+    return int(low), int(high)
+
+
+def ask_listeners(_context: Context) -> Mapping[str, Any]:
+    return {"listeners": {"collect": "listeners"}, "reserved": {"collect": "text", "path": sysctl.path_of(RESERVED)}}
+
+
+def judge_listeners(context: Context, said: Mapping[str, Any]) -> Verdict:
+    low, high = ephemeral(context)
+    free = sysctl.ports((said["reserved"] or "").strip())
+    tables = (said["listeners"]["tcp"], said["listeners"]["tcp6"])
+    listening = {port for text in tables for port in listening_ports(text or "")}
+    taken = sorted(port for port in listening if low <= port <= high and port not in free)
+    expected = f"no listening port within {low}-{high} that is not reserved"
+    if not taken:
+        return Verdict("pass", expected, f"{len(listening)} listening ports, none of them there")
+    return Verdict("fail", expected, "listening there: " + ", ".join(map(str, taken)))
+
+
+def listening_ports(table: str) -> set[int]:
+    """The listening ports of one /proc/net/tcp."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTEN}
+
+
+TROUBLE = article("Dependency Fault Lines")
+HARDENING = article("Optimization And Hardening")
+IP_SYSCTL = "Documentation/networking/ip-sysctl.rst"
+
+
+def _control(name: str, title: str, severity: Severity, rationale: str, *references: Any) -> WantingControl:
+    identity = f"kernel.{name}"
+    return WantingControl(
+        id=identity,
+        title=title,
+        severity=severity,
+        rationale=rationale,
+        remediation="Run `hostguard apply`. Where another file of sysctl.d wins at boot, remove its line.",
+        references=references,
+        wants=of(identity),
+    )
+
+
+CONTROLS: tuple[Control, ...] = (
+    _control(
+        "somaxconn",
+        "The accept queue holds a burst of connections",
+        Severity.HIGH,
+        "A listener's queue is cut to net.core.somaxconn. When it is full, new connections are dropped and their "
+        "clients wait for a retransmission of a second or more: a retry storm then looks like an outage.",
+        HARDENING,
+        manual("listen(2)"),
+    ),
+    _control(
+        "syn-backlog",
+        "Half-open connections have room",
+        Severity.MEDIUM,
+        "tcp_max_syn_backlog bounds the connections whose handshake has begun. Past it the kernel warns of SYN "
+        "flooding and falls back to cookies, or drops.",
+        HARDENING,
+        manual(IP_SYSCTL),
+    ),
+    _control(
+        "syncookies",
+        "SYN cookies stand behind the backlog",
+        Severity.MEDIUM,
+        "With tcp_syncookies = 1 a full backlog still lets true clients in. The value 2 sends cookies always, which "
+        "costs window scaling, and is for testing.",
+        TROUBLE,
+        manual(IP_SYSCTL),
+    ),
+    _control(
+        "tw-reuse",
+        "Ports in TIME_WAIT serve new outgoing connections",
+        Severity.HIGH,
+        "Each closed connection holds its port for 60 s. With tcp_tw_reuse = 1 the kernel takes it again after one "
+        "second where timestamps prove that no old segment can be mistaken, so tcp_timestamps belongs to it. The "
+        "kernel's default, 2, does that on loopback alone; tcp_tw_recycle is gone since Linux 4.12.",
+        TROUBLE,
+        article("Admin Desk"),
+        manual(IP_SYSCTL),
+    ),
+    _control(
+        "port-range",
+        "There are ephemeral ports enough",
+        Severity.HIGH,
+        "One destination address and port can have no more connections than there are local ports. The ends differ in "
+        "parity, since the kernel gives connect() one parity first and bind() the other.",
+        TROUBLE,
+        article("Admin Desk"),
+        manual(IP_SYSCTL),
+    ),
+    WantingControl(
+        id="kernel.reserved-ports",
+        title="Sanctioned listening ports are kept out of the ephemeral range",
+        severity=Severity.MEDIUM,
+        rationale="A wide ip_local_port_range can hand a service's own port to an outgoing connection; the service "
+        "then fails to start with 'address already in use'.",
+        remediation="Run `hostguard apply`: it adds the ports to ip_local_reserved_ports and keeps those there.",
+        references=(TROUBLE, manual(IP_SYSCTL)),
+        wants=reserved,
+    ),
+    JudgingControl(
+        id="kernel.listening-ports",
+        title="No service listens on an ephemeral port",
+        severity=Severity.LOW,
+        rationale="A port that is listened on within the ephemeral range and not reserved is lost to an outgoing "
+        "connection after some restart or other.",
+        remediation="Add the ports to `kernel: {net.ipv4.ip_local_reserved_ports: …}`, or move the service below "
+        "the range.",
+        references=(TROUBLE, manual(IP_SYSCTL)),
+        asks=ask_listeners,
+        judges=judge_listeners,
+        evidence="/proc/net/tcp, /proc/net/tcp6, " + sysctl.path_of(RESERVED),
+    ),
+    _control(
+        "keepalive",
+        "Dead peers are noticed within two minutes",
+        Severity.LOW,
+        "A pooled connection whose peer vanished looks usable until something is sent. 60 s of silence, then six "
+        "probes 10 s apart, end it in two minutes instead of the default two hours. It acts on sockets that ask for "
+        "SO_KEEPALIVE, as proxies do.",
+        HARDENING,
+        manual("tcp(7)"),
+    ),
+    _control(
+        "fin-timeout",
+        "Orphaned connections are let go",
+        Severity.LOW,
+        "tcp_fin_timeout is how long a closed socket waits for the peer's FIN. It is not the time in TIME_WAIT, which "
+        "is 60 s in every kernel.",
+        TROUBLE,
+        manual("tcp(7)"),
+    ),
+    _control(
+        "nr-open",
+        "A process may have the open files that the limits promise",
+        Severity.HIGH,
+        "fs.nr_open is the ceiling of every RLIMIT_NOFILE: a LimitNOFILE= above it fails to start the service.",
+        article("Parameters"),
+        manual("proc_sys_fs(5)"),
+    ),
+    _control(
+        "file-max",
+        "The machine has open files for all services together",
+        Severity.MEDIUM,
+        "fs.file-max bounds the open files of the whole machine; at it, every open() fails with ENFILE.",
+        article("Troubleshooting Matrix"),
+        manual("proc_sys_fs(5)"),
+    ),
+    WantingControl(
+        id="kernel.custom",
+        title="The policy's further kernel parameters hold",
+        severity=Severity.MEDIUM,
+        rationale="Any parameter that the policy names is held like those of the catalogue: live, and at boot.",
+        remediation="Run `hostguard apply`.",
+        references=(manual("sysctl.d(5)"),),
+        wants=custom,
+    ),
+)

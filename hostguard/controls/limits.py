@@ -1,0 +1,108 @@
+"""Open files: of login sessions, of services, and of what runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hostguard.control import Context, Control, Severity, WantingControl, article, manual
+from hostguard.controls.text import file, render
+from hostguard.host.resource import Resource
+
+PAM_FILE = "/etc/security/limits.d/zz-hostguard.conf"
+SYSTEM_FILE = "/etc/systemd/system.conf.d/zz-hostguard.conf"
+DROP_IN = "/etc/systemd/system/{}.d/zz-hostguard-limits.conf"
+
+
+def pam(context: Context) -> Sequence[Resource]:
+    limit = context.sizing.nofile
+    control = "limits.pam"
+    return [
+        file(control, PAM_FILE, render("limits.conf.j2", nofile=limit)),
+        # `*` leaves root out (limits.conf(5)).
+        *(
+            {"id": f"pam:{domain}:nofile", "kind": "pam_limit", "control": control, "domain": domain,
+             "item": "nofile", "limit": limit, "file": PAM_FILE}
+            for domain in ("*", "root")
+        ),
+    ]  # fmt: skip
+
+
+def systemd_default(context: Context) -> Sequence[Resource]:
+    control, limit = "limits.systemd-default", context.sizing.nofile
+    return [
+        file(control, SYSTEM_FILE, render("system.conf.j2", nofile=limit)),
+        {"id": "unit:manager", "kind": "unit", "control": control, "unit": "",
+         "properties": {"DefaultLimitNOFILE": str(limit), "DefaultLimitNOFILESoft": str(limit)}},
+    ]  # fmt: skip
+
+
+def units(context: Context) -> Sequence[Resource]:
+    control, limit = "limits.units", context.sizing.nofile
+    found: list[Resource] = []
+    for unit in _named(context):
+        found.append(file(control, DROP_IN.format(unit), render("unit-limits.conf.j2", nofile=limit)))
+        found.append(
+            {"id": f"unit:{unit}:limits", "kind": "unit", "control": control, "unit": unit,
+             "properties": {"LimitNOFILE": str(limit), "LimitNOFILESoft": str(limit)}}
+        )  # fmt: skip
+    return found
+
+
+def running(context: Context) -> Sequence[Resource]:
+    return [
+        {"id": f"process:{unit}:nofile", "kind": "process", "control": "limits.running", "unit": unit,
+         "nofile": context.sizing.nofile}
+        for unit in _named(context)
+    ]  # fmt: skip
+
+
+def _named(context: Context) -> Sequence[str]:
+    return context.policy.limits.units if context.policy.limits else ()
+
+
+FILES = article("Parameters")
+TROUBLE = article("Troubleshooting Matrix")
+
+CONTROLS: tuple[Control, ...] = (
+    WantingControl(
+        id="limits.pam",
+        title="Login sessions may open the files they need",
+        severity=Severity.MEDIUM,
+        rationale="pam_limits sets the limit of sessions (SSH, su, cron), and of nothing else. The last line that "
+        "names an account wins, in the order of the file names.",
+        remediation="Run `hostguard apply`, and log in again. Where a later file of limits.d wins, remove its line.",
+        references=(FILES, manual("limits.conf(5)")),
+        wants=pam,
+    ),
+    WantingControl(
+        id="limits.systemd-default",
+        title="Services start with the open files they need by default",
+        severity=Severity.MEDIUM,
+        rationale="systemd starts services with a soft limit of 1024 open files, whatever limits.conf says: its own "
+        "DefaultLimitNOFILE= is what they get.",
+        remediation="Run `hostguard apply`.",
+        references=(FILES, manual("systemd-system.conf(5)")),
+        wants=systemd_default,
+    ),
+    WantingControl(
+        id="limits.units",
+        title="The named services have the open files they need",
+        severity=Severity.HIGH,
+        rationale="A proxy holds two sockets for each request under way. At its limit it answers 'Resource "
+        "temporarily unavailable' (EAGAIN) while the machine is idle.",
+        remediation="Run `hostguard apply`. Where a later drop-in wins (`systemctl cat UNIT`), remove it.",
+        references=(FILES, TROUBLE, manual("systemd.exec(5)")),
+        wants=units,
+    ),
+    WantingControl(
+        id="limits.running",
+        title="What runs now has those limits",
+        severity=Severity.HIGH,
+        rationale="A limit is given to a process when it starts. One that was started before keeps the old one, and "
+        "LimitNOFILE= above the hard limit of the machine is silently cut: only /proc/PID/limits tells.",
+        remediation="Restart the service (`hostguard apply --restart`, or `systemctl restart UNIT` when it suits). "
+        "If it keeps the old value, the machine or container gives no more: raise its hard limit.",
+        references=(TROUBLE, manual("proc_pid_limits(5)")),
+        wants=running,
+    ),
+)

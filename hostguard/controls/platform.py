@@ -1,0 +1,223 @@
+"""What a host must be, and no tool can make of it: checks only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from hostguard.control import (
+    Context,
+    Control,
+    JudgingControl,
+    Reference,
+    Severity,
+    Verdict,
+    article,
+    manual,
+)
+from hostguard.policy import Platform
+
+STA_UNSYNC = 0x40  # linux/timex.h
+TIME_ERROR = 5
+X86_FLAGS, ARM_FEATURES = "flags", "Features"
+
+
+def _platform(context: Context) -> Platform:
+    if context.policy.platform is None:
+        raise ValueError("the policy has no section `platform`: its controls must not be asked")
+    return context.policy.platform
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: 1.1.1w is (1, 1, 1), 6.1.0-42-amd64 is (6, 1, 0)."""
+    match = re.search(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+
+def at_least(have: str, want: str) -> bool:
+    left, right = version(have), version(want)
+    width = max(len(left), len(right))
+    return left + (0,) * (width - len(left)) >= right + (0,) * (width - len(right))
+
+
+def graded(level: Literal["required", "preferred", "off"], holds: bool, expected: str, actual: str) -> Verdict:
+    """A `preferred` check that does not hold is reported with severity low; one that is off is not made."""
+    if level == "off":
+        return Verdict("not_applicable", expected, "off in the policy")
+    if holds:
+        return Verdict("pass", expected, actual)
+    return Verdict("fail", expected, actual, Severity.LOW if level == "preferred" else None)
+
+
+def _file(path: str) -> Mapping[str, Any]:
+    return {"collect": "text", "path": path}
+
+
+def judge_aes(context: Context, said: Mapping[str, Any]) -> Verdict:
+    text = said["cpuinfo"] or ""
+    per_cpu = [line.split() for line in text.splitlines() if line.startswith((X86_FLAGS, ARM_FEATURES))]
+    expected = "the AES instructions of the CPU (AES-NI, ARMv8 AES)"
+    if not per_cpu:
+        return Verdict("unknown", expected, "/proc/cpuinfo lists no features on this architecture")
+    # One core without them is enough to make a handshake slow there.
+    lacking = sum("aes" not in words for words in per_cpu)
+    actual = "aes on all {} CPUs".format(len(per_cpu)) if not lacking else f"no aes on {lacking} of {len(per_cpu)} CPUs"
+    return graded(_platform(context).aes, not lacking, expected, actual)
+
+
+def judge_kernel(context: Context, said: Mapping[str, Any]) -> Verdict:
+    want, have = _platform(context).kernel_min, said["uname"][2]
+    return Verdict("pass" if at_least(have, want) else "fail", f"≥ {want}", have)
+
+
+def judge_openssl(context: Context, said: Mapping[str, Any]) -> Verdict:
+    want = _platform(context).openssl_min
+    binary, library = said["openssl"]["binary"], said["openssl"]["library"]
+    expected = f"≥ {want}, the binary and the library"
+    actual = f"binary {binary or 'not installed'}; library {library or 'not found'}"
+    if not binary and not library:
+        return Verdict("unknown", expected, actual)
+    found = [text for text in (binary, library) if text]
+    if not all(text.startswith("OpenSSL") for text in found):
+        return Verdict("unknown", expected, actual)
+    return Verdict("pass" if all(at_least(text, want) for text in found) else "fail", expected, actual)
+
+
+def judge_stale(_context: Context, said: Mapping[str, Any]) -> Verdict:
+    stale = said["stale"]
+    expected = "no process runs on with an OpenSSL that was replaced"
+    if stale:
+        who = ", ".join(f"{row['command']} ({row['pid']})" for row in stale[:5])
+        return Verdict("fail", expected, f"{len(stale)} do: {who}")
+    return Verdict("pass", expected, "none does")
+
+
+def judge_cpus(context: Context, said: Mapping[str, Any]) -> Verdict:
+    want, have = _platform(context).cpu_min, said["cpus"]
+    return Verdict("pass" if have >= want else "fail", f"≥ {want} CPUs", str(have))
+
+
+def judge_fips(context: Context, said: Mapping[str, Any]) -> Verdict:
+    state = (said["fips"] or "0").strip()
+    return graded(_platform(context).fips, state == "1", "the kernel in FIPS mode", f"fips_enabled = {state}")
+
+
+def judge_clock(context: Context, said: Mapping[str, Any]) -> Verdict:
+    clock = said["clock"]
+    kept = clock["code"] != TIME_ERROR and not clock["status"] & STA_UNSYNC
+    error = clock["maxerror"] / 1e6
+    actual = f"synchronised, error at most {error:.3f} s" if kept else "not synchronised (STA_UNSYNC)"
+    return graded(_platform(context).clock_sync, kept, "the kernel's clock is synchronised", actual)
+
+
+PREREQUISITES = article("Environment Prerequisites")
+PARAMETERS = article("Parameters")
+
+
+def _check(
+    name: str, title: str, severity: Severity, text: tuple[str, str], asks: Mapping[str, Any], judges: Any,
+    evidence: str, *references: Reference,
+) -> JudgingControl:  # fmt: skip
+    return JudgingControl(
+        id=f"platform.{name}",
+        title=title,
+        severity=severity,
+        rationale=text[0],
+        remediation=text[1],
+        references=references,
+        asks=lambda _context: asks,
+        judges=judges,
+        evidence=evidence,
+    )
+
+
+CONTROLS: tuple[Control, ...] = (
+    _check(
+        "aes",
+        "The CPU has AES instructions",
+        Severity.MEDIUM,
+        (
+            "Every TLS record is encrypted; in software that costs several times the CPU, and key-dependent timing.",
+            "Run on a CPU with AES-NI or the ARMv8 AES extension, and let the hypervisor pass the flag to the guest.",
+        ),
+        {"cpuinfo": _file("/proc/cpuinfo")},
+        judge_aes,
+        "/proc/cpuinfo",
+        PARAMETERS,
+    ),
+    _check(
+        "kernel",
+        "The kernel is recent enough",
+        Severity.HIGH,
+        ("Socket filtering as it is used here needs Linux 4.18.", "Upgrade the distribution's kernel, and reboot."),
+        {"uname": {"collect": "uname"}},
+        judge_kernel,
+        "uname(2)",
+        PREREQUISITES,
+    ),
+    _check(
+        "openssl",
+        "OpenSSL is recent enough",
+        Severity.HIGH,
+        (
+            "TLS 1.3 came with OpenSSL 1.1.1. The binary and the library can differ, and programs use the library.",
+            "Upgrade the packages openssl and libssl.",
+        ),
+        {"openssl": {"collect": "openssl"}},
+        judge_openssl,
+        "openssl version; OpenSSL_version(3)",
+        PREREQUISITES,
+    ),
+    _check(
+        "openssl-running",
+        "No process runs on with a replaced OpenSSL",
+        Severity.MEDIUM,
+        (
+            "An upgrade replaces the file; a process that had it open runs on with the old code, and its holes.",
+            "Restart the services named (needrestart lists them too).",
+        ),
+        {"stale": {"collect": "stale-libraries", "name": "libcrypto"}},
+        judge_stale,
+        "/proc/*/maps",
+        PREREQUISITES,
+    ),
+    _check(
+        "cpus",
+        "There are CPUs enough",
+        Severity.LOW,
+        ("One core for handshakes and one for everything else is the least.", "Give the host more CPUs."),
+        {"cpus": {"collect": "cpus"}},
+        judge_cpus,
+        "sysconf(_SC_NPROCESSORS_ONLN)",
+        PARAMETERS,
+    ),
+    _check(
+        "fips",
+        "The kernel is in FIPS mode",
+        Severity.HIGH,
+        (
+            "PCI-DSS or SOC 2 programmes may ask for validated cryptographic modules at the boundary.",
+            "Install the distribution's FIPS packages, boot with fips=1, and reboot.",
+        ),
+        {"fips": _file("/proc/sys/crypto/fips_enabled")},
+        judge_fips,
+        "/proc/sys/crypto/fips_enabled",
+        PREREQUISITES,
+    ),
+    _check(
+        "clock-sync",
+        "The clock is synchronised",
+        Severity.HIGH,
+        (
+            "Signed requests carry a time, and certificates have a first and a last day. The kernel knows whether a "
+            "daemon keeps its clock, whichever it is.",
+            "Run chrony, systemd-timesyncd or ntpd, and let it reach its servers (`egress.time_servers`).",
+        ),
+        {"clock": {"collect": "adjtimex"}},
+        judge_clock,
+        "adjtimex(2)",
+        article("Introduction"),
+        manual("adjtimex(2)"),
+    ),
+)

@@ -1,0 +1,196 @@
+"""Credentials in memory only: a tmpfs of their own, and nothing of it on a disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hostguard.control import (
+    Context,
+    Control,
+    JudgingControl,
+    Severity,
+    Verdict,
+    WantingControl,
+    article,
+    manual,
+)
+from hostguard.controls.text import file, render
+from hostguard.host.resource import Resource
+from hostguard.policy import Secrets
+
+OPTIONS = ("nosuid", "nodev", "noexec")
+NOSWAP_SINCE = (6, 4)
+WORLD = 0o007
+SECRET_NAME = re.compile(r"(?i)(api_?key|access_?key|private_?key|token|secret|passw(or)?d|credential)")
+# Names that look like a secret and hold the place of one.
+HARMLESS_NAME = re.compile(r"(?i)(_file|_path|_dir)$")
+SHOWN = 5
+
+
+def mount(context: Context) -> Sequence[Resource]:
+    wanted = _secrets(context)
+    return [
+        {"id": f"mount:{wanted.path}", "kind": "mount", "control": "secrets.mount", "path": wanted.path,
+         # The host fills in ",noswap" where its kernel has it.
+         "options": [*OPTIONS[:-1], OPTIONS[-1] + "${noswap}"],
+         "size": str(wanted.size), "mode": wanted.mode,
+         "uid": "${uid:%s}" % wanted.owner, "gid": "${gid:%s}" % wanted.group}
+    ]  # fmt: skip
+
+
+def boot(context: Context) -> Sequence[Resource]:
+    wanted = _secrets(context)
+    unit = mount_unit(wanted.path)
+    content = render(
+        "secrets.mount.j2",
+        path=wanted.path,
+        options=",".join(OPTIONS),
+        size=wanted.size,
+        mode=wanted.mode,
+        uid="${uid:%s}" % wanted.owner,
+        gid="${gid:%s}" % wanted.group,
+    )
+    return [
+        file("secrets.boot", f"/etc/systemd/system/{unit}", content),
+        {"id": f"unit:{unit}", "kind": "unit", "control": "secrets.boot", "unit": unit, "ours": True, "enabled": True,
+         "properties": {}},
+    ]  # fmt: skip
+
+
+def mount_unit(path: str) -> str:
+    """The name that systemd demands of a mount unit (systemd-escape --path): slashes become dashes, and what is
+    not a letter, a digit, `:`, `_` or `.` becomes \\xNN."""
+    escaped = "/".join(
+        "".join(c if c.isalnum() or c in ":_." else f"\\x{ord(c):02x}" for c in word)
+        for word in path.strip("/").split("/")
+    )
+    return escaped.replace("/", "-") + ".mount"
+
+
+def ask_swap(_context: Context) -> Mapping[str, Any]:
+    return {"swap": {"collect": "swap"}, "uname": {"collect": "uname"}, "mounts": _mountinfo()}
+
+
+def _mountinfo() -> Mapping[str, Any]:
+    return {"collect": "text", "path": "/proc/self/mountinfo"}
+
+
+def judge_swap(context: Context, said: Mapping[str, Any]) -> Verdict:
+    """`noswap` on the mount settles it; else there must be no swap, or an encrypted one, and it is said which."""
+    path = _secrets(context).path
+    expected = f"{path} can't reach a disk: noswap, or no swap, or swap encrypted"
+    here = [line for line in said["mounts"].splitlines() if line.split()[4] == path]
+    if here and "noswap" in here[-1].rpartition(" - ")[2].split()[-1].split(","):
+        return Verdict("pass", expected, "mounted with noswap")
+    plain = [
+        name
+        for name in (line.split()[0] for line in said["swap"]["swaps"].splitlines()[1:])
+        if not said["swap"]["mappings"].get(name, "").startswith("CRYPT-") and not name.startswith("/dev/zram")
+    ]
+    if plain:
+        return Verdict("fail", expected, "not mounted with noswap, and there is plain swap on " + ", ".join(plain))
+    swapping = len(said["swap"]["swaps"].splitlines()) > 1
+    return Verdict("pass", expected, "all swap is encrypted or in memory" if swapping else "no swap is on")
+
+
+def ask_tree(context: Context) -> Mapping[str, Any]:
+    return {"tree": {"collect": "tree", "path": _secrets(context).path}}
+
+
+def judge_tree(context: Context, said: Mapping[str, Any]) -> Verdict:
+    path = _secrets(context).path
+    expected = f"nothing below {path} that any account may read"
+    if not said["tree"]:
+        return Verdict("fail", expected, f"there is no {path}")
+    open_to_all = [entry for entry in said["tree"] if entry["mode"] & WORLD and not entry["link"]]
+    if open_to_all:
+        shown = ", ".join(f"{entry['path']} ({entry['mode']:04o})" for entry in open_to_all[:SHOWN])
+        return Verdict("fail", expected, f"{len(open_to_all)} open to all: {shown}")
+    return Verdict("pass", expected, f"{len(said['tree']) - 1} files and folders, none open to all")
+
+
+def ask_environment(_context: Context) -> Mapping[str, Any]:
+    return {"environment": {"collect": "unit-environment"}}
+
+
+def judge_environment(_context: Context, said: Mapping[str, Any]) -> Verdict:
+    expected = "no secret in the environment of a service unit"
+    found = [
+        f"{unit}: {name}"
+        for unit, names in sorted(said["environment"].items())
+        for name in names
+        if SECRET_NAME.search(name) and not HARMLESS_NAME.search(name)
+    ]
+    if found:
+        return Verdict("fail", expected, "looks like a secret: " + ", ".join(found[:SHOWN]))
+    return Verdict("pass", expected, "no variable of a unit looks like one")
+
+
+def _secrets(context: Context) -> Secrets:
+    if context.policy.secrets is None:
+        raise ValueError("the policy has no section `secrets`: its controls must not be asked")
+    return context.policy.secrets
+
+
+INJECTION = article("Step 2: Automated Secret Injection and Rotation")
+
+CONTROLS: tuple[Control, ...] = (
+    WantingControl(
+        id="secrets.mount",
+        title="Secrets live on a tmpfs of their own",
+        severity=Severity.HIGH,
+        rationale="What is written to a tmpfs is never on a disk, and is gone with the power. Its own mount gives it "
+        "a size, an owner and a mode, and no set-user-ID, device or program can hide in it.",
+        remediation="Run `hostguard apply`. If the path holds files already, move them away first: a mount hides "
+        "them, and they stay on the disk.",
+        references=(INJECTION, manual("tmpfs(5)")),
+        wants=mount,
+    ),
+    WantingControl(
+        id="secrets.boot",
+        title="The tmpfs is there after a reboot",
+        severity=Severity.HIGH,
+        rationale="A daemon that starts before the mount writes its secrets to the disk beneath it.",
+        remediation="Run `hostguard apply`.",
+        references=(INJECTION, manual("systemd.mount(5)")),
+        wants=boot,
+    ),
+    JudgingControl(
+        id="secrets.swap",
+        title="Secrets can't be swapped out to a disk",
+        severity=Severity.HIGH,
+        rationale="Pages of a tmpfs are swapped like any other. The mount option noswap forbids it since Linux 6.4; "
+        "before that, swap must be off or encrypted.",
+        remediation="Turn swap off (`swapoff -a` and /etc/fstab), encrypt it with a random key (crypttab(5)), or run "
+        "Linux 6.4 and apply again.",
+        references=(INJECTION, manual("tmpfs(5)")),
+        asks=ask_swap,
+        judges=judge_swap,
+        evidence="/proc/self/mountinfo, /proc/swaps",
+    ),
+    JudgingControl(
+        id="secrets.permissions",
+        title="No secret is open to every account",
+        severity=Severity.HIGH,
+        rationale="A credential that any account may read belongs to whoever breaks into the weakest of them.",
+        remediation="`chmod o-rwx` the files named, and mend the mode in what writes them (a Vault Agent sink's "
+        "`mode`, say).",
+        references=(INJECTION,),
+        asks=ask_tree,
+        judges=judge_tree,
+        evidence="mode of everything below the secrets path",
+    ),
+    JudgingControl(
+        id="secrets.environment",
+        title="No secret stands in a unit's environment",
+        severity=Severity.MEDIUM,
+        rationale="Any account may ask systemd for a unit's environment, and every child process inherits it.",
+        remediation="Have the service read the secret from the tmpfs, or use LoadCredential= (systemd.exec(5)).",
+        references=(article("Environment Prerequisites"), manual("systemd.exec(5)")),
+        asks=ask_environment,
+        judges=judge_environment,
+        evidence="systemctl show --property=Environment '*.service' (names only)",
+    ),
+)

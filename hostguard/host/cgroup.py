@@ -1,0 +1,41 @@
+"""Where systemd keeps a unit's cgroup, on the unified hierarchy (v2) and on the older ones (v1, hybrid)."""
+
+from __future__ import annotations
+
+import os
+from typing import List, Optional
+
+ROOT = "/sys/fs/cgroup"
+
+
+def unified() -> bool:
+    return os.path.exists(os.path.join(ROOT, "cgroup.controllers"))
+
+
+def folder(controller: str, path: str) -> str:
+    """The folder of a cgroup path (`/hostguard.slice/…`) under a v1 controller, or in the one tree of v2."""
+    return os.path.join(ROOT, *([] if unified() else [controller]), path.lstrip("/"))
+
+
+def slice_path(name: str) -> str:
+    """systemd nests slices at their dashes: a-b.slice lives in /a.slice/a-b.slice (systemd.slice(5))."""
+    words = name[: -len(".slice")].split("-")
+    return "/" + "/".join("-".join(words[:count]) + ".slice" for count in range(1, len(words) + 1))
+
+
+def setting(controller: str, path: str, name: str) -> Optional[str]:
+    try:
+        with open(os.path.join(folder(controller, path), name), encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def processes(path: str) -> List[int]:
+    """The processes in a cgroup and below it."""
+    found = []
+    for parent, _, files in os.walk(folder("systemd", path)):
+        if "cgroup.procs" in files:
+            with open(os.path.join(parent, "cgroup.procs"), encoding="ascii") as file:
+                found += [int(pid) for pid in file.read().split()]
+    return sorted(found)

@@ -1,0 +1,255 @@
+"""What the host says, as it says it, for the controls that judge and have no fix.
+
+The controller reads it. Values that may be secrets (environments, files of credentials) never leave the host: of
+those only names, modes and owners do.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import os
+import re
+import socket
+import stat
+import struct
+from typing import Any, Callable, Dict, List
+
+from .kinds import ruleset, unit
+from .program import find, run
+from .resource import HostError
+
+Request = Dict[str, Any]
+"""`collect` names a collector below; the other keys are its arguments."""
+
+
+def collect(requests: Dict[str, Request]) -> Dict[str, Dict[str, Any]]:
+    """{name: {"said": …}} or {name: {"unreadable": why}}, for each request."""
+    answers = {}
+    for name, request in requests.items():
+        try:
+            answers[name] = {"said": COLLECTORS[request["collect"]](request)}
+        except (HostError, OSError, ValueError) as error:
+            answers[name] = {"unreadable": str(error)}
+    return answers
+
+
+def _text(request: Request) -> Any:
+    """A file's text; None where there is no such file."""
+    try:
+        with open(request["path"], encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _uname(_request: Request) -> Any:
+    return list(os.uname())
+
+
+def _cpus(_request: Request) -> Any:
+    return os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+def _openssl(_request: Request) -> Any:
+    """The binary's own words, the library's own words, and the processes that map a library which is gone from
+    disk: they run on with the old one until they are restarted."""
+    binary = run(["openssl", "version"]).stdout.strip() if find("openssl") else None
+    library = None
+    for candidate in ("libcrypto.so.3", "libcrypto.so.1.1", "libcrypto.so.1.0.0", "libcrypto.so.10"):
+        try:
+            version = ctypes.CDLL(candidate).OpenSSL_version
+        except (OSError, AttributeError):
+            continue
+        version.restype = ctypes.c_char_p
+        library = version(0).decode("ascii", "replace")
+        break
+    return {"binary": binary, "library": library}
+
+
+def _stale_libraries(request: Request) -> Any:
+    """Processes that map a file whose name holds `name` and that was deleted since."""
+    found = []
+    for pid in _pids():
+        try:
+            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
+                paths = {line.split(None, 5)[5].strip() for line in file if request["name"] in line}
+        except (OSError, IndexError):
+            continue
+        for path in sorted(p for p in paths if p.endswith("(deleted)")):
+            found.append({"pid": pid, "command": _command(pid), "path": path})
+    return found
+
+
+def _pids() -> List[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _command(pid: int) -> str:
+    try:
+        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return "?"
+
+
+def _adjtimex(_request: Request) -> Any:
+    """The kernel's clock, whatever daemon keeps it: return code, status bits, largest and estimated error in µs.
+
+    struct timex (linux/timex.h) starts with `modes` (int, padded to a long), offset, freq, maxerror, esterror,
+    and `status` (int); modes 0 only reads. 512 bytes are more than any architecture's struct.
+    """
+    buffer = ctypes.create_string_buffer(512)
+    code = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    if code < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _, _, _, maximum, estimated, status = struct.unpack_from("@llllli", buffer.raw)
+    return {"code": code, "status": status, "maxerror": maximum, "esterror": estimated}
+
+
+def _swap(_request: Request) -> Any:
+    """/proc/swaps, and for each swap on a device-mapper device its kind (CRYPT-… is encrypted)."""
+    with open("/proc/swaps", encoding="utf-8") as file:
+        text = file.read()
+    mappings = {}
+    for line in text.splitlines()[1:]:
+        device = os.path.realpath(line.split()[0])
+        try:
+            with open("/sys/class/block/{}/dm/uuid".format(os.path.basename(device)), encoding="ascii") as file:
+                mappings[line.split()[0]] = file.read().strip()
+        except OSError:
+            continue
+    return {"swaps": text, "mappings": mappings}
+
+
+def _other_backend(_request: Request) -> Any:
+    """`iptables-save` of the backend that is not in force, by family; "" where the kernel holds nothing of it.
+
+    The kernel's own list of legacy tables is read first: iptables-legacy-save would load the modules, and an
+    audit changes nothing.
+    """
+    answer = {}
+    for family, command in ruleset.COMMAND.items():
+        in_force = ruleset.backend(family)
+        if in_force is None:
+            raise HostError("{} is not installed on this host".format(command))
+        other = "legacy" if in_force == "nft" else "nft"
+        if other == "legacy" and not ruleset.legacy_tables(family):
+            answer[family] = {"backend": other, "rules": ""}
+            continue
+        answer[family] = {"backend": other, "rules": run(["{}-{}-save".format(command, other)]).stdout}
+    return answer
+
+
+def _tree(request: Request) -> Any:
+    """Mode and owner of everything below a folder, and of the folder; never a content."""
+    found = []
+    for folder, folders, files in os.walk(request["path"]):
+        for name in [folder] if folder == request["path"] else []:
+            found.append(_described(name))
+        found += [_described(os.path.join(folder, name)) for name in sorted(folders + files)]
+    return found
+
+
+def _described(path: str) -> Dict[str, Any]:
+    status = os.lstat(path)
+    return {
+        "path": path,
+        "link": stat.S_ISLNK(status.st_mode),
+        "folder": stat.S_ISDIR(status.st_mode),
+        "mode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+def _unit_environment(_request: Request) -> Any:
+    """The names of the variables that service units set, by unit. Their values stay here."""
+    if not unit.systemd_runs():
+        raise HostError("systemd does not run here")
+    # A pattern reaches the units that are loaded: those that run, and those that something refers to.
+    shown = unit.parse(run(["systemctl", "show", "--no-pager", "--property=Id,Environment", "*.service"]).stdout)
+    found = {}
+    for block in shown:
+        names = re.findall(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=', block.get("Environment", ""))
+        if names:
+            found[block["Id"]] = sorted(set(names))
+    return found
+
+
+def _listeners(_request: Request) -> Any:
+    """/proc/net/tcp{,6} and udp{,6} as they are."""
+    return {table: _text({"path": "/proc/net/" + table}) for table in ("tcp", "tcp6", "udp", "udp6")}
+
+
+def _sockets(_request: Request) -> Any:
+    """Every TCP and UDP socket as sock_diag(7) answers, in base64, and which processes hold which inode."""
+    dumps = {}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+            raw = _sock_diag(family, protocol)
+            dumps["{}/{}".format(family, protocol)] = [base64.b64encode(part).decode("ascii") for part in raw]
+    return {"dumps": dumps, "holders": _holders()}
+
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+NLMSG_DONE, NLMSG_ERROR = 3, 2
+ALL_STATES = 0xFFFFFFFF
+
+
+def _sock_diag(family: int, protocol: int) -> List[bytes]:
+    """The bodies of one inet_diag dump (linux/inet_diag.h: inet_diag_req_v2 has 56 bytes)."""
+    request = struct.pack("=BBBBI48x", family, protocol, 0, 0, ALL_STATES)
+    header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+    bodies: List[bytes] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as channel:
+        channel.settimeout(10)
+        channel.send(header + request)
+        while True:
+            data = channel.recv(1 << 18)
+            while data:
+                length, kind = struct.unpack_from("=IH", data)
+                if kind == NLMSG_DONE:
+                    return bodies
+                if kind == NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", data, 16)[0]
+                    raise OSError(code, "sock_diag: " + os.strerror(code))
+                bodies.append(data[16:length])
+                data = data[(length + 3) & ~3 :]
+
+
+def _holders() -> Dict[str, Any]:
+    """{socket inode: [pid, command]}, from /proc/PID/fd; sockets of processes that we may not see are left out."""
+    found: Dict[str, Any] = {}
+    for pid in _pids():
+        folder = "/proc/{}/fd".format(pid)
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            try:
+                target = os.readlink(os.path.join(folder, name))
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.setdefault(target[8:-1], [pid, _command(pid)])
+    return found
+
+
+COLLECTORS: Dict[str, Callable[[Request], Any]] = {
+    "text": _text,
+    "uname": _uname,
+    "cpus": _cpus,
+    "openssl": _openssl,
+    "stale-libraries": _stale_libraries,
+    "adjtimex": _adjtimex,
+    "swap": _swap,
+    "other-backend": _other_backend,
+    "tree": _tree,
+    "unit-environment": _unit_environment,
+    "listeners": _listeners,
+    "sockets": _sockets,
+}

@@ -1,0 +1,203 @@
+"""A set of destinations in the kernel, replaced as a whole by one swap.
+
+Entries are `ADDRESS/LENGTH,PROTOCOL:PORT`. A set marked `held` is no allowlist: it is filled once, when it is
+made, with the connections that are open at that moment (see `open_connections`), and never compared.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, Dict, List, Set
+
+from ..program import find, run
+from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, unreadable, value
+
+FAMILY_OPTION = {"ipv4": "inet", "ipv6": "inet6"}
+FULL_LENGTH = {"ipv4": "/32", "ipv6": "/128"}
+DEFAULT_LIMIT = 65536
+SHOWN = 3
+ESTABLISHED = "01"  # include/net/tcp_states.h
+
+
+def read(resources: List[Resource]) -> Dict[str, Observation]:
+    if find("ipset") is None:
+        return {r["id"]: unreadable("ipset is not installed on this host") for r in resources}
+    try:
+        text = run(["ipset", "save"]).stdout
+    except HostError as error:
+        return {r["id"]: unreadable(str(error)) for r in resources}
+    found = parse(text)
+    return {r["id"]: value(found[r["name"]]) if r["name"] in found else ABSENT_HERE for r in resources}
+
+
+def parse(text: str) -> Dict[str, Dict[str, Any]]:
+    """`ipset save` as {name: {"type": …, "header": the create line's rest, "entries": […]}}."""
+    sets: Dict[str, Dict[str, Any]] = {}
+    for line in text.splitlines():
+        verb, _, rest = line.partition(" ")
+        name, _, rest = rest.partition(" ")
+        if verb == "add":
+            sets[name]["entries"].append(rest)
+        elif verb == "create":
+            kind, _, header = rest.partition(" ")
+            sets[name] = {"type": kind, "header": header, "entries": []}
+    return sets
+
+
+def canonical(entry: str, family: str) -> str:
+    """An entry as `ipset save` writes it: an address of full length has no length."""
+    return entry.replace(FULL_LENGTH[family] + ",", ",", 1)
+
+
+def entries_of(resource: Resource) -> Set[str]:
+    return {canonical(entry, resource["family"]) for entry in resource["entries"]}
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    if seen.state == ABSENT:
+        return [Difference("set", "absent", wanted(resource))]
+    if seen.state != VALUE:
+        return []
+    if seen.value["type"] != resource["type"]:
+        return [Difference("type", seen.value["type"], resource["type"])]
+    if resource.get("held"):
+        return []
+    want, have = entries_of(resource), set(seen.value["entries"])
+    found = []
+    if want - have:
+        found.append(Difference("missing", "", _some(want - have)))
+    if have - want:
+        found.append(Difference("not in the policy", _some(have - want), ""))
+    return found
+
+
+def _some(entries: Set[str]) -> str:
+    shown = ", ".join(sorted(entries)[:SHOWN])
+    more = len(entries) - SHOWN
+    return "{} and {} more".format(shown, more) if more > 0 else shown
+
+
+def wanted(resource: Resource) -> str:
+    if resource.get("held"):
+        return "{}: a set for the connections held over from before".format(resource["name"])
+    return "{}: {} destination{}".format(
+        resource["name"], len(resource["entries"]), "" if len(resource["entries"]) == 1 else "s"
+    )
+
+
+def seen_as(resource: Resource, seen: Observation) -> str:
+    if resource.get("held"):
+        return resource["name"]
+    return "{}: {} in the kernel".format(resource["name"], len(seen.value["entries"]))
+
+
+def create_line(resource: Resource, name: str) -> str:
+    """A set's `create` line; the size is a power of two that leaves room, since a full set refuses its swap-in."""
+    room = DEFAULT_LIMIT
+    while room < 2 * len(resource["entries"]):
+        room *= 2
+    # Growing by rehashing while 100,000 entries come in costs more than the whole load.
+    hashsize = max(1024, room // 4) if room > DEFAULT_LIMIT else 1024
+    return "create {} {} family {} hashsize {} maxelem {}".format(
+        name, resource["type"], FAMILY_OPTION[resource["family"]], hashsize, room
+    )
+
+
+def script(resources: List[Resource]) -> str:
+    """What `ipset restore` reads at boot: every set, made and filled."""
+    lines = []
+    for resource in resources:
+        lines.append(create_line(resource, resource["name"]))
+        lines += ["add {} {}".format(resource["name"], entry) for entry in resource["entries"]]
+    return "\n".join(lines) + "\n"
+
+
+def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
+    lines = []
+    for resource in resources:
+        entries = open_connections(resource) if resource.get("held") else resource["entries"]
+        name = resource["name"]
+        if seen[resource["id"]].state == VALUE and seen[resource["id"]].value["type"] == resource["type"]:
+            lines += _swap(name, create_line(resource, TEMPORARY), entries)
+        else:
+            lines.append(create_line(resource, name))
+            lines += ["add {} {}".format(name, entry) for entry in entries]
+    _load(lines)
+
+
+TEMPORARY = "hostguard-swap"
+
+
+def _swap(name: str, create: str, entries: List[str]) -> List[str]:
+    added = ["add {} {}".format(TEMPORARY, entry) for entry in entries]
+    return [create] + added + ["swap {} {}".format(TEMPORARY, name), "destroy {}".format(TEMPORARY)]
+
+
+def _load(lines: List[str]) -> None:
+    if lines:
+        run(["ipset", "-exist", "restore"], text="\n".join(lines) + "\n")
+
+
+def capture(resources: List[Resource]) -> Dict[str, Any]:
+    found = parse(run(["ipset", "save"]).stdout)
+    return {r["id"]: {"name": r["name"], "set": found.get(r["name"])} for r in resources}
+
+
+def restore(_resources: List[Resource], captured: Dict[str, Any]) -> None:
+    """Refill what was there before. Rules may still use what was not: `withdraw` takes that away after them."""
+    present = parse(run(["ipset", "save"]).stdout)
+    lines = []
+    for saved in captured.values():
+        name, before = saved["name"], saved["set"]
+        if before is None:
+            continue
+        create = "create {{}} {} {}".format(before["type"], before["header"])
+        if name in present and present[name]["type"] == before["type"]:
+            lines += _swap(name, create.format(TEMPORARY), before["entries"])
+        else:
+            lines.append(create.format(name))
+            lines += ["add {} {}".format(name, entry) for entry in before["entries"]]
+    _load(lines)
+
+
+def withdraw(_resources: List[Resource], captured: Dict[str, Any]) -> None:
+    present = parse(run(["ipset", "save"]).stdout)
+    names = [saved["name"] for saved in captured.values() if saved["set"] is None and saved["name"] in present]
+    _load(["destroy {}".format(name) for name in names])
+
+
+def open_connections(resource: Resource) -> List[str]:
+    """The peers of the TCP connections that came in on the resource's `ports` and are open now.
+
+    Where connection tracking was not loaded before, the first packet that it sees of an old connection may be an
+    outgoing one: it counts as new, is dropped, and the session that applies the rules hangs (seen on a Debian 13
+    machine; ansible/ansible#61822). So the rules let these peers, by address and port, be answered without it.
+    """
+    listed = set(resource["ports"])
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                rows = [line.split() for line in file][1:]
+        except OSError:
+            continue
+        for row in rows:
+            if row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
+                continue
+            address, port = row[2].split(":")
+            family, text = decode_address(address)
+            if family == resource["family"]:
+                found.append("{},tcp:{}".format(text, int(port, 16)))
+    return sorted(set(found))
+
+
+def decode_address(digits: str) -> "tuple[str, str]":
+    """An address of /proc/net/tcp{,6}: words of four bytes in the machine's order; ::ffff:a.b.c.d is IPv4."""
+    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
+    packed = struct.pack("={}I".format(len(words)), *words)
+    if len(packed) == 16 and packed[:12] == b"\0" * 10 + b"\xff\xff":
+        packed = packed[12:]
+    if len(packed) == 4:
+        return "ipv4", socket.inet_ntop(socket.AF_INET, packed)
+    return "ipv6", socket.inet_ntop(socket.AF_INET6, packed)

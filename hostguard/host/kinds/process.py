@@ -1,0 +1,94 @@
+"""The running processes of a service: the limits and the cgroup that they really have.
+
+A drop-in acts when a process starts. Until then the old values hold, and only /proc tells: LimitNOFILE=65535
+starts without an error under a hard limit of 20,000, and the process gets 20,000.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from .. import cgroup
+from ..program import run
+from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
+from . import unit
+
+
+def read(resources: List[Resource]) -> Dict[str, Observation]:
+    if not unit.systemd_runs():
+        return {r["id"]: unreadable("systemd does not run here") for r in resources}
+    try:
+        shown = unit.show([r["unit"] for r in resources], ["ControlGroup"])
+    except HostError as error:
+        return {r["id"]: unreadable(str(error)) for r in resources}
+    return {r["id"]: _observe(r, shown[r["unit"]].get("ControlGroup", "")) for r in resources}
+
+
+def _observe(resource: Resource, path: str) -> Observation:
+    processes = cgroup.processes(path) if path else []
+    if not processes:
+        return not_applicable("{} has no running process".format(resource["unit"]))
+    worst = None
+    for pid in processes:
+        try:
+            soft = open_files(pid)
+        except FileNotFoundError:
+            continue  # it ended while we looked
+        except OSError as error:
+            return unreadable("/proc/{}/limits: {}".format(pid, error.strerror))
+        if worst is None or soft < worst[1]:
+            worst = (pid, soft)
+    if worst is None:
+        return not_applicable("{} has no running process".format(resource["unit"]))
+    return value({"pid": worst[0], "nofile": worst[1], "cgroup": path, "processes": len(processes)})
+
+
+def open_files(pid: int) -> int:
+    """The soft limit of open files of a process."""
+    with open("/proc/{}/limits".format(pid), encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Max open files"):
+                soft = line.split()[3]
+                return 2**63 if soft == "unlimited" else int(soft)
+    return 0
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    if seen.state != VALUE:
+        return []
+    found = []
+    if resource.get("nofile") is not None and seen.value["nofile"] < resource["nofile"]:
+        have = "{} (process {})".format(seen.value["nofile"], seen.value["pid"])
+        found.append(Difference("open files", have, "≥ {}".format(resource["nofile"]), restart=resource["unit"]))
+    if resource.get("slice") and not _inside(seen.value["cgroup"], resource["slice"]):
+        found.append(Difference("cgroup", seen.value["cgroup"], resource["slice"], restart=resource["unit"]))
+    return found
+
+
+def _inside(path: str, name: str) -> bool:
+    return (path + "/").startswith(cgroup.slice_path(name) + "/")
+
+
+def wanted(resource: Resource) -> str:
+    if resource.get("slice"):
+        return "{} runs in {}".format(resource["unit"], resource["slice"])
+    return "{} runs with ≥ {} open files".format(resource["unit"], resource["nofile"])
+
+
+def seen_as(resource: Resource, seen: Observation) -> str:
+    if resource.get("slice"):
+        return "{} runs in {}".format(resource["unit"], seen.value["cgroup"])
+    return "{} runs with {} open files".format(resource["unit"], seen.value["nofile"])
+
+
+def capture(resources: List[Resource]) -> Dict[str, Any]:
+    return {r["id"]: None for r in resources}
+
+
+def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
+    """Only reached with --restart: a service is somebody's traffic."""
+    run(["systemctl", "restart", "--"] + sorted({r["unit"] for r in resources}))
+
+
+def restore(_resources: List[Resource], _captured: Dict[str, Any]) -> None:
+    """A restarted service stays as it runs; its files and units have gone back, and its next start follows them."""

@@ -1,0 +1,245 @@
+"""One chain of our own in the filter table, the jump to it from a built-in chain, and that chain's policy.
+
+All the rulesets of one family are loaded by one `iptables-restore --noflush`: the kernel takes them all or none,
+and the rules of other tools stay where they are.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Optional
+
+from ..facts import has_ipv6
+from ..program import find, run
+from ..resource import (
+    ABSENT_HERE,
+    VALUE,
+    Difference,
+    HostError,
+    Observation,
+    Resource,
+    not_applicable,
+    unreadable,
+    value,
+)
+
+COMMAND = {"ipv4": "iptables", "ipv6": "ip6tables"}
+LEGACY_TABLES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
+WAIT = ["-w", "10"]  # seconds to wait for the xtables lock that the legacy backend takes
+
+
+def backend(family: str = "ipv4") -> Optional[str]:
+    """The backend in force, `nft` or `legacy`; None where iptables is not installed."""
+    program = find(COMMAND[family])
+    if program is None:
+        return None
+    name = os.path.basename(os.path.realpath(program))
+    if "nft" in name or "legacy" in name:
+        return "nft" if "nft" in name else "legacy"
+    return "nft" if "nf_tables" in run([COMMAND[family], "--version"]).stdout else "legacy"
+
+
+def legacy_tables(family: str) -> List[str]:
+    """The legacy tables that the kernel holds. Asking iptables-legacy-save instead would load the modules."""
+    try:
+        with open(LEGACY_TABLES[family], encoding="ascii") as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
+def table(family: str) -> str:
+    """`iptables-save` of the filter table, empty where there is none yet."""
+    if backend(family) == "legacy" and "filter" not in legacy_tables(family):
+        return ""
+    return run([COMMAND[family] + "-save", "-t", "filter"]).stdout
+
+
+def parse(text: str) -> Dict[str, Any]:
+    """`iptables-save` of one table as {"policies": {chain: policy}, "rules": {chain: [rule without -A chain]}}."""
+    policies: Dict[str, str] = {}
+    rules: Dict[str, List[str]] = {}
+    for line in text.splitlines():
+        if line.startswith(":"):
+            chain, policy = line[1:].split()[:2]
+            policies[chain] = policy
+            rules.setdefault(chain, [])
+        elif line.startswith("-A "):
+            _, chain, rule = line.split(" ", 2)
+            rules.setdefault(chain, []).append(rule)
+    return {"policies": policies, "rules": rules}
+
+
+def read(resources: List[Resource]) -> Dict[str, Observation]:
+    seen: Dict[str, Observation] = {}
+    for family, members in by_family(resources).items():
+        if family == "ipv6" and not has_ipv6():
+            seen.update({r["id"]: not_applicable("this kernel has no IPv6") for r in members})
+            continue
+        try:
+            if backend(family) is None:
+                raise HostError("{} is not installed on this host".format(COMMAND[family]))
+            found = parse(table(family))
+        except HostError as error:
+            seen.update({r["id"]: unreadable(str(error)) for r in members})
+            continue
+        present = bool(found["policies"])
+        canonical: Optional[Dict[str, List[str]]] = None
+        for resource in members:
+            chain, hook = resource["chain"], resource["hook"]
+            rules = found["rules"].get(chain)
+            if rules is not None and rules != resource["rules"]:
+                # Not the same to the letter: let this host's own iptables say how it would write ours.
+                canonical = canonical if canonical is not None else _canonical(family, members)
+            here = found["rules"].get(hook, [])
+            seen[resource["id"]] = value(
+                {
+                    "policy": found["policies"].get(hook, "ACCEPT"),
+                    "rules": rules,
+                    "canonical": (canonical or {}).get(chain),
+                    "jumps": [at for at, rule in enumerate(here, 1) if rule == "-j " + chain],
+                    "before": here[0] if here else "",
+                    "table": present,
+                }
+            )
+    return seen
+
+
+def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
+    families: Dict[str, List[Resource]] = {}
+    for resource in resources:
+        families.setdefault(resource["family"], []).append(resource)
+    return families
+
+
+def _canonical(family: str, resources: List[Resource]) -> Dict[str, List[str]]:
+    """Our rules as this host's iptables writes them, from a network namespace that exists for this question.
+
+    Without the right to make one, the rules are compared as they stand.
+    """
+    option = {"ipv4": "inet", "ipv6": "inet6"}[family]
+    sets = sorted({name for r in resources for name in set_names(r["rules"])})
+    make = "".join("ipset create {} {} family {}\n".format(name, _set_type(name), option) for name in sets)
+    # What the shell reads holds nothing but names that the controller made: the rules come by standard input.
+    inside = make + "{0}-restore --noflush && {0}-save -t filter".format(COMMAND[family])
+    done = run(["unshare", "--net", "--", "sh", "-ec", inside], text=load_script(resources, {}), check=False)
+    return parse(done.stdout)["rules"] if done.returncode == 0 else {}
+
+
+def set_names(rules: List[str]) -> List[str]:
+    return [words[at + 1] for words in map(str.split, rules) for at, word in enumerate(words) if word == "--match-set"]
+
+
+def _set_type(name: str) -> str:
+    return "hash:ip,port" if name.endswith("held") else "hash:net,port"
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    if seen.state != VALUE:
+        return []
+    have = seen.value
+    found = []
+    if resource["policy"] and have["policy"] != resource["policy"]:
+        found.append(Difference("policy", have["policy"], resource["policy"]))
+    if have["rules"] is None:
+        found.append(Difference("rules", "", "\n".join(resource["rules"])))
+    elif have["rules"] != resource["rules"] and have["rules"] != have["canonical"]:
+        want = have["canonical"] or resource["rules"]
+        found.append(Difference("rules", "\n".join(have["rules"]), "\n".join(want)))
+    if len(have["jumps"]) != 1 or (resource["first"] and have["jumps"] != [1]):
+        if not have["jumps"]:
+            shown = "no jump to " + resource["chain"]
+        elif len(have["jumps"]) > 1:
+            shown = "{} jumps".format(len(have["jumps"]))
+        else:
+            shown = "jump at {}, behind: {}".format(have["jumps"][0], have["before"])
+        found.append(Difference("jump", shown, "{} first".format(resource["chain"]) if resource["first"] else "one jump"))
+    return found
+
+
+def wanted(resource: Resource) -> str:
+    policy = "policy {}, ".format(resource["policy"]) if resource["policy"] else ""
+    return "{} {}: {}{} of {} rules{}".format(
+        resource["family"], resource["hook"], policy, resource["chain"], len(resource["rules"]),
+        ", first" if resource["first"] else "",
+    )
+
+
+def seen_as(resource: Resource, seen: Observation) -> str:
+    have = seen.value
+    rules = "absent" if have["rules"] is None else "{} rules".format(len(have["rules"]))
+    return "{} {}: policy {}, {} {}".format(
+        resource["family"], resource["hook"], have["policy"], resource["chain"], rules
+    )
+
+
+def load_script(resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
+    """What `iptables-restore --noflush` reads to reach the resources of one family.
+
+    `jumps` gives, by resource id, the positions of the jumps that are there and must go first. With none it is
+    what a boot loads into a fresh table.
+    """
+    lines = ["*filter"]
+    for resource in resources:
+        lines.append(":{} - [0:0]".format(resource["chain"]))
+        if resource["policy"]:
+            lines.append(":{} {} [0:0]".format(resource["hook"], resource["policy"]))
+    for resource in resources:
+        lines += ["-D {} -j {}".format(resource["hook"], resource["chain"])] * len(jumps.get(resource["id"], []))
+        lines.append("-I {} 1 -j {}".format(resource["hook"], resource["chain"]))
+        lines += ["-A {} {}".format(resource["chain"], rule) for rule in resource["rules"]]
+    return "\n".join(lines) + "\nCOMMIT\n"
+
+
+def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
+    for family, members in by_family(resources).items():
+        jumps = {r["id"]: seen[r["id"]].value["jumps"] for r in members}
+        _restore(family, load_script(members, jumps))
+
+
+def _restore(family: str, text: str) -> None:
+    run([COMMAND[family] + "-restore"] + WAIT + ["--noflush"], text=text)
+
+
+def capture(resources: List[Resource]) -> Dict[str, Any]:
+    return {
+        identity: {"policy": have.value["policy"], "rules": have.value["rules"], "jumps": have.value["jumps"],
+                   "table": have.value["table"]}
+        for identity, have in read(resources).items()
+        if have.state == VALUE
+    }
+
+
+def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    """Put our own parts back to what they were. What other tools have changed since stays as they left it."""
+    for family, members in by_family(resources).items():
+        now = parse(table(family))
+        lines = ["*filter"]
+        gone = []
+        for resource in members:
+            saved, chain, hook = captured.get(resource["id"]), resource["chain"], resource["hook"]
+            if saved is None:
+                continue
+            if resource["policy"]:
+                lines.append(":{} {} [0:0]".format(hook, saved["policy"]))
+            jumps = [rule for rule in now["rules"].get(hook, []) if rule == "-j " + chain]
+            if saved["rules"] is not None or chain in now["rules"]:
+                lines.append(":{} - [0:0]".format(chain))  # in this mode: make it, or empty it
+                gone += [chain] if saved["rules"] is None else []
+            lines += ["-D {} -j {}".format(hook, chain)] * len(jumps)
+            lines += ["-I {} {} -j {}".format(hook, at, chain) for at in saved["jumps"]]
+            lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
+        lines += ["-X {}".format(chain) for chain in gone]
+        if len(lines) > 1:
+            _restore(family, "\n".join(lines) + "\nCOMMIT\n")
+        if not all(captured[r["id"]]["table"] for r in members if r["id"] in captured):
+            _drop_empty_table(family)
+
+
+def _drop_empty_table(family: str) -> None:
+    """Where there was no filter table before us, an empty one is a trace. iptables can't remove a table, nft can;
+    the legacy backend keeps its empty table until its module goes."""
+    left = parse(table(family))
+    empty = not any(left["rules"].values()) and set(left["policies"].values()) <= {"ACCEPT"}
+    if left["policies"] and empty and backend(family) == "nft" and find("nft"):
+        run(["nft", "delete", "table", {"ipv4": "ip", "ipv6": "ip6"}[family], "filter"])

@@ -1,0 +1,270 @@
+"""A kernel parameter: the live value, and the value that the next boot will set.
+
+Both are one resource, since either alone is a half-truth. The boot value is whatever systemd-sysctl would end up
+with (sysctl.d(5)): files of four folders ordered by name alone, a name in an earlier folder hiding the same name
+in a later one, the last assignment of a key winning.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from ..facts import in_container
+from ..resource import VALUE, Difference, HostError, Observation, Resource, unreadable, value
+from . import file as files
+
+FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
+OUR_FILE = "/etc/sysctl.d/zz-hostguard.conf"
+HEADER = "# Written by hostguard: edit the policy instead. The name sorts after 99-sysctl.conf, so that it wins.\n"
+
+
+class Assignment(NamedTuple):
+    """One line of sysctl.d: `key` with dots, the file and line that hold it."""
+
+    key: str
+    value: str
+    path: str
+    line: int
+
+
+def path_of(key: str) -> str:
+    return "/proc/sys/" + key.replace(".", "/")
+
+
+def parse(text: str, path: str) -> List[Assignment]:
+    """The assignments of one file. A key may use slashes, and `-` before it means: ignore errors."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] in "#;":
+            continue
+        key, equals, setting = line.partition("=")
+        if not equals:
+            continue
+        found.append(Assignment(normal_key(key.strip().lstrip("-")), normal(setting), path, number))
+    return found
+
+
+def normal_key(key: str) -> str:
+    """sysctl.d(5): if the first separator is a slash, slashes separate and a dot belongs to a name."""
+    dot, slash = key.find("."), key.find("/")
+    if slash != -1 and (dot == -1 or slash < dot):
+        return key.replace("/", ".")
+    return key
+
+
+def normal(setting: str) -> str:
+    """Values with several numbers come back from the kernel with tabs between them."""
+    return " ".join(setting.split())
+
+
+def winner(assignments: List[Assignment], key: str) -> Optional[Assignment]:
+    """The assignment that a boot ends with. An exact key beats a glob, whatever their order."""
+    exact = [a for a in assignments if a.key == key]
+    if exact:
+        return exact[-1]
+    globs = [a for a in assignments if any(c in a.key for c in "*?[") and fnmatch.fnmatchcase(key, a.key)]
+    return globs[-1] if globs else None
+
+
+def configuration() -> List[Assignment]:
+    """Every assignment on this host in the order in which systemd-sysctl makes them."""
+    chosen: Dict[str, str] = {}
+    for folder in FOLDERS:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".conf"):
+                chosen.setdefault(name, os.path.join(folder, name))
+    found: List[Assignment] = []
+    for name in sorted(chosen):
+        try:
+            with open(chosen[name], encoding="utf-8", errors="replace") as file:
+                found += parse(file.read(), chosen[name])
+        except FileNotFoundError:
+            continue  # a dangling link; one to /dev/null reads as empty and masks, as it should
+    return found
+
+
+def at(assignment: Assignment) -> str:
+    return "{}:{}".format(assignment.path, assignment.line)
+
+
+def sorts_after_ours(path: str) -> bool:
+    return os.path.basename(path) > os.path.basename(OUR_FILE)
+
+
+def read(resources: List[Resource]) -> Dict[str, Observation]:
+    seen = {}
+    try:
+        assignments = configuration()
+    except OSError as error:
+        return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
+    for resource in resources:
+        key = resource["key"]
+        boot = winner(assignments, key)
+        try:
+            with open(path_of(key), encoding="ascii") as file:
+                live: Optional[str] = normal(file.read())
+        except FileNotFoundError:
+            live = None
+        except OSError as error:
+            seen[resource["id"]] = unreadable("{}: {}".format(path_of(key), error.strerror))
+            continue
+        seen[resource["id"]] = value(
+            {
+                "live": live,
+                "boot": boot.value if boot else None,
+                "boot_from": at(boot) if boot else None,
+                "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
+                "foreign": in_container() and not key.startswith("net."),
+            }
+        )
+    return seen
+
+
+def holds(resource: Resource, setting: Optional[str]) -> bool:
+    """Whether a value satisfies what is wanted: `compare` is equal, min (at least) or ports (contains them)."""
+    if setting is None:
+        return False
+    want = resource["value"]
+    if resource["compare"] == "min":
+        return setting.isdigit() and int(setting) >= int(want)
+    if resource["compare"] == "ports":
+        return ports(want) <= ports(setting)
+    return normal(setting) == normal(want)
+
+
+def ports(text: str) -> "set[int]":
+    """The kernel's port list, `22,8000-8003`, as numbers; empty for anything else."""
+    found = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first.isdigit() and (last.isdigit() or not last):
+            found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def port_list(numbers: "set[int]") -> str:
+    """Numbers as the kernel writes them: runs folded, ascending."""
+    runs: List[Tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return ",".join(str(a) if a == b else "{}-{}".format(a, b) for a, b in runs)
+
+
+def wanted(resource: Resource) -> str:
+    sign = {"min": "≥ ", "ports": "contains "}.get(resource["compare"], "")
+    return sign + resource["value"]
+
+
+def seen_as(_resource: Resource, seen: Observation) -> str:
+    live, boot = seen.value["live"], seen.value["boot"]
+    if live == boot or boot is None:
+        return "{}".format(live)
+    return "{} (at boot {}, {})".format(live, boot, seen.value["boot_from"])
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    if seen.state != VALUE:
+        return []
+    have, want = seen.value, wanted(resource)
+    if have["live"] is None:
+        return [Difference("live", "no such parameter", want, "this kernel has no {}".format(resource["key"]))]
+    found = []
+    if not holds(resource, have["live"]):
+        blocked = ""
+        if have["foreign"]:
+            blocked = "{} is the machine's, not this container's: set it there".format(resource["key"])
+        found.append(Difference("live", have["live"], want, blocked))
+    if have["boot"] is None and have["foreign"]:
+        return found  # a container's boot sets nothing of the machine's
+    if not holds(resource, have["boot"]):
+        blocked = ""
+        if have["later"]:
+            blocked = "{} sets it after {} at boot and would win: remove that line".format(have["later"], OUR_FILE)
+        shown = "unset" if have["boot"] is None else "{} ({})".format(have["boot"], have["boot_from"])
+        found.append(Difference("at boot", shown, want, blocked))
+    return found
+
+
+def capture(resources: List[Resource]) -> Dict[str, Any]:
+    lines = our_lines()
+    saved = {}
+    for resource in resources:
+        with open(path_of(resource["key"]), encoding="ascii") as file:
+            saved[resource["id"]] = {
+                "key": resource["key"],
+                "live": file.read().strip(),
+                "line": lines.get(resource["key"]),
+                "file": files.snapshot(OUR_FILE) if not lines else None,
+            }
+    return saved
+
+
+def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
+    lines = our_lines()
+    for resource in resources:
+        have = seen[resource["id"]].value
+        setting = resource["value"]
+        if resource["compare"] == "ports":
+            setting = port_list(ports(setting) | ports(have["live"] or ""))
+        if not holds(resource, have["live"]):
+            set_live(resource["key"], setting)
+        elif resource["compare"] == "min":
+            setting = str(max(int(setting), int(have["live"])))  # a boot must not lower what is there now
+        if not have["foreign"]:
+            lines[resource["key"]] = setting
+    _write_lines(lines)
+
+
+def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    lines = our_lines()
+    before = None
+    for resource in resources:
+        saved = captured[resource["id"]]
+        with open(path_of(saved["key"]), encoding="ascii") as file:
+            if file.read().strip() != saved["live"]:
+                set_live(saved["key"], saved["live"])
+        if saved["line"] is None:
+            lines.pop(saved["key"], None)
+        else:
+            lines[saved["key"]] = saved["line"]
+        before = saved["file"] or before
+    if not lines and before:
+        files.put_back(before)
+    else:
+        _write_lines(lines)
+
+
+def set_live(key: str, setting: str) -> None:
+    """Write and read back: some writes are refused without an error, and `sysctl -w` exits 0 even on one."""
+    try:
+        with open(path_of(key), "w", encoding="ascii") as file:
+            file.write(setting + "\n")
+    except OSError as error:
+        raise HostError("{}: can't set {} to {!r}: {}".format(path_of(key), key, setting, error.strerror)) from None
+
+
+def our_lines() -> Dict[str, str]:
+    try:
+        with open(OUR_FILE, encoding="utf-8") as file:
+            return {a.key: a.value for a in parse(file.read(), OUR_FILE)}
+    except FileNotFoundError:
+        return {}
+
+
+def _write_lines(lines: Dict[str, str]) -> None:
+    if not lines:
+        if os.path.exists(OUR_FILE):
+            os.unlink(OUR_FILE)
+        return
+    body = "".join("{} = {}\n".format(key, lines[key]) for key in sorted(lines))
+    files.write([{"path": OUR_FILE, "content": HEADER + body, "mode": "0644"}], {})

@@ -1,0 +1,142 @@
+"""A systemd unit: what systemd itself says of it, after all its files and drop-ins.
+
+`unit` "" is the manager, for the defaults of system.conf. A later drop-in of somebody else's that undoes ours
+shows here, since systemd names the value that won.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List
+
+from ..program import run
+from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
+
+ALWAYS = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+
+
+def systemd_runs() -> bool:
+    return os.path.isdir("/run/systemd/system")
+
+
+def parse(text: str) -> List[Dict[str, str]]:
+    """`systemctl show` of several units: a block each, a property a line."""
+    blocks = [block for block in text.split("\n\n") if block.strip()]
+    return [dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line) for block in blocks]
+
+
+def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
+    """Properties of units as systemd sees them, in one call for all units; "" is the manager and takes its own."""
+    found: Dict[str, Dict[str, str]] = {}
+    named = [unit for unit in dict.fromkeys(units) if unit]
+    wanted_properties = "--property=" + ",".join(dict.fromkeys(list(ALWAYS) + properties))
+    if named:
+        blocks = parse(run(["systemctl", "show", "--no-pager", wanted_properties, "--"] + named).stdout)
+        found.update(zip(named, blocks))
+    if "" in units:
+        found[""] = parse(run(["systemctl", "show", "--no-pager", wanted_properties]).stdout)[0]
+    return found
+
+
+def read(resources: List[Resource]) -> Dict[str, Observation]:
+    if not systemd_runs():
+        return {r["id"]: unreadable("systemd does not run here") for r in resources}
+    properties = sorted({name for r in resources for name in r.get("properties", {})})
+    try:
+        found = show([r["unit"] for r in resources], properties)
+    except HostError as error:
+        return {r["id"]: unreadable(str(error)) for r in resources}
+    return {r["id"]: _observe(r, found[r["unit"]]) for r in resources}
+
+
+def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
+    if shown.get("LoadState") == "not-found" and not resource.get("ours"):
+        return not_applicable("{} is not installed".format(resource["unit"]))
+    return value(
+        {
+            "enabled": shown.get("UnitFileState", ""),
+            "active": shown.get("ActiveState", ""),
+            "reload": shown.get("NeedDaemonReload", "no"),
+            "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
+        }
+    )
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    if seen.state != VALUE:
+        return []
+    have = seen.value
+    found = []
+    if resource.get("enabled") and have["enabled"] != "enabled":
+        found.append(Difference("enabled", have["enabled"] or "no unit file", "enabled"))
+    if resource.get("active") and have["active"] != "active":
+        found.append(Difference("active", have["active"], "active"))
+    if have["reload"] == "yes":
+        found.append(Difference("loaded", "an older file", "the file on disk"))
+    for name, want in sorted(resource.get("properties", {}).items()):
+        if have["properties"][name] != want:
+            found.append(Difference(name, have["properties"][name], want))
+    return found
+
+
+def wanted(resource: Resource) -> str:
+    parts = [word for word in ("enabled", "active") if resource.get(word)]
+    parts += ["{}={}".format(*pair) for pair in sorted(resource.get("properties", {}).items())]
+    return "{} {}".format(resource["unit"] or "systemd", " ".join(parts))
+
+
+def seen_as(resource: Resource, seen: Observation) -> str:
+    have = seen.value
+    parts = [have[word] for word in ("enabled", "active") if resource.get(word)]
+    parts += ["{}={}".format(*pair) for pair in sorted(have["properties"].items())]
+    return "{} {}".format(resource["unit"] or "systemd", " ".join(parts))
+
+
+def capture(resources: List[Resource]) -> Dict[str, Any]:
+    found = show([r["unit"] for r in resources], [])
+    return {
+        r["id"]: {
+            "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
+            "active": found[r["unit"]].get("ActiveState") in ("active", "activating", "reloading"),
+        }
+        for r in resources
+    }
+
+
+def reload() -> None:
+    """Let systemd read its files again. Re-executing the manager is the only way to its own defaults."""
+    if systemd_runs():
+        run(["systemctl", "daemon-reload"])
+
+
+def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
+    if any(r["unit"] == "" for r in resources):
+        run(["systemctl", "daemon-reexec"])
+    enable = [r["unit"] for r in resources if r.get("enabled")]
+    if enable:
+        run(["systemctl", "enable", "--"] + enable)
+    start = [r["unit"] for r in resources if r.get("active")]
+    if start:
+        run(["systemctl", "start", "--"] + start)
+
+
+def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    """Before the files go back, while systemd still knows the units that are to be stopped and disabled."""
+    stop = [r["unit"] for r in resources if r.get("active") and not captured[r["id"]]["active"]]
+    if stop:
+        run(["systemctl", "stop", "--"] + stop)
+    disable = [r["unit"] for r in resources if r.get("enabled") and not captured[r["id"]]["enabled"]]
+    if disable:
+        run(["systemctl", "disable", "--"] + disable, check=False)
+
+
+def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    """After the files went back and were loaded."""
+    if any(r["unit"] == "" for r in resources):
+        run(["systemctl", "daemon-reexec"])
+    enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
+    if enable:
+        run(["systemctl", "enable", "--"] + enable)
+    start = [r["unit"] for r in resources if r.get("active") and captured[r["id"]]["active"]]
+    if start:
+        run(["systemctl", "start", "--"] + start)

@@ -1,0 +1,99 @@
+"""The words that host and controller share: what is wanted, what was seen, and how they differ."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+Resource = Dict[str, Any]
+"""One thing wanted of a host, as plain JSON: `id` (unique in a bundle), `kind`, `control`, and the kind's own keys."""
+
+Facts = Dict[str, str]
+"""What the placeholders in a bundle stand for on one host, e.g. {"uid:envoy": "101"}."""
+
+VALUE, ABSENT, UNREADABLE, NOT_APPLICABLE = "value", "absent", "unreadable", "not_applicable"
+
+
+class Observation(NamedTuple):
+    """What was seen of one resource. `reason` says why there is no value."""
+
+    state: str
+    value: Any = None
+    reason: str = ""
+
+
+class Difference(NamedTuple):
+    """One field of a resource that is not as wanted.
+
+    `blocked` says why apply can't mend it, and what to do instead; `restart` names the unit whose running
+    process keeps the old value until it is restarted.
+    """
+
+    field: str
+    have: str
+    want: str
+    blocked: str = ""
+    restart: str = ""
+
+
+class HostError(Exception):
+    """Something on the host stands in the way. The text says what, where, and what to do."""
+
+
+def value(seen: Any) -> Observation:
+    return Observation(VALUE, seen)
+
+
+ABSENT_HERE = Observation(ABSENT)
+
+
+def unreadable(reason: str) -> Observation:
+    return Observation(UNREADABLE, None, reason)
+
+
+def not_applicable(reason: str) -> Observation:
+    return Observation(NOT_APPLICABLE, None, reason)
+
+
+PLACEHOLDER = re.compile(r"\$\{([a-z]+(?::[A-Za-z0-9_.-]+)?)\}")
+
+
+def placeholders(node: Any) -> List[str]:
+    """Names of the placeholders in a resource, in order of appearance, each once."""
+    found: Dict[str, None] = {}
+    _walk(node, lambda text: [found.setdefault(name) for name in PLACEHOLDER.findall(text)] and text)
+    return list(found)
+
+
+def resolve(resource: Resource, facts: Facts) -> Resource:
+    """The resource with its placeholders filled in. One that has no fact makes the resource `blocked`."""
+    missing = [name for name in placeholders(resource) if name not in facts]
+    if missing:
+        return dict(resource, blocked=_missing(missing))
+    resolved: Resource = _walk(resource, lambda text: PLACEHOLDER.sub(lambda m: facts[m.group(1)], text))
+    return resolved
+
+
+def _missing(names: List[str]) -> str:
+    said = []
+    for name in names:
+        what, _, who = name.partition(":")
+        noun = {"uid": "account", "gid": "group"}.get(what, what)
+        said.append("the {} {} does not exist on this host: create it, or mend the policy".format(noun, who))
+    return "; ".join(said)
+
+
+def _walk(node: Any, change: Any) -> Any:
+    if isinstance(node, str):
+        return change(node) if "${" in node else node
+    if isinstance(node, list):
+        return [_walk(item, change) for item in node]
+    if isinstance(node, dict):
+        return {key: _walk(item, change) for key, item in node.items()}
+    return node
+
+
+def partition(resources: List[Resource]) -> Tuple[List[Resource], List[Resource]]:
+    """The resources that can be acted on, and those that are blocked."""
+    able = [r for r in resources if not r.get("blocked")]
+    return able, [r for r in resources if r.get("blocked")]

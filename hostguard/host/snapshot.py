@@ -1,0 +1,50 @@
+"""Look at a host: the facts, what was seen of every resource, and the evidence that the controller asked for."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from . import evidence, facts
+from .kinds import KINDS
+from .resource import Difference, Observation, Resource, partition, placeholders, resolve, unreadable
+
+
+def observe(resources: List[Resource]) -> Tuple[List[Resource], Dict[str, Observation]]:
+    """The resources with this host's facts filled in, and what was seen of each."""
+    known = facts.gather(placeholders(resources))
+    resolved = [resolve(resource, known) for resource in resources]
+    return resolved, look(resolved)
+
+
+def look(resolved: List[Resource]) -> Dict[str, Observation]:
+    able, blocked = partition(resolved)
+    seen = {resource["id"]: unreadable(resource["blocked"]) for resource in blocked}
+    for kind, members in by_kind(able).items():
+        seen.update(KINDS[kind].read(members))
+    return seen
+
+
+def by_kind(resources: List[Resource]) -> Dict[str, List[Resource]]:
+    """Resources grouped by kind, in the order in which kinds are written."""
+    groups: Dict[str, List[Resource]] = {kind: [] for kind in KINDS}
+    for resource in resources:
+        groups[resource["kind"]].append(resource)
+    return {kind: members for kind, members in groups.items() if members}
+
+
+def differ(resource: Resource, seen: Observation) -> List[Difference]:
+    """The one comparison that plan, apply and audit share."""
+    if resource.get("blocked"):
+        return [Difference("account", "missing", "present", resource["blocked"])]
+    found: List[Difference] = KINDS[resource["kind"]].differ(resource, seen)
+    return found
+
+
+def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
+    """The whole answer to one question, as plain JSON."""
+    resolved, seen = observe(bundle["resources"])
+    return {
+        "resources": resolved,
+        "observations": {identity: list(observation) for identity, observation in seen.items()},
+        "evidence": evidence.collect(bundle["evidence"]),
+    }

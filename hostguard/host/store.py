@@ -1,0 +1,106 @@
+"""The generations of a host: one file per apply, with what it replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from typing import Any, Dict, Iterator, List, Optional
+
+from .resource import HostError
+
+FOLDER = "/var/lib/hostguard"
+GENERATIONS = FOLDER + "/generations"
+LOCK = FOLDER + "/lock"
+PENDING = FOLDER + "/pending.json"
+
+WRITING = "writing"  # a transaction that is under way, or was cut short
+UNCONFIRMED = "unconfirmed"
+APPLIED = "applied"
+ROLLED_BACK = "rolled back"
+FAILED = "failed"
+IN_FORCE = (UNCONFIRMED, APPLIED)
+
+Record = Dict[str, Any]
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold the one right to change this host. Raises HostError at once where another hostguard has it."""
+    os.makedirs(GENERATIONS, mode=0o700, exist_ok=True)
+    os.chmod(FOLDER, 0o700)  # the records hold what other tools wrote, whatever its mode was
+    with open(LOCK, "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HostError("another hostguard is changing this host: wait for it ({})".format(LOCK)) from None
+        yield
+
+
+def records() -> List[Record]:
+    """Every generation, oldest first."""
+    try:
+        names = sorted(name for name in os.listdir(GENERATIONS) if name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        raise HostError("{}: only root may read the generations: use sudo".format(GENERATIONS)) from None
+    found = []
+    for name in names:
+        with open(os.path.join(GENERATIONS, name), encoding="utf-8") as file:
+            found.append(json.load(file))
+    return found
+
+
+def current() -> Optional[Record]:
+    """The generation in force, None on a host as it was before hostguard."""
+    return next((record for record in reversed(records()) if record["status"] in IN_FORCE), None)
+
+
+def save(record: Record) -> None:
+    _write(os.path.join(GENERATIONS, "{:06d}.json".format(record["number"])), record)
+
+
+def new_record(bundle: Dict[str, Any]) -> Record:
+    known = records()
+    return {
+        "number": known[-1]["number"] + 1 if known else 1,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "status": WRITING,
+        "policy": bundle["policy"],
+        "by": os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+    }
+
+
+def pending() -> Optional[Dict[str, Any]]:
+    try:
+        with open(PENDING, encoding="utf-8") as file:
+            found: Dict[str, Any] = json.load(file)
+            return found
+    except FileNotFoundError:
+        return None
+
+
+def set_pending(window: Optional[Dict[str, Any]]) -> None:
+    if window is not None:
+        _write(PENDING, window)
+    elif os.path.exists(PENDING):
+        os.unlink(PENDING)
+
+
+def _write(path: str, content: Dict[str, Any]) -> None:
+    """On the disk before we go on: what a crash leaves must be enough to go back."""
+    beside = path + ".new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

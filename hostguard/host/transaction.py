@@ -1,0 +1,271 @@
+"""Apply a bundle, all of it or none of it, and go back.
+
+An apply looks, refuses what can't be done, records what it will replace, writes, looks again, and goes back by
+itself unless everything it wrote is now seen as wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from . import store, window
+from .kinds import KINDS
+from .kinds import unit as units
+from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
+from .snapshot import by_kind, differ, observe
+
+Progress = Callable[[str], None]
+"""Told in a few words what happens next."""
+
+SYSTEMD_FILES = "/etc/systemd/"
+
+# The rules first, since they may be what cuts the host off; units are stopped while systemd still knows them, and
+# started once their files are back.
+WAY_BACK: Tuple[Tuple[str, str], ...] = (
+    ("ipset", "restore"),
+    ("ruleset", "restore"),
+    ("ipset", "withdraw"),
+    ("unit", "withdraw"),
+    ("file", "restore"),
+    ("sysctl", "restore"),
+    ("mount", "restore"),
+    ("unit", "restore"),
+    ("slice", "restore"),
+)
+
+
+def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
+    """Make the host what the bundle wants.
+
+    Options: `confirm_within` (seconds, 0 for no window), `restart` (restart services that run with old values).
+    Returns {"outcome": unchanged | blocked | failed | unconfirmed | applied, …}. Raises HostError only while
+    nothing has been touched.
+    """
+    with store.locked():
+        progress("looking")
+        recover()
+        if store.pending():
+            raise HostError("the last apply waits to be confirmed: `hostguard confirm` or `hostguard rollback` first")
+        resources, seen = observe(bundle["resources"])
+        differences = {r["id"]: differ(r, seen[r["id"]]) for r in resources}
+        owed = _owed(differences)
+        stops = _obstacles(resources, seen, differences)
+        if stops:
+            return {"outcome": "blocked", "obstacles": stops}
+        changing = [r for r in resources if _to_write(differences[r["id"]], options["restart"])]
+        leftovers = _leftovers(store.current(), resources)
+        if not changing and not leftovers:
+            return {"outcome": "unchanged", "owed": owed}
+        return _carry_out(bundle, options, progress, resources, seen, differences, changing, leftovers)
+
+
+def _carry_out(
+    bundle: Dict[str, Any],
+    options: Dict[str, Any],
+    progress: Progress,
+    resources: List[Resource],
+    seen: Dict[str, Observation],
+    differences: Dict[str, List[Difference]],
+    changing: List[Resource],
+    leftovers: List[Resource],
+) -> Dict[str, Any]:
+    previous = store.current()
+    origins = dict(previous["origins"]) if previous else {}
+    captured = _capture([r for r in resources if seen[r["id"]].state != NOT_APPLICABLE] + leftovers)
+    for identity, what in captured.items():
+        origins.setdefault(identity, what)
+    record = store.new_record(bundle)
+    touched = changing + leftovers
+    record.update(
+        touched=touched,
+        before={r["id"]: captured[r["id"]] for r in touched},
+        wanted={r["id"]: r for r in resources},
+        origins=origins,
+        changes=[[r["id"]] + list(d) for r in changing for d in differences[r["id"]]]
+        + [[r["id"], "removed", "", "as before hostguard", "", ""] for r in leftovers],
+    )
+    with _undisturbed():
+        store.save(record)
+        try:
+            armed = options["confirm_within"] and any(r["kind"] == "ruleset" for r in touched)
+            if armed:
+                window.arm(record["number"], options["confirm_within"])
+            _write(changing, seen, progress)
+            _give_back(leftovers, origins)
+            progress("looking again")
+            still = _unreached(resources, options["restart"])
+            if still:
+                raise HostError("written, but not seen: " + "; ".join(still))
+        except (HostError, OSError) as error:
+            progress("going back")
+            trouble = _undo(record)
+            record["status"] = store.FAILED
+            store.save(record)
+            store.set_pending(None)
+            return {"outcome": "failed", "generation": record["number"], "error": str(error), "trouble": trouble}
+        record["status"] = store.UNCONFIRMED if armed else store.APPLIED
+        store.save(record)
+    _, after = observe(bundle["resources"])
+    owed = _owed({r["id"]: differ(r, after[r["id"]]) for r in resources})
+    return {
+        "outcome": "unconfirmed" if armed else "applied",
+        "generation": record["number"],
+        "changes": len(record["changes"]),
+        "owed": owed,
+    }
+
+
+def _to_write(found: List[Difference], restart: bool) -> bool:
+    return any(restart or not difference.restart for difference in found)
+
+
+def _owed(differences: Dict[str, List[Difference]]) -> List[str]:
+    """Units that run with old values until they are restarted."""
+    return sorted({d.restart for found in differences.values() for d in found if d.restart})
+
+
+def _obstacles(
+    resources: List[Resource], seen: Dict[str, Observation], differences: Dict[str, List[Difference]]
+) -> List[str]:
+    """Why this bundle can't be applied here, one line each; none of it is touched then."""
+    found = [d.blocked for r in resources for d in differences[r["id"]] if d.blocked]
+    found += [
+        seen[r["id"]].reason for r in resources if not r.get("blocked") and seen[r["id"]].state == UNREADABLE
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _leftovers(previous: Optional[store.Record], resources: List[Resource]) -> List[Resource]:
+    """What an earlier policy wanted and this one does not."""
+    if previous is None:
+        return []
+    kept = {r["id"] for r in resources}
+    return [r for identity, r in previous["wanted"].items() if identity not in kept and identity in previous["origins"]]
+
+
+def _capture(resources: List[Resource]) -> Dict[str, Any]:
+    captured: Dict[str, Any] = {}
+    for kind, members in by_kind(resources).items():
+        captured.update(KINDS[kind].capture(members))
+    return captured
+
+
+def _write(changing: List[Resource], seen: Dict[str, Observation], progress: Progress) -> None:
+    for kind, members in by_kind(changing).items():
+        progress("writing {} {}{}".format(len(members), kind, "s" if len(members) > 1 else ""))
+        KINDS[kind].write(members, seen)
+        if kind == "file":
+            _reload(members)
+
+
+def _reload(written: List[Resource]) -> None:
+    if any(resource["path"].startswith(SYSTEMD_FILES) for resource in written):
+        units.reload()
+
+
+def _unreached(resources: List[Resource], restart: bool) -> List[str]:
+    _, seen = observe(resources)
+    return [
+        "{} {} is {}, not {}".format(r["id"], d.field, d.have or "absent", d.want)
+        for r in resources
+        for d in differ(r, seen[r["id"]])
+        if not d.restart or restart
+    ]
+
+
+def _give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    trouble = _go_back(resources, captured)
+    if trouble:
+        raise HostError("; ".join(trouble))
+
+
+def _undo(record: store.Record) -> List[str]:
+    return _go_back(record["touched"], record["before"])
+
+
+def _go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
+    """Every step is tried, whatever became of the one before; returns what went wrong."""
+    groups = by_kind([r for r in resources if r["id"] in captured])
+    trouble = []
+    for kind, step in WAY_BACK:
+        members = groups.get(kind, [])
+        if not members:
+            continue
+        try:
+            getattr(KINDS[kind], step)(members, {r["id"]: captured[r["id"]] for r in members})
+            if kind == "file":
+                _reload(members)
+        except (HostError, OSError) as error:
+            trouble.append("{}: {}".format(kind, error))
+    return trouble
+
+
+def recover() -> List[int]:
+    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a reboot closed.
+
+    The caller holds the lock, so nobody is writing.
+    """
+    undone = []
+    pending = store.pending()
+    rebooted = pending["generation"] if pending and pending["boot"] != window.boot_id() else 0
+    for record in reversed(store.records()):
+        cut_short = record["status"] == store.WRITING
+        if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == rebooted):
+            trouble = _undo(record)
+            if trouble:
+                raise HostError("generation {} was cut short and can't be undone: {}".format(
+                    record["number"], "; ".join(trouble)))
+            record["status"] = store.FAILED if cut_short else store.ROLLED_BACK
+            store.save(record)
+            store.set_pending(None)
+            undone.append(record["number"])
+    return undone
+
+
+def rollback(to: Optional[int], progress: Progress, expired: int = 0) -> Dict[str, Any]:
+    """Go back to generation `to` (0: before hostguard), or by one. Raises HostError where there is no such one.
+
+    With `expired` it is the watcher that asks, for this generation alone: one that was confirmed or undone
+    between its look and the lock stays as it is.
+    """
+    with store.locked():
+        undone = recover()
+        in_force = [record for record in store.records() if record["status"] in store.IN_FORCE]
+        latest = in_force[-1] if in_force else None
+        if expired and (latest is None or (latest["number"], latest["status"]) != (expired, store.UNCONFIRMED)):
+            return {"outcome": "unchanged"}
+        numbers = [0] + [record["number"] for record in in_force]
+        if not in_force:
+            if undone:
+                return {"outcome": "rolled back", "generation": 0, "undone": undone}
+            raise HostError("there is nothing to roll back: no generation is in force (see `hostguard history`)")
+        target = numbers[-2] if to is None else to
+        if target not in numbers:
+            raise HostError("there is no generation {} to go back to; in force: {}".format(
+                target, ", ".join(map(str, numbers))))
+        with _undisturbed():
+            for record in reversed(in_force):
+                if record["number"] <= target:
+                    break
+                progress("undoing generation {}".format(record["number"]))
+                trouble = _undo(record)
+                if trouble:
+                    return {"outcome": "failed", "generation": record["number"], "trouble": trouble}
+                record["status"] = store.ROLLED_BACK
+                store.save(record)
+                undone.append(record["number"])
+            store.set_pending(None)
+        return {"outcome": "rolled back", "generation": target, "undone": undone}
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A session that ends, or a Ctrl-C, waits until the host is whole again."""
+    held = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
