@@ -22,7 +22,13 @@ LISTEN = "0A"  # include/net/tcp_states.h
 
 # Parameters of which more never hurts: a host that has more keeps it.
 AT_LEAST = frozenset(
-    {"net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "fs.nr_open", "fs.file-max", "net.core.netdev_max_backlog"}
+    {
+        "net.core.somaxconn",
+        "net.ipv4.tcp_max_syn_backlog",
+        "fs.nr_open",
+        "fs.file-max",
+        "net.core.netdev_max_backlog",
+    }
 )
 RESERVED = "net.ipv4.ip_local_reserved_ports"
 RANGE = "net.ipv4.ip_local_port_range"
@@ -32,7 +38,14 @@ def parameter(control: str, key: str, setting: object, compare: str | None = Non
     """The resource of one kernel parameter, live and at boot."""
     how = compare or ("min" if key in AT_LEAST else "equal")
     text = sysctl.normal(str(setting))
-    return {"id": f"sysctl:{key}", "kind": "sysctl", "control": control, "key": key, "value": text, "compare": how}
+    return {
+        "id": f"sysctl:{key}",
+        "kind": "sysctl",
+        "control": control,
+        "key": key,
+        "value": text,
+        "compare": how,
+    }
 
 
 def derived(context: Context) -> dict[str, tuple[str, str]]:
@@ -99,7 +112,10 @@ def ephemeral(context: Context) -> tuple[int, int]:
 
 
 def ask_listeners(_context: Context) -> Mapping[str, Any]:
-    return {"listeners": {"collect": "listeners"}, "reserved": {"collect": "text", "path": sysctl.path_of(RESERVED)}}
+    return {
+        "listeners": {"collect": "listeners"},
+        "reserved": {"collect": "text", "path": sysctl.path_of(RESERVED)},
+    }
 
 
 def judge_listeners(context: Context, said: Mapping[str, Any]) -> Verdict:

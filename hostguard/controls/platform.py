@@ -62,7 +62,7 @@ def judge_aes(context: Context, said: Mapping[str, Any]) -> Verdict:
         return Verdict("unknown", expected, "/proc/cpuinfo lists no features on this architecture")
     # One core without them is enough to make a handshake slow there.
     lacking = sum("aes" not in words for words in per_cpu)
-    actual = "aes on all {} CPUs".format(len(per_cpu)) if not lacking else f"no aes on {lacking} of {len(per_cpu)} CPUs"
+    actual = f"aes on all {len(per_cpu)} CPUs" if not lacking else f"no aes on {lacking} of {len(per_cpu)} CPUs"
     return graded(_platform(context).aes, not lacking, expected, actual)
 
 
@@ -150,7 +150,10 @@ CONTROLS: tuple[Control, ...] = (
         "kernel",
         "The kernel is recent enough",
         Severity.HIGH,
-        ("Socket filtering as it is used here needs Linux 4.18.", "Upgrade the distribution's kernel, and reboot."),
+        (
+            "Socket filtering as it is used here needs Linux 4.18.",
+            "Upgrade the distribution's kernel, and reboot.",
+        ),
         {"uname": {"collect": "uname"}},
         judge_kernel,
         "uname(2)",

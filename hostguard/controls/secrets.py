@@ -36,7 +36,7 @@ def mount(context: Context) -> Sequence[Resource]:
          # The host fills in ",noswap" where its kernel has it.
          "options": [*OPTIONS[:-1], OPTIONS[-1] + "${noswap}"],
          "size": str(wanted.size), "mode": wanted.mode,
-         "uid": "${uid:%s}" % wanted.owner, "gid": "${gid:%s}" % wanted.group}
+         "uid": f"${{uid:{wanted.owner}}}", "gid": f"${{gid:{wanted.group}}}"}
     ]  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def boot(context: Context) -> Sequence[Resource]:
         options=",".join(OPTIONS),
         size=wanted.size,
         mode=wanted.mode,
-        uid="${uid:%s}" % wanted.owner,
-        gid="${gid:%s}" % wanted.group,
+        uid=f"${{uid:{wanted.owner}}}",
+        gid=f"${{gid:{wanted.group}}}",
     )
     return [
         file("secrets.boot", f"/etc/systemd/system/{unit}", content),

@@ -43,4 +43,11 @@ def render(template: str, **values: object) -> str:
 
 def file(control: str, path: str, content: str, mode: str = "0644") -> Resource:
     """The resource of a file that root owns."""
-    return {"id": f"file:{path}", "kind": "file", "control": control, "path": path, "content": content, "mode": mode}
+    return {
+        "id": f"file:{path}",
+        "kind": "file",
+        "control": control,
+        "path": path,
+        "content": content,
+        "mode": mode,
+    }

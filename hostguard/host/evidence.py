@@ -15,6 +15,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List
 
+from .facts import account_of
 from .kinds import ruleset, unit
 from .program import find, run
 from .resource import HostError
@@ -183,13 +184,18 @@ def _listeners(_request: Request) -> Any:
 
 
 def _sockets(_request: Request) -> Any:
-    """Every TCP and UDP socket as sock_diag(7) answers, in base64, and which processes hold which inode."""
+    """Every TCP and UDP socket as sock_diag(7) answers, in base64; which process holds which inode, and the names
+    of the accounts, which only this host knows."""
     dumps = {}
+    accounts: Dict[str, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
         for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
             raw = _sock_diag(family, protocol)
+            for body in raw:
+                uid = struct.unpack_from("=I", body, UID_AT)[0]
+                accounts[str(uid)] = account_of(uid)
             dumps["{}/{}".format(family, protocol)] = [base64.b64encode(part).decode("ascii") for part in raw]
-    return {"dumps": dumps, "holders": _holders()}
+    return {"dumps": dumps, "holders": _holders(), "accounts": accounts}
 
 
 NETLINK_SOCK_DIAG = 4
@@ -197,6 +203,7 @@ SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_DONE, NLMSG_ERROR = 3, 2
 ALL_STATES = 0xFFFFFFFF
+UID_AT = 64  # idiag_uid within struct inet_diag_msg
 
 
 def _sock_diag(family: int, protocol: int) -> List[bytes]:

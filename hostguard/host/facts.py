@@ -35,6 +35,14 @@ def _fact(name: str) -> Optional[str]:
     return None
 
 
+def account_of(uid: int) -> str:
+    """The account's name, or its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def kernel_release() -> Tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(match.group(1)), int(match.group(2))) if match else (0, 0)

@@ -22,7 +22,9 @@ def environment() -> Dict[str, str]:
     return dict(os.environ, PATH=PATH, LC_ALL="C")
 
 
-def run(argv: List[str], text: str = "", check: bool = True, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+def run(
+    argv: List[str], text: str = "", check: bool = True, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
     """Run a program to its end and return what it said.
 
     Raises HostError with the program's own words where it is missing, fails (with `check`) or hangs for
@@ -33,7 +35,7 @@ def run(argv: List[str], text: str = "", check: bool = True, timeout: float = 12
         raise HostError("{} is not installed on this host".format(argv[0]))
     try:
         done = subprocess.run(
-            [program] + argv[1:],
+            [program, *argv[1:]],
             input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -83,7 +83,7 @@ def _carry_out(
         before={r["id"]: captured[r["id"]] for r in touched},
         wanted={r["id"]: r for r in resources},
         origins=origins,
-        changes=[[r["id"]] + list(d) for r in changing for d in differences[r["id"]]]
+        changes=[[r["id"], *list(d)] for r in changing for d in differences[r["id"]]]
         + [[r["id"], "removed", "", "as before hostguard", "", ""] for r in leftovers],
     )
     with _undisturbed():
@@ -104,7 +104,12 @@ def _carry_out(
             record["status"] = store.FAILED
             store.save(record)
             store.set_pending(None)
-            return {"outcome": "failed", "generation": record["number"], "error": str(error), "trouble": trouble}
+            return {
+                "outcome": "failed",
+                "generation": record["number"],
+                "error": str(error),
+                "trouble": trouble,
+            }
         record["status"] = store.UNCONFIRMED if armed else store.APPLIED
         store.save(record)
     _, after = observe(bundle["resources"])
@@ -131,9 +136,7 @@ def _obstacles(
 ) -> List[str]:
     """Why this bundle can't be applied here, one line each; none of it is touched then."""
     found = [d.blocked for r in resources for d in differences[r["id"]] if d.blocked]
-    found += [
-        seen[r["id"]].reason for r in resources if not r.get("blocked") and seen[r["id"]].state == UNREADABLE
-    ]
+    found += [seen[r["id"]].reason for r in resources if not r.get("blocked") and seen[r["id"]].state == UNREADABLE]
     return list(dict.fromkeys(found))
 
 
@@ -215,8 +218,9 @@ def recover() -> List[int]:
         if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == rebooted):
             trouble = _undo(record)
             if trouble:
-                raise HostError("generation {} was cut short and can't be undone: {}".format(
-                    record["number"], "; ".join(trouble)))
+                raise HostError(
+                    "generation {} was cut short and can't be undone: {}".format(record["number"], "; ".join(trouble))
+                )
             record["status"] = store.FAILED if cut_short else store.ROLLED_BACK
             store.save(record)
             store.set_pending(None)
@@ -243,8 +247,9 @@ def rollback(to: Optional[int], progress: Progress, expired: int = 0) -> Dict[st
             raise HostError("there is nothing to roll back: no generation is in force (see `hostguard history`)")
         target = numbers[-2] if to is None else to
         if target not in numbers:
-            raise HostError("there is no generation {} to go back to; in force: {}".format(
-                target, ", ".join(map(str, numbers))))
+            raise HostError(
+                "there is no generation {} to go back to; in force: {}".format(target, ", ".join(map(str, numbers)))
+            )
         with _undisturbed():
             for record in reversed(in_force):
                 if record["number"] <= target:

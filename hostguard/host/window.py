@@ -42,9 +42,9 @@ def arm(generation: int, seconds: float) -> None:
     )
     watch = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
-        run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation)] + watch)
+        run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *watch])
     else:
-        subprocess.Popen(  # noqa: S603 - our own program, by an argument list
+        subprocess.Popen(
             watch,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import grp
 import os
-import pwd
 import stat
 from typing import Any, Dict, List
 
+from ..facts import account_of
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -42,7 +42,7 @@ def _read(path: str) -> Observation:
             "type": "file",
             "content": content,
             "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)),
-            "owner": _account(status.st_uid),
+            "owner": account_of(status.st_uid),
             "group": _group(status.st_gid),
         }
     )
@@ -50,13 +50,6 @@ def _read(path: str) -> Observation:
 
 def _type(mode: int) -> str:
     return "a symbolic link" if stat.S_ISLNK(mode) else "a directory" if stat.S_ISDIR(mode) else "no regular file"
-
-
-def _account(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _group(gid: int) -> str:
@@ -83,8 +76,8 @@ def wanted(resource: Resource) -> str:
     return "{} as hostguard writes it".format(resource["path"])
 
 
-def seen_as(resource: Resource, seen: Observation) -> str:
-    return resource["path"]
+def seen_as(resource: Resource, _seen: Observation) -> str:
+    return str(resource["path"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

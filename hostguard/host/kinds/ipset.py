@@ -11,7 +11,17 @@ import struct
 from typing import Any, Dict, List, Set
 
 from ..program import find, run
-from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, unreadable, value
+from ..resource import (
+    ABSENT,
+    ABSENT_HERE,
+    VALUE,
+    Difference,
+    HostError,
+    Observation,
+    Resource,
+    unreadable,
+    value,
+)
 
 FAMILY_OPTION = {"ipv4": "inet", "ipv6": "inet6"}
 FULL_LENGTH = {"ipv4": "/32", "ipv6": "/128"}
@@ -88,7 +98,7 @@ def wanted(resource: Resource) -> str:
 
 def seen_as(resource: Resource, seen: Observation) -> str:
     if resource.get("held"):
-        return resource["name"]
+        return str(resource["name"])
     return "{}: {} in the kernel".format(resource["name"], len(seen.value["entries"]))
 
 
@@ -131,7 +141,7 @@ TEMPORARY = "hostguard-swap"
 
 def _swap(name: str, create: str, entries: List[str]) -> List[str]:
     added = ["add {} {}".format(TEMPORARY, entry) for entry in entries]
-    return [create] + added + ["swap {} {}".format(TEMPORARY, name), "destroy {}".format(TEMPORARY)]
+    return [create, *added, "swap {} {}".format(TEMPORARY, name), "destroy {}".format(TEMPORARY)]
 
 
 def _load(lines: List[str]) -> None:

@@ -45,7 +45,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         seen[resource["id"]] = value(
             {
                 "type": found["type"],
-                "options": sorted(set(resource["options"]) & set(found["options"])),
+                "options": sorted(set(options(resource)) & set(found["options"])),
                 "size": str(size_of(settings.get("size", ""))),
                 "mode": "{:04o}".format(status.st_mode & 0o7777),
                 "uid": str(status.st_uid),
@@ -98,7 +98,10 @@ def wanted(resource: Resource) -> str:
 def seen_as(resource: Resource, seen: Observation) -> str:
     have = seen.value
     return "{} at {}, {}, size {}, mode {}, owner {}:{}".format(
-        have["type"], resource["path"], ",".join(have["options"]), *(have[f] for f in ("size", "mode", "uid", "gid"))
+        have["type"],
+        resource["path"],
+        ",".join(have["options"]),
+        *(have[f] for f in ("size", "mode", "uid", "gid")),
     )
 
 
@@ -130,13 +133,13 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
 
 
 def _reshape(path: str, wanted_options: List[str], settings: Dict[str, Any]) -> None:
-    _mount(["-o", ",".join(["remount"] + wanted_options + ["size={}".format(settings["size"])]), path])
+    _mount(["-o", ",".join(["remount", *wanted_options, "size={}".format(settings["size"])]), path])
     os.chown(path, int(settings["uid"]), int(settings["gid"]))
     os.chmod(path, int(settings["mode"], 8))
 
 
 def _mount(arguments: List[str]) -> None:
-    run(["mount"] + arguments)
+    run(["mount", *arguments])
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:

@@ -28,7 +28,9 @@ def parse(text: str, path: str) -> List[Line]:
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.partition("#")[0].split()
         if len(fields) == 4 and fields[1] in KINDS:
-            found += [Line(fields[0], kind, fields[2], fields[3], "{}:{}".format(path, number)) for kind in KINDS[fields[1]]]
+            found += [
+                Line(fields[0], kind, fields[2], fields[3], "{}:{}".format(path, number)) for kind in KINDS[fields[1]]
+            ]
     return found
 
 
@@ -75,7 +77,12 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
             later = later and have["at"].startswith(FOLDER)
             blocked = "{} comes after {}: remove that line".format(have["at"], resource["file"]) if later else ""
             found.append(
-                Difference(kind, "{} ({})".format(have["limit"], have["at"]), "≥ {}".format(resource["limit"]), blocked)
+                Difference(
+                    kind,
+                    "{} ({})".format(have["limit"], have["at"]),
+                    "≥ {}".format(resource["limit"]),
+                    blocked,
+                )
             )
     return found
 

@@ -87,7 +87,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     """Only reached with --restart: a service is somebody's traffic."""
-    run(["systemctl", "restart", "--"] + sorted({r["unit"] for r in resources}))
+    run(["systemctl", "restart", "--", *sorted({r["unit"] for r in resources})])
 
 
 def restore(_resources: List[Resource], _captured: Dict[str, Any]) -> None:

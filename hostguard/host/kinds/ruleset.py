@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Optional
 from ..facts import has_ipv6
 from ..program import find, run
 from ..resource import (
-    ABSENT_HERE,
     VALUE,
     Difference,
     HostError,
@@ -131,7 +130,7 @@ def set_names(rules: List[str]) -> List[str]:
 
 
 def _set_type(name: str) -> str:
-    return "hash:ip,port" if name.endswith("held") else "hash:net,port"
+    return "hash:ip,port" if name.endswith("-HELD") else "hash:net,port"
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
@@ -153,14 +152,20 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
             shown = "{} jumps".format(len(have["jumps"]))
         else:
             shown = "jump at {}, behind: {}".format(have["jumps"][0], have["before"])
-        found.append(Difference("jump", shown, "{} first".format(resource["chain"]) if resource["first"] else "one jump"))
+        found.append(
+            Difference("jump", shown, "{} first".format(resource["chain"]) if resource["first"] else "one jump")
+        )
     return found
 
 
 def wanted(resource: Resource) -> str:
     policy = "policy {}, ".format(resource["policy"]) if resource["policy"] else ""
     return "{} {}: {}{} of {} rules{}".format(
-        resource["family"], resource["hook"], policy, resource["chain"], len(resource["rules"]),
+        resource["family"],
+        resource["hook"],
+        policy,
+        resource["chain"],
+        len(resource["rules"]),
         ", first" if resource["first"] else "",
     )
 
@@ -198,13 +203,17 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
 
 
 def _restore(family: str, text: str) -> None:
-    run([COMMAND[family] + "-restore"] + WAIT + ["--noflush"], text=text)
+    run([COMMAND[family] + "-restore", *WAIT, "--noflush"], text=text)
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {
-        identity: {"policy": have.value["policy"], "rules": have.value["rules"], "jumps": have.value["jumps"],
-                   "table": have.value["table"]}
+        identity: {
+            "policy": have.value["policy"],
+            "rules": have.value["rules"],
+            "jumps": have.value["jumps"],
+            "table": have.value["table"],
+        }
         for identity, have in read(resources).items()
         if have.state == VALUE
     }

@@ -6,7 +6,7 @@ import os
 from typing import Any, Dict, List, Optional
 
 from .. import cgroup
-from ..resource import ABSENT_HERE, VALUE, ABSENT, Difference, HostError, Observation, Resource, value
+from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, value
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 FIELDS = ("memory_max", "memory_high", "cpu_quota", "tasks_max")
@@ -115,5 +115,9 @@ def _file(field: str, limit: str) -> "tuple[str, str, str]":
             return "cpu", "cpu.max", "max" if free else "{} 100000".format(quota)
         return "cpu", "cpu.cfs_quota_us", "-1" if free else str(quota)
     if cgroup.unified():
-        return "memory", {"memory_max": "memory.max", "memory_high": "memory.high"}[field], "max" if free else limit
+        return (
+            "memory",
+            {"memory_max": "memory.max", "memory_high": "memory.high"}[field],
+            "max" if free else limit,
+        )
     return "memory", "memory.limit_in_bytes", "-1" if free else limit

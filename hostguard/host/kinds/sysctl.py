@@ -141,7 +141,7 @@ def holds(resource: Resource, setting: Optional[str]) -> bool:
 
 def ports(text: str) -> "set[int]":
     """The kernel's port list, `22,8000-8003`, as numbers; empty for anything else."""
-    found = set()
+    found: "set[int]" = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if first.isdigit() and (last.isdigit() or not last):
@@ -162,7 +162,7 @@ def port_list(numbers: "set[int]") -> str:
 
 def wanted(resource: Resource) -> str:
     sign = {"min": "≥ ", "ports": "contains "}.get(resource["compare"], "")
-    return sign + resource["value"]
+    return sign + str(resource["value"])
 
 
 def seen_as(_resource: Resource, seen: Observation) -> str:

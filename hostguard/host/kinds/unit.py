@@ -31,7 +31,7 @@ def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
     named = [unit for unit in dict.fromkeys(units) if unit]
     wanted_properties = "--property=" + ",".join(dict.fromkeys(list(ALWAYS) + properties))
     if named:
-        blocks = parse(run(["systemctl", "show", "--no-pager", wanted_properties, "--"] + named).stdout)
+        blocks = parse(run(["systemctl", "show", "--no-pager", wanted_properties, "--", *named]).stdout)
         found.update(zip(named, blocks))
     if "" in units:
         found[""] = parse(run(["systemctl", "show", "--no-pager", wanted_properties]).stdout)[0]
@@ -114,20 +114,24 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
         run(["systemctl", "daemon-reexec"])
     enable = [r["unit"] for r in resources if r.get("enabled")]
     if enable:
-        run(["systemctl", "enable", "--"] + enable)
+        run(["systemctl", "enable", "--", *enable])
     start = [r["unit"] for r in resources if r.get("active")]
     if start:
-        run(["systemctl", "start", "--"] + start)
+        run(["systemctl", "start", "--", *start])
 
 
 def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Before the files go back, while systemd still knows the units that are to be stopped and disabled."""
-    stop = [r["unit"] for r in resources if r.get("active") and not captured[r["id"]]["active"]]
+    stop = [r["unit"] for r in resources if r.get("active") and not r.get("ours") and not captured[r["id"]]["active"]]
     if stop:
-        run(["systemctl", "stop", "--"] + stop)
+        run(["systemctl", "stop", "--", *stop])
+    # A boot may have started what apply only enabled: without its file systemd would keep a ghost of it.
+    started = [r["unit"] for r in resources if r.get("ours") and not captured[r["id"]]["active"]]
+    if started:
+        run(["systemctl", "stop", "--", *started], check=False)
     disable = [r["unit"] for r in resources if r.get("enabled") and not captured[r["id"]]["enabled"]]
     if disable:
-        run(["systemctl", "disable", "--"] + disable, check=False)
+        run(["systemctl", "disable", "--", *disable], check=False)
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -136,7 +140,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
         run(["systemctl", "daemon-reexec"])
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
-        run(["systemctl", "enable", "--"] + enable)
+        run(["systemctl", "enable", "--", *enable])
     start = [r["unit"] for r in resources if r.get("active") and captured[r["id"]]["active"]]
     if start:
-        run(["systemctl", "start", "--"] + start)
+        run(["systemctl", "start", "--", *start])

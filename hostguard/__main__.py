@@ -1,0 +1,5 @@
+"""`python -m hostguard`."""
+
+from hostguard.cli.main import run
+
+run()

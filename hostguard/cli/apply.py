@@ -1,0 +1,112 @@
+"""hostguard apply: one transaction, and a way back that the host keeps by itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hostguard.cli.failure import CALL, Stop, host_errors, need_root
+from hostguard.cli.policy import PolicyOption
+
+FAILED = 1
+
+
+def command(
+    policy: PolicyOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    confirm_within: Annotated[
+        str,
+        typer.Option(
+            "--confirm-within",
+            metavar="TIME",
+            help="How long the host waits for `hostguard confirm` from a new connection before it goes back; 0: not.",
+        ),
+    ] = "60s",
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Restart the services that would run on with old values.")
+    ] = False,
+) -> None:
+    """Make this host what the policy wants: all of it or none of it."""
+    seconds = window(confirm_within)
+    need_root("apply")
+
+    from hostguard.cli import plan, screen
+    from hostguard.target import local
+
+    compiled, seen = plan.look(policy)
+    if not plan.show(compiled, seen):
+        # The host looks again under its lock: an unchanged host is the host's word, not ours.
+        yes = True
+    if not screen.agreed("Apply this?", yes):
+        raise Stop(CALL, ["nothing was touched"])
+    options = {"confirm_within": seconds, "restart": restart}
+    with screen.progress() as progress, host_errors():
+        answer = local.apply(compiled.bundle(), options, progress)
+    say(answer, seconds)
+
+
+def window(text: str) -> float:
+    from pydantic_core import PydanticCustomError
+
+    from hostguard.policy.model import duration
+
+    if text == "0":
+        return 0.0
+    try:
+        return duration(text)
+    except PydanticCustomError as error:
+        raise Stop(CALL, [f"--confirm-within: found {text!r}, expected 0 or {error.message()}"]) from None
+
+
+def say(answer: dict[str, object], seconds: float) -> None:
+    """What became of it, and the exit code that says so."""
+    from hostguard.cli import screen
+
+    console = screen.result()
+    outcome = answer["outcome"]
+    if outcome == "blocked":
+        lines = [f"in the way: {reason}" for reason in _list(answer["obstacles"])]
+        raise Stop(FAILED, [*lines, "nothing was touched"])
+    if outcome == "failed":
+        lines = [f"generation {answer['generation']} failed: {answer['error']}"]
+        lines += [f"the way back failed too: {trouble}" for trouble in _list(answer["trouble"])]
+        raise Stop(FAILED, [*lines, "" if answer["trouble"] else "this host is as it was before"])
+    if outcome == "unchanged":
+        console.print("Nothing to change: this host is as the policy wants it.")
+    elif outcome == "unconfirmed":
+        wait(int(str(answer["generation"])), seconds)
+    if outcome != "unchanged":
+        console.print(f"Applied as generation {answer['generation']}: {answer['changes']} changes.")
+    for unit in _list(answer["owed"]):
+        console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
+
+
+def _list(found: object) -> list[str]:
+    assert isinstance(found, list)  # noqa: S101 - the host's own answer
+    return found
+
+
+def wait(generation: int, seconds: float) -> None:
+    """Wait until somebody confirms or the host has gone back; the host does not depend on our waiting."""
+    import time
+
+    from hostguard.cli import screen
+    from hostguard.host import store, window
+
+    told = f"Applied, and kept only if confirmed within {seconds:g} s. From a NEW connection: sudo hostguard confirm"
+    screen.remarks().print(told)
+    try:
+        with screen.progress() as progress:
+            while (pending := store.pending()) is not None and pending["generation"] == generation:
+                left = pending["deadline"] - window.now()
+                progress(f"waiting for `hostguard confirm`: {max(0, left):.0f} s" if left > 0 else "going back")
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        said = "no longer waiting here: the host goes back by itself unless `hostguard confirm` comes in time"
+        raise Stop(FAILED, [said]) from None
+    status = next((r["status"] for r in store.records() if r["number"] == generation), "")
+    if status != store.APPLIED:
+        raise Stop(FAILED, [f"nobody confirmed: generation {generation} is {status}, the host is as before"])
+    sys.stderr.flush()

@@ -1,0 +1,36 @@
+"""Errors as their reader needs them: in words on stderr, with the contract's exit code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+CALL, UNSEEN = 2, 3  # hostguard.verdict.Exit, which costs the import of the whole catalogue
+
+
+class Stop(Exception):
+    """The end of a command: what to say, and its exit code."""
+
+    def __init__(self, exit_code: int, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.exit, self.lines = exit_code, lines
+
+
+@contextlib.contextmanager
+def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
+    """What a host can't do or say becomes the end of the command."""
+    from hostguard.host.resource import HostError
+
+    try:
+        yield
+    except HostError as error:
+        raise Stop(exit_code, [str(error)]) from None
+    except PermissionError as error:
+        raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root (sudo)"]) from None
+
+
+def need_root(what: str) -> None:
+    import os
+
+    if os.geteuid() != 0:
+        raise Stop(CALL, [f"{what} changes this host and needs root: sudo hostguard {what}"])

@@ -1,0 +1,32 @@
+"""hostguard init: a policy and an inventory to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hostguard.cli.failure import CALL, Stop
+
+FILES = {"hostguard.yml": "hostguard.yml", "inventory.yml": "inventory.yml"}
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.", show_default=False)] = Path(),
+) -> None:
+    """Write a commented starter policy and inventory. Refuses to overwrite."""
+    starters = Path(__file__).parent.parent / "policy" / "starter"
+    there = [folder / name for name in FILES if (folder / name).exists()]
+    if there:
+        said = ", ".join(map(str, there))
+        raise Stop(CALL, [f"{said}: there already, and not overwritten; nothing was written"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in FILES.items():
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write((starters / source).read_text(encoding="utf-8"))
+            typer.echo(f"{folder / name}")
+    except OSError as error:
+        raise Stop(CALL, [f"{error.filename}: {error.strerror}"]) from None
+    typer.echo("Edit hostguard.yml, then: hostguard validate, hostguard rehearse, hostguard plan", err=True)

@@ -1,0 +1,83 @@
+"""hostguard plan: the difference, and what enforcing would cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hostguard.cli.failure import host_errors
+from hostguard.cli.policy import PolicyOption, load
+
+if TYPE_CHECKING:
+    from hostguard.bundle import Compiled
+    from hostguard.verdict import Seen
+
+DIFFERENT, UNSEEN = 2, 3
+
+
+def command(
+    policy: PolicyOption = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
+    ] = False,
+) -> None:
+    """Show what apply would change on this host, and which connections and services that would cut."""
+    compiled, seen = look(policy)
+    different = show(compiled, seen)
+    if unread(seen):
+        raise typer.Exit(UNSEEN)
+    raise typer.Exit(DIFFERENT if detailed_exitcode and different else 0)
+
+
+def look(policy: object) -> tuple[Compiled, Seen]:
+    """The compiled policy, and this host as it is."""
+    from pathlib import Path
+
+    from hostguard import impact
+    from hostguard.bundle import compile_policy
+    from hostguard.cli import screen
+    from hostguard.target import local
+    from hostguard.verdict import Seen
+
+    assert policy is None or isinstance(policy, Path)  # noqa: S101 - typer made it
+    compiled = compile_policy(load(policy))
+    with screen.progress(), host_errors():
+        return compiled, Seen.of(local.read(compiled.bundle(extra=impact.ASK)))
+
+
+def unread(seen: Seen) -> list[str]:
+    from hostguard.host.resource import UNREADABLE
+
+    reasons = [
+        seen.observations[r["id"]].reason
+        for r in seen.resources
+        if seen.observations[r["id"]].state == UNREADABLE and not r.get("blocked")
+    ]
+    return list(dict.fromkeys(reasons))
+
+
+def show(compiled: Compiled, seen: Seen) -> bool:
+    """Print the plan on stdout; whether there is any difference."""
+    from hostguard import impact
+    from hostguard.cli import screen
+    from hostguard.report import plan
+
+    console = screen.result()
+    differences = seen.differences()
+    plan.show(console, differences, unread(seen))
+    egress = compiled.loaded.policy.egress
+    if egress and any(resource["kind"] in ("ruleset", "ipset") for resource, _ in differences):
+        said = seen.evidence["sockets"]
+        if "said" in said:
+            plan.show_cuts(console, impact.cuts(egress, said["said"]), egress.mode == "enforce")
+        else:
+            console.print(f"\nThe open connections could not be read: {said['unreadable']}", markup=False)
+    console.print()
+    count = sum(len(found) for _, found in differences)
+    if count:
+        controls = len({resource["control"] for resource, _ in differences})
+        console.print(f"{count} differences in {len(differences)} resources of {controls} controls.")
+    else:
+        console.print("No difference: this host is as the policy wants it.")
+    return bool(differences)

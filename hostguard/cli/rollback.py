@@ -1,0 +1,35 @@
+"""hostguard rollback: back to an earlier generation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hostguard.cli.failure import CALL, Stop, host_errors, need_root
+
+
+def command(
+    to: Annotated[
+        int | None,
+        typer.Option("--to", metavar="N", help="The generation to go back to; 0: before hostguard. Else by one."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Undo generations, newest first: files, rules, sysctls, mounts and units as they were."""
+    need_root("rollback")
+
+    from hostguard.cli import screen
+    from hostguard.target import local
+
+    target = "one generation back" if to is None else f"to generation {to}"
+    if not screen.agreed(f"Roll this host back {target}?", yes):
+        raise Stop(CALL, ["nothing was touched"])
+    with screen.progress() as progress, host_errors(CALL):
+        answer = local.rollback(to, progress)
+    if answer["outcome"] == "failed":
+        raise Stop(1, [f"generation {answer['generation']}: {trouble}" for trouble in answer["trouble"]])
+    undone = ", ".join(map(str, answer["undone"])) or "none"
+    where = f"generation {answer['generation']}" if answer["generation"] else "before hostguard"
+    typer.echo(f"Undone: {undone}. This host is as it was at {where}." if answer["generation"] else
+               f"Undone: {undone}. This host is as it was before hostguard.")  # fmt: skip

@@ -1,0 +1,60 @@
+"""Two consoles: stdout carries the result, stderr everything else."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hostguard.host.transaction import Progress
+
+PIPE_WIDTH = 120  # columns, where no terminal says
+
+
+@functools.cache
+def result() -> Console:
+    return _console(sys.stdout)
+
+
+@functools.cache
+def remarks() -> Console:
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    from rich.console import Console
+
+    width = None if file.isatty() else PIPE_WIDTH
+    return Console(file=file, highlight=False, soft_wrap=not file.isatty(), width=width, no_color=not colour(file))
+
+
+def colour(file: TextIO) -> bool:
+    return file.isatty() and "NO_COLOR" not in os.environ
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """What goes on, in one line that changes, where stderr is a terminal; else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with remarks().status("looking") as status:
+        yield lambda words: status.update(words)
+
+
+def agreed(question: str, yes: bool) -> bool:
+    """Whether the person says yes; without `--yes` and without a terminal there is nobody to ask."""
+    from hostguard.cli.failure import CALL, Stop
+
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Stop(CALL, ["there is no terminal to ask on: give --yes; nothing was touched"])
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

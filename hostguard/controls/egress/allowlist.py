@@ -1,0 +1,133 @@
+"""Who may reach what, as sets in the kernel: one a family and account.
+
+A set costs the same per packet with one entry and with 100,000, and is replaced by one swap. Rules name the set;
+the addresses stand nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hostguard.host.resource import Resource
+from hostguard.policy.checks import destinations
+from hostguard.policy.model import Egress, Network
+
+FAMILIES = ("ipv4", "ipv6")
+LONGEST_NAME = 31  # IPSET_MAXNAMELEN in linux/netfilter/ipset/ip_set.h, less its end
+DNS, NTP = 53, 123
+# Accounts have no capital letters, so none of them takes these names.
+ANY, INBOUND, HELD = "ANY", "INBOUND", "HELD"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """One destination of one account; `account` None is every account."""
+
+    account: str | None
+    network: Network
+    protocol: str
+    port: int
+
+
+def family_of(network: Network) -> str:
+    return f"ipv{network.version}"
+
+
+def allowed(egress: Egress) -> Iterator[Allowed]:
+    """Everything that may leave, with the resolvers and time servers."""
+    for resolver in egress.resolvers:
+        for account in egress.resolver_users or (None,):
+            for protocol in ("udp", "tcp"):
+                yield Allowed(account, ipaddress.ip_network(resolver), protocol, DNS)
+    for server in egress.time_servers:
+        yield Allowed(None, ipaddress.ip_network(server), "udp", NTP)
+    for to in destinations(egress):
+        yield Allowed(to.account, to.network, to.protocol, to.port)
+
+
+def accounts(egress: Egress, family: str) -> list[str]:
+    """The accounts with a set of their own, in order."""
+    return sorted({to.account for to in allowed(egress) if to.account and family_of(to.network) == family})
+
+
+def name(family: str, what: str) -> str:
+    """A set's name: within the kernel's length, and never two accounts' the same."""
+    plain = f"hostguard-{family[-1]}-{what}"
+    if len(plain) <= LONGEST_NAME:
+        return plain
+    return f"{plain[: LONGEST_NAME - 9]}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+
+
+def account_set(family: str, account: str) -> str:
+    return name(family, account)
+
+
+def any_set(family: str) -> str:
+    return name(family, ANY)
+
+
+def inbound_set(family: str) -> str:
+    return name(family, INBOUND)
+
+
+def held_set(family: str) -> str:
+    return name(family, HELD)
+
+
+def halves(network: Network) -> Sequence[Network]:
+    """hash:net knows no prefix of length 0: the whole is its two halves."""
+    return list(network.subnets()) if network.prefixlen == 0 else [network]
+
+
+def entries(pairs: Iterator[tuple[Network, str, int]] | Sequence[tuple[Network, str, int]]) -> list[str]:
+    ordered = sorted(set(pairs), key=lambda pair: (int(pair[0].network_address), pair[0].prefixlen, pair[1], pair[2]))
+    return [f"{part},{protocol}:{port}" for network, protocol, port in ordered for part in halves(network)]
+
+
+def has_any(egress: Egress, family: str) -> bool:
+    return any(to.account is None and family_of(to.network) == family for to in allowed(egress))
+
+
+def inbound(egress: Egress, family: str) -> list[tuple[Network, str, int]]:
+    """Who may connect in, and so be answered: (from, protocol, port)."""
+    return [
+        (network, way.protocol, port)
+        for way in egress.inbound.values()
+        for network in way.from_
+        if family_of(network) == family
+        for port in way.ports
+    ]
+
+
+def destination_sets(egress: Egress) -> list[Resource]:
+    """The sets of everything that may leave."""
+    pairs: dict[tuple[str, str], set[tuple[Network, str, int]]] = {}
+    for to in allowed(egress):
+        family = family_of(to.network)
+        key = account_set(family, to.account) if to.account else any_set(family)
+        pairs.setdefault((family, key), set()).add((to.network, to.protocol, to.port))
+    return [
+        resource("egress.destinations", family, key, "hash:net,port", entries(list(members)))
+        for (family, key), members in sorted(pairs.items())
+    ]
+
+
+def reply_sets(egress: Egress) -> list[Resource]:
+    """The sets of who may be answered, and of who was connected before the rules came."""
+    found = []
+    for family in FAMILIES:
+        ways = inbound(egress, family)
+        if ways:
+            found.append(resource("egress.replies", family, inbound_set(family), "hash:net,port", entries(ways)))
+            ports = sorted({port for _, protocol, port in ways if protocol == "tcp"})
+            held = resource("egress.replies", family, held_set(family), "hash:ip,port", [])
+            found.append({**held, "held": True, "ports": ports})
+    return found
+
+
+def resource(control: str, family: str, set_name: str, kind: str, members: list[str]) -> Resource:
+    return {"id": f"ipset:{set_name}", "kind": "ipset", "control": control, "name": set_name, "type": kind,
+            "family": family, "entries": members}  # fmt: skip

@@ -1,0 +1,30 @@
+"""The same sets and chains once more, as files, for a boot to load before the network is up."""
+
+from __future__ import annotations
+
+from hostguard.controls.egress import allowlist, chains
+from hostguard.controls.text import file, render
+from hostguard.host.kinds import ipset, ruleset
+from hostguard.host.resource import Resource
+from hostguard.policy.model import Egress
+
+FOLDER = "/etc/hostguard/egress"
+UNIT = "hostguard-egress.service"
+CONTROL = "egress.boot"
+
+
+def boot(egress: Egress) -> list[Resource]:
+    rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
+    sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
+    jumps = [(ruleset.COMMAND[each["family"]], each["hook"], each["chain"]) for each in rulesets]
+    by_family = ruleset.by_family(rulesets)
+    return [
+        file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
+        *(
+            file(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
+            for family, members in by_family.items()
+        ),
+        file(CONTROL, f"/etc/systemd/system/{UNIT}", render("egress.service.j2", folder=FOLDER, jumps=jumps)),
+        {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
+         "properties": {}},
+    ]  # fmt: skip

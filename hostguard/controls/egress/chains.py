@@ -1,0 +1,121 @@
+"""The chains of our own, and what stands in them, in the words that `iptables-save` itself uses.
+
+Enforcing and observing have chains of different names: to go from one to the other is to make the one and give
+back the other, policy included, and never to guess what the policy was.
+"""
+
+from __future__ import annotations
+
+from hostguard.controls.egress import allowlist
+from hostguard.controls.egress.allowlist import FAMILIES
+from hostguard.host.resource import Resource
+from hostguard.policy.model import Egress
+
+REPLY = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY"
+ORIGINAL = "-m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL"
+# What a stranger's packet can't fill the log with: ten lines a minute after the first twenty.
+LIMIT = "-m limit --limit 10/min --limit-burst 20"
+NEIGHBOURS = (135, 136, 133)  # solicitation, advertisement, router solicitation (RFC 4861)
+LISTENERS = (131, 132, 143)  # multicast listener reports, without which a switch may not forward the former
+DENY, OBSERVE = "hostguard deny: ", "hostguard observe: "
+
+
+def chain(egress: Egress, hook: str) -> str:
+    return f"HOSTGUARD-{hook}" if egress.mode == "enforce" else f"HOSTGUARD-OBSERVE-{hook}"
+
+
+def log(prefix: str) -> str:
+    return f'{LIMIT} -j LOG --log-prefix "{prefix}" --log-uid'
+
+
+def match(set_name: str, directions: str) -> str:
+    return f"-m set --match-set {set_name} {directions}"
+
+
+def output(egress: Egress) -> list[Resource]:
+    """What leaves the host itself."""
+    enforcing = egress.mode == "enforce"
+    sanctioned = "-j ACCEPT" if enforcing else "-j RETURN"
+    end = [log(DENY), "-j DROP"] if enforcing else [log(OBSERVE)]
+    return [
+        ruleset(
+            "egress.output",
+            family,
+            "OUTPUT",
+            chain(egress, "OUTPUT"),
+            [f"{rule} {sanctioned}" for rule in leaving(egress, family)] + end,
+            policy="DROP" if enforcing else None,
+            first=True,
+        )
+        for family in FAMILIES
+    ]
+
+
+def leaving(egress: Egress, family: str) -> list[str]:
+    """The matches of every packet that the policy lets out, without their target."""
+    rules = ["-o lo"]
+    if allowlist.inbound(egress, family):
+        asked = match(allowlist.inbound_set(family), "dst,src")
+        # A reply and nothing else: a packet from port 22 alone is a way out, and so is a reply to a stranger.
+        rules.append(f"{REPLY} {asked}")
+        # Connections older than connection tracking; a SYN would be one of our own making.
+        held = match(allowlist.held_set(family), "dst,dst")
+        rules.append(f"-p tcp {asked} {held} -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN")
+    if allowlist.has_any(egress, family):
+        rules.append(match(allowlist.any_set(family), "dst,dst"))
+    for account in allowlist.accounts(egress, family):
+        to = match(allowlist.account_set(family, account), "dst,dst")
+        rules.append(f"-m owner --uid-owner ${{uid:{account}}} {to}")
+        # The last packets of a closed connection have no socket, so no owner, any more.
+        rules.append(f"-p tcp {ORIGINAL} -m owner ! --socket-exists {to}")
+    if family == "ipv6":
+        rules += neighbours()
+        rules += [f"-d ff02::/16 -p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in LISTENERS]
+    return rules
+
+
+def neighbours(kinds: tuple[int, ...] = NEIGHBOURS) -> list[str]:
+    # A hop limit of 255 has passed no router (RFC 4861, 7.1): these packets can't carry anything off the link.
+    return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -m hl --hl-eq 255" for kind in kinds]
+
+
+def forward(egress: Egress) -> list[Resource]:
+    """What containers send through the host. What may pass is returned to other tools' rules, not accepted."""
+    enforcing = egress.mode == "enforce"
+    found = []
+    for family in FAMILIES:
+        rules = [f"{rule} -j RETURN" for rule in passing(egress, family)] if egress.containers == "same" else []
+        rules += [log(DENY), "-j DROP"] if enforcing else [log(OBSERVE)]
+        name = chain(egress, "FORWARD")
+        found.append(ruleset("egress.forward", family, "FORWARD", name, rules, policy=None, first=True))
+    return found
+
+
+def passing(egress: Egress, family: str) -> list[str]:
+    icmp = "icmp" if family == "ipv4" else "ipv6-icmp"
+    # The errors that belong to a tracked connection: without them path MTU discovery dies behind a tunnel.
+    rules = [REPLY, f"-p {icmp} -m conntrack --ctstate RELATED"]
+    if allowlist.has_any(egress, family):
+        rules.append(match(allowlist.any_set(family), "dst,dst"))
+    if allowlist.inbound(egress, family):
+        rules.append(match(allowlist.inbound_set(family), "src,dst"))
+    return rules
+
+
+def replies(egress: Egress) -> list[Resource]:
+    """What comes back in, on a host where another tool's INPUT drops: nothing that we did not ask for."""
+    found = []
+    for family in FAMILIES:
+        icmp = "icmp" if family == "ipv4" else "ipv6-icmp"
+        rules = [f"{REPLY} -j ACCEPT", f"-p {icmp} -m conntrack --ctstate RELATED -j ACCEPT"]
+        if family == "ipv6":
+            rules += [f"{rule} -j ACCEPT" for rule in neighbours((135, 136, 134))]  # 134: router advertisement
+        found.append(ruleset("egress.replies", family, "INPUT", chain(egress, "INPUT"), rules, None, first=False))
+    return found
+
+
+def ruleset(
+    control: str, family: str, hook: str, name: str, rules: list[str], policy: str | None, first: bool
+) -> Resource:
+    return {"id": f"ruleset:{family}:{name}", "kind": "ruleset", "control": control, "family": family, "hook": hook,
+            "chain": name, "policy": policy, "rules": rules, "first": first}  # fmt: skip

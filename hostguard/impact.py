@@ -1,0 +1,162 @@
+"""What enforcing would cut: the open connections and the listening services of a host that its policy does not let
+through (pure; the sockets are the host's own sock_diag answers, decoded by pyroute2)."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hostguard.controls.egress.allowlist import allowed
+from hostguard.policy.model import Address, Egress, Network
+
+ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}
+"""The evidence that this module reads."""
+
+LISTEN, TIME_WAIT, CLOSE = 10, 6, 7  # include/net/tcp_states.h; CLOSE is any unconnected UDP socket
+TCP, UDP = 6, 17
+DHCP_CLIENT = {68, 546}
+EPHEMERAL = 32768
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One socket: `state` as the kernel numbers it, `process` empty where we may not see whose it is."""
+
+    protocol: str
+    state: int
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+    account: str
+    process: str
+
+    @property
+    def listens(self) -> bool:
+        return self.state == LISTEN or (self.protocol == "udp" and self.state == CLOSE)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One thing that enforcing would cut, and what the policy would have to say to keep it."""
+
+    process: str
+    account: str
+    what: str
+    advice: str
+
+
+def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
+    """The sockets in an answer of the `sockets` collector."""
+    from pyroute2.netlink.diag import inet_diag_msg
+
+    for key, bodies in said["dumps"].items():
+        protocol = {TCP: "tcp", UDP: "udp"}[int(key.partition("/")[2])]
+        for encoded in bodies:
+            body = base64.b64decode(encoded)
+            # pyroute2 reads a whole message: give back the header that the host took off.
+            message = inet_diag_msg(struct.pack("=IHHII", 16 + len(body), 20, 2, 1, 0) + body)
+            message.decode()
+            inode, uid = str(message["idiag_inode"]), str(message["idiag_uid"])
+            pid, command = said["holders"].get(inode, (0, ""))
+            yield Socket(
+                protocol,
+                message["idiag_state"],
+                native(message["idiag_src"]),
+                message["idiag_sport"],
+                native(message["idiag_dst"]),
+                message["idiag_dport"],
+                said["accounts"].get(uid, uid),
+                f"{command} ({pid})" if pid else "",
+            )
+
+
+def native(text: str) -> Address:
+    """An address as packets carry it: ::ffff:a.b.c.d of a dual-stack socket is IPv4."""
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
+    """Everything that enforcing this egress policy would cut, worst first: connections, then services."""
+    found = list(sockets(said))
+    here = {socket.source for socket in found}
+    listening = {(socket.protocol, socket.source_port) for socket in found if socket.listens}
+    may_leave, may_ask = matchers(egress)
+    connections: dict[Cut, None] = {}
+    services: dict[Cut, None] = {}
+    for socket in found:
+        inside = socket.source.is_loopback or socket.destination.is_loopback or socket.destination in here
+        if inside and not (socket.listens and socket.source.is_unspecified):
+            continue
+        if socket.listens:
+            services.update(dict.fromkeys(_service(socket, egress)))
+        elif socket.state != TIME_WAIT and not socket.destination.is_unspecified:
+            connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask)))
+    return [*connections, *services]
+
+
+def _connection(
+    socket: Socket,
+    listening: set[tuple[str, int]],
+    may_leave: Callable[[Socket], bool],
+    may_ask: Callable[[Socket], bool],
+) -> Iterator[Cut]:
+    if (socket.protocol, socket.source_port) in listening:
+        if not may_ask(socket):
+            what = f"answers {_end(socket.destination)} on {socket.protocol} {socket.source_port}"
+            advice = f"egress.inbound: from {_end(socket.destination)}, port {socket.source_port}"
+            yield Cut(socket.process, socket.account, what, advice)
+    elif not may_leave(socket):
+        what = f"connected to {_end(socket.destination)} {socket.protocol} {socket.destination_port}"
+        advice = f"egress.providers or services: {_end(socket.destination)}, port {socket.destination_port}"
+        yield Cut(socket.process, socket.account, what, advice)
+
+
+def _service(socket: Socket, egress: Egress) -> Iterator[Cut]:
+    what = f"listens on {socket.protocol} {socket.source_port}"
+    if socket.protocol == "udp" and socket.source_port in DHCP_CLIENT:
+        server = 67 if socket.source_port == 68 else 547
+        advice = f"egress.services: the DHCP server, protocol udp, port {server}, or leases are lost at renewal"
+        yield Cut(socket.process, socket.account, f"renews its lease by DHCP (udp {socket.source_port})", advice)
+        return
+    if socket.protocol == "udp" and socket.source_port >= EPHEMERAL:
+        return  # a client's own socket, as any resolver or time client has
+    answered = any(
+        socket.source_port in way.ports and way.protocol == socket.protocol for way in egress.inbound.values()
+    )
+    if not answered:
+        advice = f"egress.inbound: port {socket.source_port}, from those who may use it"
+        yield Cut(socket.process, socket.account, what, advice)
+
+
+def _end(address: Address) -> str:
+    return str(address)
+
+
+def matchers(egress: Egress) -> tuple[Callable[[Socket], bool], Callable[[Socket], bool]]:
+    """Whether a socket's packets may leave, and whether its peer may be answered."""
+    leaving: dict[tuple[str | None, str, int], list[Network]] = {}
+    for to in allowed(egress):
+        leaving.setdefault((to.account, to.protocol, to.port), []).append(to.network)
+    asking: dict[tuple[str, int], list[Network]] = {}
+    for way in egress.inbound.values():
+        for port in way.ports:
+            asking.setdefault((way.protocol, port), []).extend(way.from_)
+
+    def may_leave(socket: Socket) -> bool:
+        return any(
+            socket.destination in network
+            for account in (None, socket.account)
+            for network in leaving.get((account, socket.protocol, socket.destination_port), ())
+        )
+
+    def may_ask(socket: Socket) -> bool:
+        networks = asking.get((socket.protocol, socket.source_port), ())
+        return any(socket.destination in network for network in networks)
+
+    return may_leave, may_ask

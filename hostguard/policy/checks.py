@@ -1,0 +1,154 @@
+"""What is well-formed word by word, and still can't be meant: contradictions within a policy."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from hostguard.policy.document import Path
+from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice
+
+PORT_RANGE = "net.ipv4.ip_local_port_range"
+
+
+class Finding(NamedTuple):
+    path: Path
+    found: str
+    expected: str
+
+
+class Destination(NamedTuple):
+    """One line of an allowlist: `account` None is any account."""
+
+    account: str | None
+    protocol: str
+    port: int
+    network: Network
+    path: Path
+
+
+def contradictions(sections: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every contradiction in the sections that could be read; those that could not are None."""
+    policy = Policy.model_construct(version=1, **sections)
+    if policy.egress:
+        yield from _egress(policy.egress)
+    if policy.kernel is not None:
+        yield from _kernel(policy.kernel, policy.limits.nofile if policy.limits else None)
+    if policy.slices is not None:
+        yield from _slices(policy.slices, policy.capacity)
+
+
+def destinations(egress: Egress) -> Iterator[Destination]:
+    """Everything that the policy lets out, account by account."""
+    by = egress.proxy_user if egress.via == "proxy" else None
+    for name, provider in egress.providers.items():
+        for at, network in enumerate(provider.cidrs):
+            for port in provider.ports:
+                yield Destination(by, "tcp", port, network, ("egress", "providers", name, "cidrs", at))
+    for name, service in egress.services.items():
+        for at, network in enumerate(service.cidrs):
+            for port in service.ports:
+                for user in service.users or (None,):
+                    path = ("egress", "services", name, "cidrs", at)
+                    yield Destination(user, service.protocol, port, network, path)
+
+
+def _egress(egress: Egress) -> Iterator[Finding]:
+    if egress.via == "proxy" and egress.proxy_user is None:
+        yield Finding(("egress", "proxy_user"), "nothing", "the account that the proxy runs as (or via: direct)")
+    if not egress.providers and not egress.services:
+        yield Finding(("egress", "providers"), "an empty allowlist", "at least one provider or service")
+    for key in ("resolvers", "time_servers"):
+        servers: tuple[Address, ...] = getattr(egress, key)
+        for at, server in enumerate(servers):
+            if server.is_unspecified or server.is_multicast:
+                yield Finding(("egress", key, at), str(server), "the address of one server")
+            elif server.is_loopback:
+                expected = "the server that is asked over the network: loopback needs no rule"
+                yield Finding(("egress", key, at), str(server), expected)
+            elif server in servers[:at]:
+                yield Finding(("egress", key, at), str(server), "each once")
+    for section, ways in (("providers", egress.providers), ("services", egress.services)):
+        for name, way in ways.items():
+            for at, network in enumerate(way.cidrs):
+                if network.prefixlen == 0:
+                    path: Path = ("egress", section, name, "cidrs", at)
+                    yield Finding(path, str(network), "a network: this one is the whole internet")
+    yield from _overlaps(egress)
+
+
+def _overlaps(egress: Egress) -> Iterator[Finding]:
+    """Networks of which one holds the other, for the same account, protocol and port: one of the two is a mistake.
+
+    Sorted by their first address, a network lies in an earlier one exactly if it begins before that one ends.
+    """
+    groups: dict[tuple[str | None, str, int, int], list[Destination]] = {}
+    for to in destinations(egress):
+        groups.setdefault((to.account, to.protocol, to.port, to.network.version), []).append(to)
+    told: set[Path] = set()
+    for members in groups.values():
+        keyed = sorted((int(to.network.network_address), to.network.prefixlen, at) for at, to in enumerate(members))
+        end, holder = -1, members[0]
+        for first, _, at in keyed:
+            to = members[at]
+            if first <= end:
+                if to.path not in told:
+                    told.add(to.path)
+                    where = f"{'.'.join(map(str, holder.path[1:3]))} holds {holder.network} for the same port"
+                    yield Finding(to.path, str(to.network), f"no overlap: {where}")
+            else:
+                end, holder = first + to.network.num_addresses - 1, to
+
+
+def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:
+    if "net.ipv4.tcp_tw_recycle" in kernel:
+        path: Path = ("kernel", "net.ipv4.tcp_tw_recycle")
+        yield Finding(path, "a parameter that Linux 4.12 removed", "net.ipv4.tcp_tw_reuse")
+    if kernel.get("net.ipv4.tcp_tw_reuse") == "1" and kernel.get("net.ipv4.tcp_timestamps", "1") == "0":
+        yield Finding(("kernel", "net.ipv4.tcp_timestamps"), "0", "1: tcp_tw_reuse needs timestamps")
+    if PORT_RANGE in kernel:
+        yield from _port_range(kernel[PORT_RANGE])
+    opens = kernel.get("fs.nr_open")
+    if opens and nofile and opens.isdigit() and int(opens) < nofile:
+        yield Finding(("kernel", "fs.nr_open"), opens, f"at least limits.nofile ({nofile})")
+
+
+def _port_range(text: str) -> Iterator[Finding]:
+    path: Path = ("kernel", PORT_RANGE)
+    match = re.fullmatch(r"([0-9]{1,5}) ([0-9]{1,5})", text)
+    if not match or not 1024 <= int(match[1]) < int(match[2]) <= 65535:
+        yield Finding(path, text, 'two ports from 1024 to 65535, ascending, such as "10240 65535"')
+    elif (int(match[1]) + int(match[2])) % 2 == 0:
+        expected = "ends of different parity (the kernel halves the range by it), such as "
+        yield Finding(path, text, f'{expected}"{match[1]} {int(match[2]) - 1}"')
+
+
+def _slices(slices: Mapping[str, Slice], capacity: Capacity | None) -> Iterator[Finding]:
+    homes = Counter(unit for wanted in slices.values() for unit in wanted.units)
+    for name, wanted in slices.items():
+        path: Path = ("slices", name)
+        for at, unit in enumerate(wanted.units):
+            if homes[unit] > 1:
+                yield Finding((*path, "units", at), unit, "each unit in one slice")
+        if wanted.memory_high is not None and wanted.memory_max is not None and wanted.memory_high > wanted.memory_max:
+            found = f"{wanted.memory_high} bytes"
+            yield Finding((*path, "memory_high"), found, f"at most memory_max ({wanted.memory_max} bytes)")
+        if not capacity and not wanted.model_fields_set - {"units"}:
+            yield Finding(path, "no limit", "memory_max, memory_high, cpu_quota or tasks_max (or a capacity)")
+
+
+def cautions(policy: Policy) -> Iterator[Finding]:
+    """What may well be meant, and still deserves a word."""
+    egress = policy.egress
+    if egress and not egress.inbound:
+        yield Finding(("egress", "inbound"), "nothing", "who may connect in: as it is nobody is answered, SSH included")
+    if egress and not egress.resolvers:
+        yield Finding(("egress", "resolvers"), "nothing", "a resolver: as it is no name can be looked up")
+    if egress and egress.proxy_user == "root":
+        expected = "an account of the proxy's own: as it is every process of root reaches the providers"
+        yield Finding(("egress", "proxy_user"), "root", expected)
+    if policy.capacity and policy.kernel is None and policy.limits is None and policy.slices is None:
+        expected = "one of kernel, limits, slices: as it is nothing is derived from it"
+        yield Finding(("capacity",), "a section that nothing uses", expected)

@@ -1,0 +1,274 @@
+"""Find, read, merge and validate a policy; every error at once, each with its file, line and key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hostguard.policy import checks
+from hostguard.policy.document import Document, NotADocument, Path, dotted, read
+from hostguard.policy.model import Policy
+
+PLACES = (FilePath("hostguard.yml"), FilePath("/etc/hostguard/policy.yml"))
+LONGEST_SHOWN = 60
+MOST_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a policy. `line` 0: the whole file, or a value that came from an inventory."""
+
+    file: str
+    line: int
+    key: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        key = f"{self.key}: " if self.key else ""
+        return f"{where}: {key}found {self.found}, expected {self.expected}"
+
+
+class PolicyError(Exception):
+    """A policy that can't be used. `problems` holds every reason that was found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy that can be used, where it came from, and what deserves a word (`warnings`)."""
+
+    policy: Policy
+    path: str
+    sha256: str
+    warnings: tuple[Problem, ...]
+
+
+def find(named: FilePath | None) -> FilePath:
+    """The policy to use. Raises PolicyError where there is none."""
+    if named is not None:
+        return named
+    for place in PLACES:
+        if place.is_file():
+            return place
+    expected = "a policy there, in /etc/hostguard/policy.yml, or named with --policy (`hostguard init` writes one)"
+    raise PolicyError([Problem(str(PLACES[0]), 0, "", "no such file", expected)])
+
+
+def load(path: FilePath, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> LoadedPolicy:
+    """Read a policy and lay refinements over it, each a name and a dict: dicts merge deep, lists are replaced.
+
+    Raises PolicyError with every problem that was found.
+    """
+    name = str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PolicyError([Problem(name, 0, "", error.strerror or str(error), "a policy file")]) from None
+    try:
+        document = read(raw)
+    except NotADocument as error:
+        raise PolicyError([Problem(name, error.line, error.key, error.found, error.expected)]) from None
+    source = _Source(name, document)
+    data = document.data
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else shown(data)
+        raise PolicyError([Problem(name, 1, "", found, "a mapping that begins with `version: 1`")])
+    for overlay_name, overlay in overlays:
+        data = source.merge(data, overlay, overlay_name, ())
+    policy, problems = _validate(data, source)
+    if policy is None or problems:
+        raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
+    warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
+    return LoadedPolicy(policy, name, hashlib.sha256(raw).hexdigest(), warnings)
+
+
+class _Source:
+    """Which file and line a value came from."""
+
+    def __init__(self, file: str, document: Document) -> None:
+        self.file, self.document = file, document
+        self.overlaid: dict[Path, str] = {}
+
+    def merge(self, below: Any, above: Any, name: str, path: Path) -> Any:
+        if isinstance(below, dict) and isinstance(above, Mapping):
+            merged = dict(below)
+            for key, item in above.items():
+                merged[key] = self.merge(below.get(key), item, name, (*path, key))
+            return merged
+        self.overlaid[path] = name
+        return above
+
+    def problem(self, path: Path, found: str, expected: str) -> Problem:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overlaid:
+                return Problem(self.overlaid[path[:length]], 0, dotted(path), found, expected)
+            if path[:length] in self.document.lines:
+                return Problem(self.file, self.document.lines[path[:length]], dotted(path), found, expected)
+        return Problem(self.file, 1, dotted(path), found, expected)
+
+
+def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, list[Problem]]:
+    """The policy where it holds, and every problem.
+
+    What is malformed is taken out and the rest looked at again, so that a bad address does not hide that two
+    others overlap; what would only be said because of the taking out is not said.
+    """
+    problems = [
+        Problem(source.file, line, dotted(path), "a key that stands above already", "each key once")
+        for path, line in source.document.duplicates
+    ]
+    problems += [
+        source.problem((key,), "nothing", "its settings ({} for all defaults), or no such key")
+        for key, section in data.items()
+        if section is None
+    ]
+    taken: list[Path] = []
+    rest: Any = data
+    adapter = TypeAdapter(Policy)
+    for _ in range(MOST_ROUNDS):
+        try:
+            policy = adapter.validate_python(rest)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_context=True)
+            paths = [_place(detail) for detail in details]
+            original = [_original(path, taken) for path in paths]
+            problems += [
+                source.problem(path, _found(detail), _expected(detail, path))
+                for detail, path in zip(details, original, strict=True)
+                if not _follows(path, taken)
+            ]
+            taken += original
+            rest = _without(rest, paths)
+            if rest is None:
+                return None, problems
+            continue
+        sections = {name: getattr(policy, name) for name in policy.sections}
+        for path, found, expected in checks.contradictions(sections):
+            if not _follows(path := _original(path, taken), taken):
+                problems.append(source.problem(path, found, expected))
+        return policy, problems
+    return None, problems
+
+
+def _follows(path: Path, taken: Iterable[Path]) -> bool:
+    """Whether a problem at `path` may be there only because of what was taken out of it."""
+    return any(path == gone[: len(path)] for gone in taken)
+
+
+def _original(path: Path, taken: Iterable[Path]) -> Path:
+    """A path as it was before values were taken out of the lists on its way."""
+    whole: Path = ()
+    for part in path:
+        if isinstance(part, int):
+            for gone in sorted(t[-1] for t in taken if t[:-1] == whole and isinstance(t[-1], int)):
+                part += gone <= part
+        whole = (*whole, part)
+    return whole
+
+
+def _place(detail: Any) -> Path:
+    """Where in the policy an error is: pydantic marks a bad key of a dict with a word of its own."""
+    return tuple(part for part in detail["loc"] if part != "[key]")
+
+
+def _without(data: Any, paths: Iterable[Path]) -> Any:
+    """A copy without the values at `paths`; None where the whole of it is at fault."""
+    gone: dict[str | int, list[Path]] = {}
+    for path in paths:
+        if not path:
+            return None
+        gone.setdefault(path[0], []).append(path[1:])
+    if isinstance(data, dict):
+        kept = {key: item for key, item in data.items() if key not in gone}
+        # A key that was expected and is not there: nothing to take out, so its parent goes.
+        if any(key not in data for key in gone):
+            return None
+        for key, rests in gone.items():
+            left = _without(data[key], rests)
+            if left is not None:
+                kept[str(key)] = left
+        return kept if kept else None
+    if isinstance(data, list | tuple):
+        left_over = []
+        for at, item in enumerate(data):
+            left = _without(item, gone[at]) if at in gone else item
+            if left is not None:
+                left_over.append(left)
+        return left_over if left_over else None
+    return None
+
+
+def _found(detail: Any) -> str:
+    if detail["type"] == "missing":
+        return "nothing"
+    if detail["type"] == "extra_forbidden":
+        return "an unknown key"
+    return shown(detail["input"])
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, short, and without control characters."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = ascii(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def _expected(detail: Any, path: Path) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "expected":
+        return str(context["expected"])
+    if kind == "extra_forbidden":
+        return "one of " + ", ".join(known_keys(path[:-1]))
+    if kind == "literal_error":
+        return f"{context['expected']}"
+    if kind == "missing":
+        return "a value: this key can't be left out"
+    if kind in ("tuple_type", "list_type"):
+        return "a list"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "a mapping"
+    return str(detail["msg"])
+
+
+def known_keys(path: Path) -> list[str]:
+    """The keys that may stand in the section at `path`."""
+    schema = Policy.model_json_schema(by_alias=True)
+    node: Any = schema
+    for part in path:
+        node = _inside(node, part, schema)
+    node = _dereferenced(node, schema)
+    return sorted(node.get("properties", {}))
+
+
+def _inside(node: Any, part: str | int, schema: Any) -> Any:
+    node = _dereferenced(node, schema)
+    return node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+
+
+def _dereferenced(node: Any, schema: Any) -> Any:
+    while isinstance(node, Mapping):
+        options = [option for option in node.get("anyOf", []) if option.get("type") != "null"]
+        if len(options) == 1:
+            node = options[0]
+        elif "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        else:
+            return node
+    return {}

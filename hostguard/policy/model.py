@@ -1,0 +1,314 @@
+"""What a policy may say: one frozen class a section, and a strict grammar for every word that reaches a host.
+
+A word that passes here is safe to stand in a rule, a unit file, a path or an argument: each grammar is a full
+match over letters, digits and a few marks, none of which ends a word or a line in any of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def unexpected(expected: str) -> PydanticCustomError:
+    """The error of a value that is not what was expected."""
+    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def grammar(pattern: str, expected: str) -> Callable[[Any], str]:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(found: Any) -> str:
+        if not isinstance(found, str) or not compiled.fullmatch(found):
+            raise unexpected(expected)
+        return found
+
+    return check
+
+
+ADDRESS_LETTERS = re.compile(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", re.ASCII)
+
+
+def network(found: Any) -> Network:
+    # ipaddress takes whatever follows a % as a zone: letters that no rule may see.
+    if isinstance(found, str) and ADDRESS_LETTERS.fullmatch(found):
+        try:
+            return _native(ipaddress.ip_network(found))
+        except ValueError:
+            try:
+                meant = ipaddress.ip_network(found, strict=False)
+            except ValueError:
+                pass
+            else:
+                raise unexpected(f"no host bits: {meant}, or {found.partition('/')[0]}/{meant.max_prefixlen}") from None
+    raise unexpected("a network, such as 203.0.113.0/24 or 2001:db8::5/128")
+
+
+def _native(meant: Network) -> Network:
+    if isinstance(meant, ipaddress.IPv6Network) and meant.network_address.ipv4_mapped and meant.prefixlen >= 96:
+        raise unexpected("the IPv4 network itself: mapped addresses never stand in a packet")
+    return meant
+
+
+def address(found: Any) -> Address:
+    if isinstance(found, str) and ADDRESS_LETTERS.fullmatch(found):
+        try:
+            return ipaddress.ip_address(found)
+        except ValueError:
+            pass
+    raise unexpected("an address, such as 10.0.0.2 or 2001:db8::2")
+
+
+def port(found: Any) -> int:
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= 65535:
+        raise unexpected("a port from 1 to 65535")
+    return found
+
+
+def whole(least: int, most: int) -> Callable[[Any], int]:
+    def check(found: Any) -> int:
+        if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
+            raise unexpected(f"a whole number from {least} to {most}")
+        return found
+
+    return check
+
+
+def number(above: float, most: float) -> Callable[[Any], float]:
+    def check(found: Any) -> float:
+        if isinstance(found, bool) or not isinstance(found, int | float) or not above < found <= most:
+            raise unexpected(f"a number above {above:g}, at most {most:g}")
+        return float(found)
+
+    return check
+
+
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+def duration(found: Any) -> float:
+    """`800ms`, `1.5s` as seconds."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(us|ms|s|m)", found) if isinstance(found, str) else None
+    seconds = float(match[1]) * SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= 3600:
+        raise unexpected("a duration up to an hour with its unit, such as 800ms or 1.5s")
+    return seconds
+
+
+SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def size(found: Any) -> int:
+    """`512M` as bytes; units are powers of 1024, as systemd reads them."""
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text, re.ASCII) if isinstance(text, str) else None
+    count = int(match[1]) * SIZES[match[2]] if match else 0
+    if not 4096 <= count <= 2**50:
+        raise unexpected("a size from 4K to 1024T, such as 512M")
+    if count % 4096:
+        raise unexpected(f"a multiple of the page size (4096 bytes), such as {count // 4096 * 4096}")
+    return count
+
+
+def percent(found: Any) -> float:
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,2})?)%", found, re.ASCII) if isinstance(found, str) else None
+    share = float(match[1]) if match else 0.0
+    if not 1 <= share <= 100_000:
+        raise unexpected("percent of one CPU, such as 150% (one and a half)")
+    return share
+
+
+def mode(found: Any) -> str:
+    if not isinstance(found, str) or not re.fullmatch(r"0[0-7]{3}", found, re.ASCII):
+        raise unexpected('a mode of four octal digits, in quotes, such as "0750"')
+    if found[3] != "0":
+        raise unexpected(f'no rights for other accounts: "{found[:3]}0"')
+    return found
+
+
+# A tmpfs there would hide what the system itself needs.
+NOT_THERE = (
+    "/bin", "/boot", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr",
+    "/run/dbus", "/run/lock", "/run/systemd", "/run/udev", "/run/user", "/var/lib/hostguard", "/etc/systemd",
+    "/etc/hostguard",
+)  # fmt: skip
+BUSY = ("/var/lib", "/var/log", "/var/run", "/var/cache", "/var/spool", "/run/netns")
+
+
+def path(found: Any) -> str:
+    expected = "an absolute path of its own below a folder such as /run: /run/secrets"
+    if not isinstance(found, str) or not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){2,8}", found, re.ASCII):
+        raise unexpected(expected)
+    if any((found + "/").startswith(taken + "/") for taken in NOT_THERE) or found in BUSY:
+        raise unexpected(expected)
+    return found
+
+
+def either(*words: str) -> Callable[[Any], Any]:
+    """One of some words. YAML elsewhere (an Ansible inventory) reads a bare `off` as false."""
+
+    def check(found: Any) -> str:
+        text = "off" if found is False else found
+        if text not in words:
+            raise unexpected(", ".join(words[:-1]) + " or " + words[-1])
+        return str(text)
+
+    return check
+
+
+def sysctl_value(found: Any) -> str:
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ,./:_+-]{0,199}|-?[0-9]+", text, re.ASCII):
+        raise unexpected("a number, or words of letters, digits and , . / : _ + - on one line")
+    return " ".join(text.split())
+
+
+def filled(found: Any) -> Any:
+    if isinstance(found, list | tuple | dict) and not found:
+        raise unexpected("at least one")
+    return found
+
+
+def distinct(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(found)) != len(found):
+        again = next(item for at, item in enumerate(found) if item in found[:at])
+        raise unexpected(f"each once ({again} is there twice)")
+    return found
+
+
+Account = Annotated[
+    str,
+    PlainValidator(grammar(r"[a-z_][a-z0-9_-]{0,31}", "an account's name: a-z, 0-9, _ and -, at most 32")),
+]
+Name = Annotated[str, PlainValidator(grammar(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name of letters, digits, _ . -"))]
+SliceName = Annotated[
+    str, PlainValidator(grammar(r"[a-z0-9][a-z0-9_]{0,31}", "a name of a-z, 0-9 and _ (a dash nests slices)"))
+]
+Service = Annotated[
+    str,
+    PlainValidator(grammar(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,200}\.service", "a service unit, such as envoy.service")),
+]
+Key = Annotated[
+    str,
+    PlainValidator(
+        grammar(r"[a-z0-9]+(\.[A-Za-z0-9_-]{1,64}){1,8}", "a sysctl's name with dots, such as net.core.somaxconn")
+    ),
+]
+Version = Annotated[
+    str,
+    PlainValidator(grammar(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}[a-z]?", 'a version in quotes, such as "4.18"')),
+]
+Cidr = Annotated[Network, PlainValidator(network)]
+IPAddress = Annotated[Address, PlainValidator(address)]
+Port = Annotated[int, PlainValidator(port)]
+Cidrs = Annotated[tuple[Cidr, ...], BeforeValidator(filled)]
+Ports = Annotated[tuple[Port, ...], BeforeValidator(filled), AfterValidator(distinct)]
+Accounts = Annotated[tuple[Account, ...], BeforeValidator(filled), AfterValidator(distinct)]
+Level = Annotated[Literal["required", "preferred", "off"], PlainValidator(either("required", "preferred", "off"))]
+Protocol = Annotated[Literal["tcp", "udp"], PlainValidator(either("tcp", "udp"))]
+Bytes = Annotated[int, PlainValidator(size)]
+Mode = Annotated[str, PlainValidator(mode)]
+FolderPath = Annotated[str, PlainValidator(path)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Capacity(Section):
+    """What the host must carry; `p99` in seconds."""
+
+    peak_rps: Annotated[float, PlainValidator(number(0, 10_000_000))]
+    p99: Annotated[float, PlainValidator(duration)]
+    headroom: Annotated[float, PlainValidator(number(0, 100))] = 2.0
+
+
+class Provider(Section):
+    cidrs: Cidrs
+    ports: Ports = (443,)
+
+
+class Service_(Section):
+    cidrs: Cidrs
+    ports: Ports
+    users: Accounts | None = None
+    protocol: Protocol = "tcp"
+
+
+class Inbound(Section):
+    from_: Cidrs = Field(alias="from")
+    ports: Ports
+    protocol: Protocol = "tcp"
+
+
+class Egress(Section):
+    mode: Annotated[Literal["enforce", "observe"], PlainValidator(either("enforce", "observe"))] = "enforce"
+    via: Annotated[Literal["proxy", "direct"], PlainValidator(either("proxy", "direct"))] = "proxy"
+    proxy_user: Account | None = None
+    resolvers: tuple[IPAddress, ...] = ()
+    resolver_users: Accounts | None = None
+    time_servers: tuple[IPAddress, ...] = ()
+    providers: dict[Name, Provider] = Field(default_factory=dict)
+    services: dict[Name, Service_] = Field(default_factory=dict)
+    inbound: dict[Name, Inbound] = Field(default_factory=dict)
+    containers: Annotated[Literal["deny", "same"], PlainValidator(either("deny", "same"))] = "deny"
+
+
+class Limits(Section):
+    nofile: Annotated[int, PlainValidator(whole(1024, 1_048_576_000))] | None = None
+    units: Annotated[tuple[Service, ...], AfterValidator(distinct)] = ()
+
+
+class Slice(Section):
+    """`memory_max` and `memory_high` in bytes, `cpu_quota` in percent of one CPU."""
+
+    units: Annotated[tuple[Service, ...], AfterValidator(distinct)] = ()
+    memory_max: Bytes | None = None
+    memory_high: Bytes | None = None
+    cpu_quota: Annotated[float, PlainValidator(percent)] | None = None
+    tasks_max: Annotated[int, PlainValidator(whole(1, 4_194_304))] | None = None
+
+
+class Secrets(Section):
+    """`size` in bytes."""
+
+    path: FolderPath = "/run/secrets"
+    size: Bytes = 16 * 2**20
+    mode: Mode = "0750"
+    owner: Account = "root"
+    group: Account = "root"
+
+
+class Platform(Section):
+    kernel_min: Version = "4.18"
+    openssl_min: Version = "1.1.1"
+    cpu_min: Annotated[int, PlainValidator(whole(1, 65536))] = 2
+    aes: Level = "required"
+    clock_sync: Level = "required"
+    fips: Annotated[Literal["off", "required"], PlainValidator(either("off", "required"))] = "off"
+
+
+class Policy(Section):
+    """A whole policy. A section that is None was left out, and is not managed."""
+
+    version: Literal[1]
+    capacity: Capacity | None = None
+    egress: Egress | None = None
+    kernel: dict[Key, Annotated[str, PlainValidator(sysctl_value)]] | None = None
+    limits: Limits | None = None
+    slices: dict[SliceName, Slice] | None = None
+    secrets: Secrets | None = None
+    platform: Platform | None = None
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The sections that the policy manages."""
+        return tuple(name for name in type(self).model_fields if name != "version" and getattr(self, name) is not None)

@@ -1,0 +1,171 @@
+"""The numbers that follow from a policy's capacity, each with its formula.
+
+Little's law: what is under way is the rate times the time each takes. Everything else is room around that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hostguard.policy.checks import PORT_RANGE
+from hostguard.policy.model import Capacity, Policy
+
+KIB, MIB = 1024, 1024**2
+LEAST_FILES = 65535
+"""The article's minimum (ulimit -n 65535)."""
+SPARE_FILES = 1024
+"""Logs, listeners, the event loop, resolver sockets: what a proxy opens beside its connections."""
+SOCKETS_A_REQUEST = 2
+"""A proxy holds one to its client and one to the provider."""
+BYTES_A_CONNECTION = (16 * KIB, 64 * KIB)
+"""The article's range for a TLS connection, its buffers included."""
+BASE_MEMORY = 64 * MIB
+TIME_WAIT = 60
+"""Seconds a closed connection holds its port: TCP_TIMEWAIT_LEN in include/net/tcp.h."""
+REUSED_AFTER = 1
+"""Seconds after which tcp_tw_reuse takes the port again."""
+LEAST_QUEUE, LONGEST_QUEUE = 4096, 65535
+"""4096 is the kernel's own default for somaxconn since 5.4; a listener's backlog had 16 bits before 4.x."""
+PORTS = (10240, 65535)
+NR_OPEN = 1_048_576
+"""The kernel's own default for fs.nr_open."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One derived number: what it is for, what it came from, what the policy says instead (`set_to`)."""
+
+    name: str
+    value: int
+    unit: str
+    formula: str
+    overrides: str = ""
+    """What apply sets with it."""
+    set_to: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The numbers in force: derived, or the policy's own. Memory in bytes, None without a capacity."""
+
+    nofile: int
+    somaxconn: int
+    syn_backlog: int
+    port_range: tuple[int, int]
+    file_max: int
+    nr_open: int
+    concurrency: int | None
+    memory_low: int | None
+    memory_high: int | None
+    numbers: tuple[Number, ...]
+
+
+def queue(arrivals: float) -> int:
+    """The smallest power of two that holds one second of arrivals, from 4096 to 65535."""
+    return min(LONGEST_QUEUE, max(LEAST_QUEUE, 1 << math.ceil(math.log2(max(1.0, arrivals)))))
+
+
+def size(policy: Policy) -> Sizing:
+    """Every number of a policy; without a capacity the least that the article asks for."""
+    capacity = policy.capacity
+    kernel = policy.kernel or {}
+    units = len(policy.limits.units) if policy.limits else 0
+    rate = capacity.peak_rps * capacity.headroom if capacity else 0.0
+    under_way = math.ceil(round(rate * capacity.p99, 6)) if capacity else 0
+    derived_files = max(LEAST_FILES, SOCKETS_A_REQUEST * under_way + SPARE_FILES)
+    files = (policy.limits and policy.limits.nofile) or derived_files
+    nr_open = max(NR_OPEN, files)
+    file_max = max(NR_OPEN, files * (units + 1))
+    backlog = queue(rate)
+    connections = SOCKETS_A_REQUEST * under_way
+    low, high = (connections * each + BASE_MEMORY for each in BYTES_A_CONNECTION)
+    low, high = (math.ceil(memory / MIB) * MIB for memory in (low, high))
+    ports = ephemeral(kernel)
+    numbers = (
+        *(_of_capacity(capacity, under_way, rate, ports, (low, high)) if capacity else ()),
+        Number(
+            "open files",
+            derived_files,
+            "a process",
+            f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × concurrency + {SPARE_FILES})",
+            "LimitNOFILE=, DefaultLimitNOFILE=, PAM nofile",
+            str(policy.limits.nofile) if policy.limits and policy.limits.nofile else "",
+        ),
+        _parameter("fs.nr_open", nr_open, f"max({NR_OPEN}, open files)", kernel),
+        _parameter("fs.file-max", file_max, f"max({NR_OPEN}, open files × (services + 1)), {units} named", kernel),
+        _parameter("net.core.somaxconn", backlog, _queue_formula(), kernel),
+        _parameter("net.ipv4.tcp_max_syn_backlog", backlog, _queue_formula(), kernel),
+        Number(
+            "ephemeral ports",
+            ports[1] - ports[0] + 1,
+            "to one address and port",
+            "the width of the port range, {}-{}".format(*ports),
+            PORT_RANGE,
+            kernel.get(PORT_RANGE, ""),
+        ),
+    )
+    return Sizing(
+        nofile=files,
+        somaxconn=backlog,
+        syn_backlog=backlog,
+        port_range=PORTS,
+        file_max=file_max,
+        nr_open=nr_open,
+        concurrency=under_way if capacity else None,
+        memory_low=low if capacity else None,
+        memory_high=high if capacity else None,
+        numbers=numbers,
+    )
+
+
+def ephemeral(kernel: Mapping[str, str]) -> tuple[int, int]:
+    """The port range in force: the policy's own, or ours."""
+    low, high = kernel.get(PORT_RANGE, "{} {}".format(*PORTS)).split()
+    return int(low), int(high)
+
+
+def _queue_formula() -> str:
+    return f"rps × headroom × 1 s, up to a power of two, {LEAST_QUEUE} to {LONGEST_QUEUE}"
+
+
+def _parameter(key: str, value: int, formula: str, kernel: Mapping[str, str]) -> Number:
+    return Number(key, value, "", formula, key, kernel.get(key, ""))
+
+
+def _of_capacity(
+    capacity: Capacity, under_way: int, rate: float, ports: tuple[int, int], memory: tuple[int, int]
+) -> tuple[Number, ...]:
+    width = ports[1] - ports[0] + 1
+    reused = under_way + math.ceil(rate * REUSED_AFTER)
+    held = under_way + math.ceil(rate * TIME_WAIT)
+    short = f"more than the {width} there are: pool connections, or add provider addresses"
+    little = f"rps × p99 × headroom = {capacity.peak_rps:g} × {capacity.p99:g} s × {capacity.headroom:g}"
+    low, high = memory
+    return (
+        Number("concurrency", under_way, "requests under way", little),
+        Number(
+            "ports needed",
+            reused,
+            "to one address and port",
+            f"concurrency + rps × headroom × {REUSED_AFTER} s (tcp_tw_reuse = 1)",
+            note=short if reused > width else f"of the {width} there are",
+        ),
+        Number(
+            "ports without reuse",
+            held,
+            "to one address and port",
+            f"concurrency + rps × headroom × {TIME_WAIT} s in TIME_WAIT",
+            note=f"more than the {width} there are: tcp_tw_reuse is needed" if held > width else "",
+        ),
+        Number("memory, least", low // MIB, "MiB", "2 × concurrency × 16 KiB + 64 MiB"),
+        Number(
+            "memory, most",
+            high // MIB,
+            "MiB",
+            "2 × concurrency × 64 KiB + 64 MiB",
+            "MemoryMax= where a slice names none",
+        ),
+    )

@@ -1,0 +1,23 @@
+"""What people and machines read: one file a format. A new format is a new file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol
+
+from hostguard.verdict import Report
+
+
+class Format(Protocol):
+    def __call__(self, report: Report, *, colour: bool, width: int) -> str: ...
+
+
+NAMES = ("table", "json")
+
+
+def render(name: str, report: Report, *, colour: bool, width: int) -> str:
+    """A report in one of the formats. `colour` and `width` (in columns) are for those that a person reads."""
+    module = import_module(f"hostguard.report.{name}")
+    made: Callable[..., str] = module.render
+    return made(report, colour=colour, width=width)

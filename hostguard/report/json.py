@@ -1,0 +1,44 @@
+"""The audit as JSON: the schema hostguard.audit/1 of the contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hostguard.verdict import HostReport, Report, Result
+
+SCHEMA = "hostguard.audit/1"
+
+
+def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
+    return json.dumps(plain(report), ensure_ascii=False, indent=2) + "\n"
+
+
+def plain(report: Report) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "generated": report.generated,
+        "policy": {"path": report.policy_path, "sha256": report.policy_sha256},
+        "summary": report.count(),
+        "hosts": [_host(host) for host in report.hosts],
+    }
+
+
+def _host(host: HostReport) -> dict[str, Any]:
+    return {"host": host.host, "summary": host.count(), "results": [_result(result) for result in host.results]}
+
+
+def _result(result: Result) -> dict[str, Any]:
+    control = result.control
+    return {
+        "id": control.id,
+        "area": control.area,
+        "title": control.title,
+        "severity": str(result.severity),
+        "status": result.status,
+        "expected": result.expected,
+        "actual": result.actual,
+        "evidence": result.evidence,
+        "remediation": control.remediation,
+        "references": [str(reference) for reference in control.references],
+    }

@@ -1,0 +1,85 @@
+"""The plan for a person: every difference, what can't be reached, and what enforcing would cut."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hostguard.host.resource import Difference, Resource
+from hostguard.impact import Cut
+from hostguard.verdict import where
+
+Differences = Sequence[tuple[Resource, Sequence[Difference]]]
+MOST_LINES = 40
+
+
+def show(console: Console, differences: Differences, unread: Sequence[str]) -> None:
+    """Print the differences, grouped by the control that wants them."""
+    by_control: dict[str, list[tuple[Resource, Sequence[Difference]]]] = {}
+    for resource, found in differences:
+        by_control.setdefault(resource["control"], []).append((resource, found))
+    for control, members in by_control.items():
+        console.print(Text(control, "bold"))
+        for resource, found in members:
+            for difference in found:
+                _difference(console, resource, difference)
+    for reason in unread:
+        console.print(Text.assemble(("? ", "yellow"), f"could not be read: {reason}"))
+    blocked = sorted({d.blocked for _, found in differences for d in found if d.blocked})
+    owed = sorted({d.restart for _, found in differences for d in found if d.restart})
+    if blocked:
+        console.print()
+        console.print(Text("In the way (apply refuses until it is gone):", "bold red"))
+        for reason in blocked:
+            console.print(Text.assemble(("  ! ", "red"), reason))
+    if owed:
+        console.print()
+        console.print(Text.assemble(("Restarts owed", "bold yellow"), " (apply makes them with --restart): "), end="")
+        console.print(Text(", ".join(owed)))
+
+
+def _difference(console: Console, resource: Resource, difference: Difference) -> None:
+    head = f"{where(resource)} · {difference.field}"
+    if "\n" in difference.have or "\n" in difference.want:
+        mark, style = ("~", "yellow") if difference.have else ("+", "green")
+        console.print(Text.assemble((f"  {mark} ", style), head))
+        for line in changed_lines(difference.have, difference.want):
+            console.print(Text("      " + line, {"+": "green", "-": "red"}.get(line[:1], "dim")))
+        return
+    if not difference.want:
+        console.print(Text.assemble(("  - ", "red"), head, ": ", (difference.have, "red")))
+    elif not difference.have:
+        console.print(Text.assemble(("  + ", "green"), head, ": ", (difference.want, "green")))
+    else:
+        console.print(
+            Text.assemble(("  ~ ", "yellow"), head, ": ", (difference.have, "red"), " → ", (difference.want, "green"))
+        )
+
+
+def changed_lines(have: str, want: str) -> list[str]:
+    """The lines that differ, with one line around them, and no more of a long text than a person reads."""
+    lines = list(difflib.unified_diff(have.splitlines(), want.splitlines(), n=1, lineterm=""))[2:]
+    shown = [line for line in lines if not line.startswith("@@")]
+    if len(shown) > MOST_LINES:
+        shown = [*shown[:MOST_LINES], f"… and {len(shown) - MOST_LINES} more lines"]
+    return shown
+
+
+def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool) -> None:
+    rows = list(cuts)
+    console.print()
+    if not rows:
+        console.print("No open connection and no listening service would be cut.")
+        return
+    would = "Enforcing would cut" if enforcing else "Observed only; enforcing would cut"
+    console.print(Text(f"{would}:", "bold red" if enforcing else "bold yellow"))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("  process", "account", "what", "keep it with"):
+        table.add_column(column, overflow="fold")
+    for cut in rows:
+        table.add_row("  " + (cut.process or "?"), cut.account, cut.what, cut.advice)
+    console.print(table)

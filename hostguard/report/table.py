@@ -1,0 +1,87 @@
+"""The audit for a person at a terminal: what fails first, in full; what holds, in a line each."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hostguard.control import Status
+from hostguard.verdict import STATUSES, HostReport, Report, Result
+
+MARK: dict[Status, tuple[str, str]] = {
+    "pass": ("pass", "green"),
+    "fail": ("FAIL", "bold red"),
+    "unknown": ("unknown", "yellow"),
+    "waived": ("waived", "cyan"),
+    "not_applicable": ("n/a", "dim"),
+}
+
+
+def render(report: Report, *, colour: bool, width: int) -> str:
+    # Colour is decided by who calls: the text may go to a file while the terminal shows colours.
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    for host in report.hosts:
+        _host(console, host)
+    console.print(f"Policy {escape(report.policy_path)} ({report.policy_sha256[:12]}), {report.generated}")
+    file = console.file
+    assert isinstance(file, io.StringIO)  # noqa: S101 - made above
+    return file.getvalue()
+
+
+def _host(console: Console, host: HostReport) -> None:
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("control", no_wrap=True)
+    table.add_column("seen", overflow="fold", ratio=1)
+    for result in host.results:
+        word, style = MARK[result.status]
+        table.add_row(Text(word, style), Text(result.control.id), Text(result.actual))
+    console.print(Text(host.host, "bold"))
+    console.print(table)
+    for result in host.results:
+        if result.status in ("fail", "unknown"):
+            _explained(console, result)
+    console.print()
+    console.print(summary(host))
+
+
+def _explained(console: Console, result: Result) -> None:
+    word, style = MARK[result.status]
+    console.print()
+    console.print(
+        Text.assemble((word, style), " ", (result.control.id, "bold"), f"  {result.control.title}  [{result.severity}]")
+    )
+    rows = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 2))
+    rows.add_column(no_wrap=True, style="dim")
+    rows.add_column(overflow="fold", ratio=1)
+    for name, said in (
+        ("expected", result.expected),
+        ("seen", result.actual),
+        ("where", result.evidence),
+        ("to do", result.control.remediation),
+    ):
+        if said:
+            rows.add_row(name, Text(said))
+    console.print(rows)
+
+
+def summary(host: HostReport) -> Text:
+    count = host.count()
+    parts: list[tuple[str, str]] = []
+    for status in STATUSES:
+        if count[status]:
+            style = MARK[status][1]
+            parts += [(f"{count[status]} {status.replace('_', ' ')}", style), (", ", "")]
+    return Text.assemble((host.host, "bold"), ": ", *parts[:-1])

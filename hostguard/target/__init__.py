@@ -1,0 +1,1 @@
+"""Where a host program runs. Today this machine; ssh, containers and images come beside it."""

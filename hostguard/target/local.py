@@ -1,0 +1,35 @@
+"""This machine: the host program runs inside this process."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from hostguard.host import program_main, transaction
+from hostguard.host.resource import HostError
+from hostguard.host.transaction import Progress
+
+
+def name() -> str:
+    return socket.gethostname()
+
+
+def ask(request: dict[str, Any]) -> dict[str, Any]:
+    """One request to the host program, one answer. Raises HostError where it can't be answered."""
+    return program_main.answer(request)
+
+
+def read(bundle: dict[str, Any]) -> dict[str, Any]:
+    """The host as it is. What only an installed library can read of legacy tables is added to it."""
+    return ask({"do": "read", "bundle": bundle})
+
+
+def apply(bundle: dict[str, Any], options: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    return transaction.apply(bundle, options, progress)
+
+
+def rollback(to: int | None, progress: Progress) -> dict[str, Any]:
+    return transaction.rollback(to, progress)
+
+
+__all__ = ["HostError", "apply", "ask", "name", "read", "rollback"]

@@ -1,0 +1,187 @@
+"""Bundle × snapshot → report, and the only table of exit codes."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from hostguard.bundle import Compiled
+from hostguard.control import Control, JudgingControl, Severity, Status, WantingControl
+from hostguard.controls import CATALOGUE
+from hostguard.host.kinds import KINDS
+from hostguard.host.resource import (
+    ABSENT,
+    UNREADABLE,
+    VALUE,
+    Difference,
+    Observation,
+    Resource,
+)
+from hostguard.host.snapshot import differ
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+MOST_SHOWN = 3
+
+
+class Exit(enum.IntEnum):
+    """What a command's exit code says."""
+
+    WELL = 0
+    FAILED = 1
+    """A control fails, or a host was rolled back."""
+    CALL = 2
+    """The call or the policy is wrong; nothing was touched."""
+    UNSEEN = 3
+    """Something could not be checked or reached."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One control on one host."""
+
+    control: Control
+    status: Status
+    severity: Severity
+    expected: str
+    actual: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class HostReport:
+    host: str
+    results: tuple[Result, ...]
+
+    def count(self) -> dict[Status, int]:
+        found = Counter(result.status for result in self.results)
+        return {status: found[status] for status in STATUSES}
+
+
+@dataclass(frozen=True)
+class Report:
+    """An audit: when (RFC 3339, UTC), against which policy, and what was seen on each host."""
+
+    generated: str
+    policy_path: str
+    policy_sha256: str
+    hosts: tuple[HostReport, ...]
+
+    def count(self) -> dict[Status, int]:
+        counts = [host.count() for host in self.hosts]
+        return {status: sum(count[status] for count in counts) for status in STATUSES}
+
+    def exit(self) -> Exit:
+        count = self.count()
+        if count["fail"]:
+            return Exit.FAILED
+        return Exit.UNSEEN if count["unknown"] else Exit.WELL
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A host's answer, read: its resources with their facts filled in, and what was seen of each."""
+
+    resources: tuple[Resource, ...]
+    observations: Mapping[str, Observation]
+    evidence: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, snapshot: Mapping[str, Any]) -> Seen:
+        observations = {identity: Observation(*seen) for identity, seen in snapshot["observations"].items()}
+        return cls(tuple(snapshot["resources"]), observations, snapshot["evidence"])
+
+    def differences(self) -> list[tuple[Resource, list[Difference]]]:
+        """Every resource that is not as wanted, in order."""
+        pairs = [(r, differ(r, self.observations[r["id"]])) for r in self.resources]
+        return [(resource, found) for resource, found in pairs if found]
+
+
+def judge(compiled: Compiled, host: str, seen: Seen, catalogue: Iterable[Control] = CATALOGUE) -> HostReport:
+    """The verdict of every control of the catalogue on one host."""
+    by_control: dict[str, list[Resource]] = {}
+    for resource in seen.resources:
+        by_control.setdefault(resource["control"], []).append(resource)
+    return HostReport(
+        host, tuple(_judge(compiled, control, by_control.get(control.id, []), seen) for control in catalogue)
+    )
+
+
+def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen: Seen) -> Result:
+    if control.area not in compiled.loaded.policy.sections:
+        said = f"the policy has no section `{control.area}`"
+        return Result(control, "not_applicable", control.severity, "", said, "")
+    if isinstance(control, JudgingControl):
+        return _of_evidence(compiled, control, seen)
+    assert isinstance(control, WantingControl)  # noqa: S101 - a control is one or the other
+    return _of_resources(control, resources, seen)
+
+
+def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Result:
+    said: dict[str, Any] = {}
+    for name in compiled.evidence[control.id]:
+        answer = seen.evidence.get(f"{control.id}/{name}", {"unreadable": "the host did not answer"})
+        if "unreadable" in answer:
+            return Result(control, "unknown", control.severity, "", answer["unreadable"], control.evidence)
+        said[name] = answer["said"]
+    verdict = control.judges(compiled.context, said)
+    severity = verdict.severity or control.severity
+    return Result(control, verdict.status, severity, verdict.expected, verdict.actual, control.evidence)
+
+
+def _of_resources(control: WantingControl, resources: list[Resource], seen: Seen) -> Result:
+    """A control fails if any of its resources differs, is unknown if any could not be read, and passes only if
+    all of them were seen as wanted. What does not apply (a unit that is not installed) decides nothing."""
+    differences = [(r, differ(r, seen.observations[r["id"]])) for r in resources]
+    wrong = [(r, found) for r, found in differences if found]
+    unread = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == UNREADABLE]
+    looked = [r for r in resources if seen.observations[r["id"]].state in (VALUE, ABSENT)]
+    evidence = "; ".join(dict.fromkeys(where(r) for r in ([r for r, _ in wrong] or resources)[:MOST_SHOWN]))
+    expected = _some([KINDS[r["kind"]].wanted(r) for r in ([r for r, _ in wrong] or looked)])
+    if wrong:
+        actual = _some([_said(r, difference) for r, found in wrong for difference in found])
+        return Result(control, "fail", control.severity, expected, actual, evidence)
+    if unread:
+        return Result(control, "unknown", control.severity, expected, _some([u.reason for u in unread]), evidence)
+    if not looked:
+        reasons = [seen.observations[r["id"]].reason for r in resources]
+        said = _some(reasons) if reasons else "the policy asks for nothing here"
+        return Result(control, "not_applicable", control.severity, expected, said, evidence)
+    actual = _some([KINDS[r["kind"]].seen_as(r, seen.observations[r["id"]]) for r in looked])
+    return Result(control, "pass", control.severity, expected, actual, evidence)
+
+
+def _some(texts: list[str]) -> str:
+    distinct = list(dict.fromkeys(texts))
+    more = len(distinct) - MOST_SHOWN
+    return "; ".join(distinct[:MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _said(resource: Resource, difference: Difference) -> str:
+    have = difference.have.splitlines()
+    shown = have[0] if len(have) == 1 else f"{len(have)} lines" if have else "absent"
+    owed = f", a restart of {difference.restart} is owed" if difference.restart else ""
+    if "\n" in difference.want or "\n" in difference.have:
+        return f"{where(resource)}: {difference.field} differs{owed}"
+    return f"{where(resource)}: {difference.field} is {shown}{owed}"
+
+
+PLACES = {
+    "file": "{path}",
+    "pam_limit": "limits.conf: {domain} {item}",
+    "sysctl": "{key}",
+    "mount": "{path}",
+    "slice": "{slice}",
+    "process": "{unit}",
+    "ipset": "set {name}",
+    "ruleset": "{family} {chain}",
+}
+
+
+def where(resource: Resource) -> str:
+    """Where on a host a resource is, in a few words."""
+    if resource["kind"] == "unit":
+        return resource["unit"] or "systemd"
+    return PLACES[resource["kind"]].format(**resource)
