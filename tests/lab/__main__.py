@@ -1,0 +1,107 @@
+"""Lab hosts by hand. They stay until they are taken down, and see each other.
+
+examples:
+  python -m tests.lab up web --backend legacy
+  python -m tests.lab shell web [COMMAND ...]
+  python -m tests.lab list
+  python -m tests.lab down web
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tests.lab.host import PODMAN, PYTHON_SETTINGS, Host
+from tests.lab.lab import KEEP, Lab, clean_up, owners
+from tests.lab.process import LabError
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        arguments.do(Lab(KEEP), arguments)
+    except LabError as error:
+        print(f"hostguard-lab: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    up = verbs.add_parser("up", help="start a host")
+    up.add_argument("name")
+    up.add_argument("--backend", choices=("nft", "legacy"), default="nft", help="of iptables (default: nft)")
+    up.add_argument("--suite", default="bookworm", help="Debian release (default: bookworm)")
+    up.set_defaults(do=_up)
+
+    shell = verbs.add_parser("shell", help="a shell, or one command, in a host")
+    shell.add_argument("name")
+    shell.add_argument("command", nargs=argparse.REMAINDER)
+    shell.set_defaults(do=_shell)
+
+    reboot = verbs.add_parser("reboot", help="reboot a host")
+    reboot.add_argument("name")
+    reboot.set_defaults(do=_reboot)
+
+    verbs.add_parser("list", help="show the hosts").set_defaults(do=_list)
+
+    down = verbs.add_parser("down", help="remove a host, or all of them when none is named")
+    down.add_argument("name", nargs="?")
+    down.add_argument("--all", action="store_true", help="also those of tests that are running right now")
+    down.set_defaults(do=_down)
+    return parser
+
+
+def _up(lab: Lab, arguments: argparse.Namespace) -> None:
+    if arguments.name in lab.names():
+        raise LabError(f"{arguments.name} is up already")
+    lab.start()
+    host = lab.host(arguments.name, backend=arguments.backend, suite=arguments.suite)
+    print(_described(host))
+
+
+def _shell(lab: Lab, arguments: argparse.Namespace) -> None:
+    host = lab.find(arguments.name)
+    settings = [f"--env={name}={value}" for name, value in PYTHON_SETTINGS.items()]
+    terminal = ["--tty"] if sys.stdin.isatty() else []
+    command = arguments.command or ["bash", "-l"]
+    argv = [*PODMAN, "exec", "--interactive", *terminal, *settings, host.container, *command]
+    os.execvp(argv[0], argv)  # noqa: S606
+
+
+def _reboot(lab: Lab, arguments: argparse.Namespace) -> None:
+    host = lab.find(arguments.name)
+    host.reboot()
+    print(_described(host))
+
+
+def _list(lab: Lab, _: argparse.Namespace) -> None:
+    for name in lab.names():
+        print(_described(lab.find(name)))
+
+
+def _down(lab: Lab, arguments: argparse.Namespace) -> None:
+    if arguments.all:
+        for owner in owners():
+            clean_up(owner)
+    elif arguments.name:
+        lab.find(arguments.name).remove()
+        if not lab.names():
+            lab.stop()
+    else:
+        lab.stop()
+
+
+def _described(host: Host) -> str:
+    address = host.address
+    return f"{host.hostname:12} {host.state():9} {address.ipv4:12} {address.ipv6:18} {host.container}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+from tests.lab.fixture import lab, lab_host  # noqa: F401

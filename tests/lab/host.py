@@ -1,0 +1,199 @@
+"""One throw-away host: a container whose first process is systemd, on the lab's own network.
+
+What such a host cannot do, so that a test does not wonder:
+
+- Only net.* sysctls are its own. All others are the machine's: readable, refused when written. A file in
+  /etc/sysctl.d that names one of them leaves its value alone at boot.
+- Its hard limit of open files is the machine's (20,000 where CAP_SYS_RESOURCE is missing): a unit with a
+  higher LimitNOFILE= starts without an error, and /proc/PID/limits tells the truth.
+- It has no udev, no logind and no kernel of its own: no modules to load, no swap, no boot loader.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from tests.lab import image
+from tests.lab.network import Address, World, inside
+from tests.lab.process import LabError, call
+
+Backend = Literal["nft", "legacy"]
+Completed = subprocess.CompletedProcess[str]
+
+LABEL = "hostguard-lab"
+PODMAN = ("podman", "--cgroup-manager=cgroupfs", "--runtime=runc")  # crun refuses hybrid cgroups
+SOURCE_INSIDE = "/opt/hostguard-src"
+LIBRARIES_INSIDE = "/opt/hostguard-lib"
+PYTHON_SETTINGS = {
+    "PYTHONPATH": f"{LIBRARIES_INSIDE}:{SOURCE_INSIDE}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+DUMPER = Path(__file__).with_name("dumper.py")
+BOOT_SECONDS = 90
+
+# systemctl --wait needs somebody to talk to. The only poll is for the socket that it talks through.
+WAIT_FOR_BOOT = """
+until [ -S /run/systemd/private ]; do sleep 0.02; done
+state=$(systemctl is-system-running --wait)
+echo "$state"
+[ "$state" = running ] || [ "$state" = degraded ]
+"""
+
+
+class Host:
+    """A host of the lab. Make one with Lab.host(); it is started and has booted when you get it."""
+
+    def __init__(self, world: World, container: str, number: int, *, hostname: str, image: str) -> None:
+        self.world = world
+        self.container = container  # also the name of its network namespace: a reboot needs the same path
+        self.hostname = hostname
+        self.image = image
+        self.address = Address(number)
+
+    def attach(self) -> None:
+        """Make its network namespace, with its addresses."""
+        self.world.attach(self.container, self.address.number)
+
+    def start(self, backend: Backend = "nft") -> None:
+        """Start the container, whose network is there already, and wait until it has booted."""
+        call([*PODMAN, "run", *self._options(), self.image])
+        self.wait()
+        self.use_backend(backend)
+
+    def wait(self) -> str:
+        """Wait for the end of the boot; return "running" or "degraded"."""
+        done = self.run(WAIT_FOR_BOOT, check=False, timeout=BOOT_SECONDS)
+        if done.returncode:
+            raise LabError(f"{self.hostname} did not boot: {done.stdout} {done.stderr}\n{self._failed()}")
+        return done.stdout.strip()
+
+    def reboot(self) -> str:
+        """Shut systemd down, lose the kernel's state, boot again. Files stay; /run and the network do not."""
+        self.shut_down()
+        self.world.detach(self.container, self.address.number)
+        self.attach()
+        call([*PODMAN, "start", self.container])
+        return self.wait()
+
+    def shut_down(self) -> None:
+        """Stop every service in order, as `poweroff` does. Fails when systemd had to be killed."""
+        call([*PODMAN, "stop", "--time", "60", self.container])
+        status = self.inspect("{{.State.ExitCode}}")
+        if status == "137":
+            raise LabError(f"{self.hostname} did not shut down within 60 s and was killed")
+
+    def remove(self) -> None:
+        """Destroy the host and all that it was made of."""
+        call([*PODMAN, "rm", "--force", "--time", "0", self.container], check=False)
+        self.world.detach(self.container, self.address.number)
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        check: bool = True,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = 300,
+    ) -> Completed:
+        """Run a program in the host as root. A string goes to its shell, a list does not."""
+        argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        settings = [f"--env={name}={value}" for name, value in (env or {}).items()]
+        stdin = [] if input is None else ["--interactive"]
+        return call(
+            [*PODMAN, "exec", *stdin, *settings, self.container, *argv],
+            check=check,
+            input=input,
+            timeout=timeout,
+        )
+
+    def out(self, command: str | Sequence[str]) -> str:
+        """What a program in the host prints, without the last newline. It must succeed."""
+        return self.run(command).stdout.rstrip("\n")
+
+    def in_network(self, argv: Sequence[str], *, check: bool = True, input: str | None = None) -> Completed:
+        """Run a program of the machine's in the host's network namespace, past the host's own accounts."""
+        return call([*inside(self.container), *argv], check=check, input=input)
+
+    def hostguard(
+        self,
+        *arguments: str,
+        check: bool = False,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run this repository's hostguard in the host, straight from the sources."""
+        command = ["python3", "-m", "hostguard", *arguments]
+        return self.run(command, check=check, input=input, env={**PYTHON_SETTINGS, **(env or {})})
+
+    def write(self, path: str, text: str, *, mode: str = "644") -> None:
+        """Put a file into the host, and the folders on the way to it."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
+        self.run(["sh", "-c", script, "sh", path, mode], input=text)
+
+    def use_backend(self, backend: Backend) -> None:
+        """Choose what the `iptables` and `ip6tables` commands speak to."""
+        for name in ("iptables", "ip6tables"):
+            self.run(["update-alternatives", "--quiet", "--set", name, f"/usr/sbin/{name}-{backend}"])
+
+    @property
+    def backend(self) -> Backend:
+        """What the host's `iptables` speaks to right now."""
+        return "legacy" if "legacy" in self.out(["iptables", "--version"]) else "nft"
+
+    def state(self) -> str:
+        """What systemd says of the whole system: running, degraded, ..."""
+        return self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+
+    def dump(self) -> dict[str, str]:
+        """Everything about the host that a rollback must restore, as text by section; see dumper.py."""
+        sections: dict[str, str] = json.loads(self.run(["python3", "-"], input=DUMPER.read_text()).stdout)
+        return sections
+
+    def inspect(self, template: str) -> str:
+        """What podman knows about the container."""
+        return call(["podman", "inspect", "--format", template, self.container]).stdout.strip()
+
+    def _options(self) -> list[str]:
+        """How to run systemd in a container so that slices work and the machine stays untouched.
+
+        --privileged --systemd=always also boots, but slices silently do nothing there, and the machine's
+        disks and cgroups are in reach. Here the image's first process fences the machine's sysctls off.
+        """
+        return [
+            "--detach",
+            f"--name={self.container}",
+            f"--label={LABEL}={self.address.number}",
+            f"--hostname={self.hostname}",
+            f"--network=ns:/run/netns/{self.container}",
+            "--no-hosts",
+            "--dns=none",
+            "--systemd=false",
+            "--cgroupns=private",
+            "--cap-add=ALL",
+            "--security-opt=unmask=ALL",
+            "--security-opt=seccomp=unconfined",
+            "--log-driver=none",
+            _ulimit("nofile", resource.RLIMIT_NOFILE, 1 << 20),
+            _ulimit("nproc", resource.RLIMIT_NPROC, 32768),
+            "--tmpfs=/run:rw,mode=755",
+            "--tmpfs=/run/lock",
+            "--tmpfs=/tmp:rw,mode=1777",
+            f"--volume={image.REPOSITORY}:{SOURCE_INSIDE}:ro",
+            f"--volume={image.libraries()}:{LIBRARIES_INSIDE}:ro",
+        ]
+
+    def _failed(self) -> str:
+        return self.run("systemctl --failed --no-legend; journalctl -b -p warning -n 30", check=False).stdout
+
+
+def _ulimit(name: str, limit: int, wanted: int) -> str:
+    """What is wanted, or as much as this machine may give: nobody raises a hard limit in a container."""
+    hard = resource.getrlimit(limit)[1]
+    value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return f"--ulimit={name}={value}:{value}"

@@ -1,0 +1,63 @@
+"""What is missing on a machine before lab hosts can run there, and how a command that failed is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+PACKAGE_OF = {
+    "podman": "podman",
+    "runc": "runc",
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "tar": "tar",
+}
+
+
+class LabError(Exception):
+    """The lab could not do what was asked."""
+
+
+class LabUnavailable(LabError):
+    """This machine cannot run lab hosts; the message says what to do about it."""
+
+
+def whats_missing() -> str | None:
+    """Say in one sentence why there can be no lab here; None when there can."""
+    if os.geteuid() != 0:
+        return "lab hosts need root (network namespaces, debootstrap): run the tests with sudo"
+    absent = [program for program in PACKAGE_OF if not shutil.which(program)]
+    if absent:
+        packages = " ".join(sorted({PACKAGE_OF[program] for program in absent}))
+        return f"lab hosts need {', '.join(absent)}: apt-get install {packages}"
+    return None
+
+
+def call(
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    input: str | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = 600,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program and keep its output. A failure names the command and shows what it printed."""
+    done = subprocess.run(
+        list(argv),
+        check=False,
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, **env} if env else None,
+        timeout=timeout,
+    )
+    if check and done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-4000:]
+        raise LabError(f"{' '.join(argv)}\nended with {done.returncode}: {said}")
+    return done
