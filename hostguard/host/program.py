@@ -10,7 +10,9 @@ from typing import Dict, List, Optional
 from .resource import HostError
 
 # sudo and cron hand down a PATH without sbin, where every program of netfilter lives.
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The caller's own PATH comes last: it finds what a distribution keeps elsewhere, and shadows nothing.
+PATH = "{}:{}".format(SYSTEM, os.environ.get("PATH", ""))
 
 
 def find(name: str) -> Optional[str]:
