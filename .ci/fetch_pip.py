@@ -7,7 +7,7 @@ import sys
 import tempfile
 import urllib.request
 
-with urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=60) as answer:  # noqa: S310 - a fixed address
+with urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=60) as answer:
     files = json.load(answer)["urls"]
 wheel = next(file for file in files if file["filename"].endswith(".whl"))
 with tempfile.TemporaryDirectory() as folder:

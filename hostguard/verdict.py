@@ -139,7 +139,8 @@ def _of_resources(control: WantingControl, resources: list[Resource], seen: Seen
     unread = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == UNREADABLE]
     looked = [r for r in resources if seen.observations[r["id"]].state in (VALUE, ABSENT)]
     evidence = "; ".join(dict.fromkeys(where(r) for r in ([r for r, _ in wrong] or resources)[:MOST_SHOWN]))
-    expected = _some([KINDS[r["kind"]].wanted(r) for r in ([r for r, _ in wrong] or looked)])
+    named = [r for r, _ in wrong] or looked
+    expected = _some([_wanted(r, alone=len(named) == 1) for r in named])
     if wrong:
         actual = _some([_said(r, difference) for r, found in wrong for difference in found])
         return Result(control, "fail", control.severity, expected, actual, evidence)
@@ -153,6 +154,11 @@ def _of_resources(control: WantingControl, resources: list[Resource], seen: Seen
     return Result(control, "pass", control.severity, expected, actual, evidence)
 
 
+def _wanted(resource: Resource, alone: bool) -> str:
+    said = str(KINDS[resource["kind"]].wanted(resource))
+    return said if alone or resource["kind"] != "sysctl" else f"{resource['key']} {said}"
+
+
 def _some(texts: list[str]) -> str:
     distinct = list(dict.fromkeys(texts))
     more = len(distinct) - MOST_SHOWN
@@ -163,7 +169,9 @@ def _said(resource: Resource, difference: Difference) -> str:
     have = difference.have.splitlines()
     shown = have[0] if len(have) == 1 else f"{len(have)} lines" if have else "absent"
     owed = f", a restart of {difference.restart} is owed" if difference.restart else ""
-    if "\n" in difference.want or "\n" in difference.have:
+    if not have:
+        shown = f"no {difference.field}" if "\n" in difference.want else shown
+    elif "\n" in difference.want or "\n" in difference.have:
         return f"{where(resource)}: {difference.field} differs{owed}"
     return f"{where(resource)}: {difference.field} is {shown}{owed}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-def command(policy: PolicyOption = None) -> None:
+def command(
+    policy: PolicyOption = None,
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
+    ] = False,
+) -> None:
     """Apply the policy inside throw-away namespaces on the real kernel and try the ways out. Needs no root."""
     from hostguard.cli import screen
     from hostguard.cli.failure import CALL
@@ -52,7 +57,8 @@ def command(policy: PolicyOption = None) -> None:
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
         raise Stop(UNSEEN, [str(refused)]) from None
-    raise typer.Exit(outcome.show())
+    code = outcome.show()
+    raise typer.Exit(0 if partial_ok and code == UNSEEN else code)
 
 
 def accounts(policy: Policy) -> set[str]:
@@ -137,6 +143,11 @@ class Outcome:
             f"{words.count('allowed')} sanctioned ways work, {words.count('held')} others are held, "
             f"{bad} are wrong, {unseen} could not be seen."
         )
+        if any(word.startswith("not tried") for word in words):
+            console.print(
+                "With one account alone, what is held by account can't be tried: install newuidmap (Debian: uidmap) "
+                "and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
+            )
         if bad or not sound:
             return FAILED
         return UNSEEN if unseen else 0

@@ -14,6 +14,9 @@ def command(
         int | None,
         typer.Option("--to", metavar="N", help="The generation to go back to; 0: before hostguard. Else by one."),
     ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Restart the services that would run on with hostguard's limits.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Undo generations, newest first: files, rules, sysctls, mounts and units as they were."""
@@ -26,10 +29,11 @@ def command(
     if not screen.agreed(f"Roll this host back {target}?", yes):
         raise Stop(CALL, ["nothing was touched"])
     with screen.progress() as progress, host_errors(CALL):
-        answer = local.rollback(to, progress)
+        answer = local.rollback(to, restart, progress)
     if answer["outcome"] == "failed":
         raise Stop(1, [f"generation {answer['generation']}: {trouble}" for trouble in answer["trouble"]])
     undone = ", ".join(map(str, answer["undone"])) or "none"
-    where = f"generation {answer['generation']}" if answer["generation"] else "before hostguard"
-    typer.echo(f"Undone: {undone}. This host is as it was at {where}." if answer["generation"] else
-               f"Undone: {undone}. This host is as it was before hostguard.")  # fmt: skip
+    when = f"at generation {answer['generation']}" if answer["generation"] else "before hostguard"
+    typer.echo(f"Undone: {undone}. This host is as it was {when}.")
+    for unit in answer["owed"]:
+        typer.echo(f"A restart of {unit} is owed: it runs on with hostguard's limits until then.")

@@ -10,6 +10,8 @@ from hostguard.host.resource import Resource
 
 PAM_FILE = "/etc/security/limits.d/zz-hostguard.conf"
 SYSTEM_FILE = "/etc/systemd/system.conf.d/zz-hostguard.conf"
+SYSTEMD_HARD = 524288
+"""systemd's own hard default (systemd-system.conf(5)): a service that raises its own limit keeps that right."""
 DROP_IN = "/etc/systemd/system/{}.d/zz-hostguard-limits.conf"
 
 
@@ -29,10 +31,11 @@ def pam(context: Context) -> Sequence[Resource]:
 
 def systemd_default(context: Context) -> Sequence[Resource]:
     control, limit = "limits.systemd-default", context.sizing.nofile
+    hard = max(limit, SYSTEMD_HARD)
     return [
-        file(control, SYSTEM_FILE, render("system.conf.j2", nofile=limit)),
+        file(control, SYSTEM_FILE, render("system.conf.j2", soft=limit, hard=hard)),
         {"id": "unit:manager", "kind": "unit", "control": control, "unit": "",
-         "properties": {"DefaultLimitNOFILE": str(limit), "DefaultLimitNOFILESoft": str(limit)}},
+         "properties": {"DefaultLimitNOFILE": str(hard), "DefaultLimitNOFILESoft": str(limit)}},
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     if do == "apply":
         return transaction.apply(request["bundle"], request["options"], lambda _: None)
     if do == "rollback":
-        return transaction.rollback(request["to"], lambda _: None)
+        return transaction.rollback(request["to"], lambda _: None, restart=request["restart"])
     if do == "confirm":
         return {"outcome": "applied", "generation": window.confirm()}
     if do == "history":

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import store, window
 from .kinds import KINDS
+from .kinds import process as processes
 from .kinds import unit as units
 from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, observe
@@ -98,7 +99,7 @@ def _carry_out(
             still = _unreached(resources, options["restart"])
             if still:
                 raise HostError("written, but not seen: " + "; ".join(still))
-        except (HostError, OSError) as error:
+        except Exception as error:  # whatever it is, a host is never left half done
             progress("going back")
             trouble = _undo(record)
             record["status"] = store.FAILED
@@ -107,7 +108,7 @@ def _carry_out(
             return {
                 "outcome": "failed",
                 "generation": record["number"],
-                "error": str(error),
+                "error": _words(error),
                 "trouble": trouble,
             }
         record["status"] = store.UNCONFIRMED if armed else store.APPLIED
@@ -120,6 +121,10 @@ def _carry_out(
         "changes": len(record["changes"]),
         "owed": owed,
     }
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, (HostError, OSError)) else "{}: {}".format(type(error).__name__, error)
 
 
 def _to_write(found: List[Difference], restart: bool) -> bool:
@@ -228,8 +233,11 @@ def recover() -> List[int]:
     return undone
 
 
-def rollback(to: Optional[int], progress: Progress, expired: int = 0) -> Dict[str, Any]:
+def rollback(to: Optional[int], progress: Progress, expired: int = 0, restart: bool = False) -> Dict[str, Any]:
     """Go back to generation `to` (0: before hostguard), or by one. Raises HostError where there is no such one.
+
+    A service that was started under hostguard's limits runs on with them until it is restarted: `owed` names it,
+    and `restart` restarts it.
 
     With `expired` it is the watcher that asks, for this generation alone: one that was confirmed or undone
     between its look and the lock stays as it is.
@@ -243,13 +251,14 @@ def rollback(to: Optional[int], progress: Progress, expired: int = 0) -> Dict[st
         numbers = [0] + [record["number"] for record in in_force]
         if not in_force:
             if undone:
-                return {"outcome": "rolled back", "generation": 0, "undone": undone}
+                return {"outcome": "rolled back", "generation": 0, "undone": undone, "owed": []}
             raise HostError("there is nothing to roll back: no generation is in force (see `hostguard history`)")
         target = numbers[-2] if to is None else to
         if target not in numbers:
             raise HostError(
                 "there is no generation {} to go back to; in force: {}".format(target, ", ".join(map(str, numbers)))
             )
+        gone = [record for record in in_force if record["number"] > target]
         with _undisturbed():
             for record in reversed(in_force):
                 if record["number"] <= target:
@@ -262,7 +271,21 @@ def rollback(to: Optional[int], progress: Progress, expired: int = 0) -> Dict[st
                 store.save(record)
                 undone.append(record["number"])
             store.set_pending(None)
-        return {"outcome": "rolled back", "generation": target, "undone": undone}
+        wanted = [resource for record in gone for resource in record["wanted"].values()]
+        owed = _outlived(wanted)
+        if restart and owed:
+            progress("restarting {}".format(", ".join(owed)))
+            units.restart(owed)
+            owed = _outlived(wanted)
+        return {"outcome": "rolled back", "generation": target, "undone": undone, "owed": owed}
+
+
+def _outlived(wanted: List[Resource]) -> List[str]:
+    """Services that still run with what a generation gave them; slices that nothing runs in any more are let go."""
+    groups = by_kind(wanted)
+    owed = processes.outlived(groups.get("process", []))
+    units.let_go([resource["unit"] for resource in groups.get("unit", []) if resource.get("ours")])
+    return owed
 
 
 @contextlib.contextmanager

@@ -55,7 +55,10 @@ def play(
     tell({"step": "applying the policy"})
     options = {"confirm_within": 0, "restart": False}
     bundle = {**bundle, "resources": able, "evidence": {}}
-    tell({"applied": transaction.apply(bundle, options, lambda _: None)})
+    applied = transaction.apply(bundle, options, lambda _: None)
+    tell({"applied": applied})
+    if applied["outcome"] != "applied":
+        return
     tell({"again": transaction.apply(bundle, options, lambda _: None)})
     tell({"step": "trying every way out again"})
     for number, attempt in enumerate(stage.tries):
@@ -79,7 +82,7 @@ def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
     for resource in resources:
         if resource["kind"] in NEEDS_SYSTEMD:
             systemd += 1
-        elif resource["kind"] == "sysctl" and not os.access(path_of(resource["key"]), os.W_OK):
+        elif resource["kind"] == "sysctl" and not of_this_namespace(resource["key"]):
             unable.append(f"{resource['key']}: the whole machine's, not this namespace's")
         elif resource["kind"] == "mount" and not make_room(resource["path"]):
             unable.append(f"{resource['path']}: only a rehearsal as root could mount there")
@@ -88,6 +91,12 @@ def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
     if systemd:
         unable.append(f"{systemd} units, slices and processes: no systemd runs here (plan shows them)")
     return able, unable
+
+
+def of_this_namespace(key: str) -> bool:
+    """Whether a parameter is the network namespace's own. Others must not even be tried: run by root, the
+    rehearsal's root is the machine's, and may write them."""
+    return key.startswith("net.") and os.access(path_of(key), os.W_OK)
 
 
 def make_room(path: str) -> bool:
@@ -117,8 +126,9 @@ def furnish(names: Iterable[str], all_accounts: bool) -> dict[str, int]:
     for name, put in kept.items():
         put(Path("/etc") / name)
     ordered = sorted(set(names) - {"root", STRANGER})
-    numbers = {name: FIRST_ACCOUNT + at if all_accounts else 0 for at, name in enumerate(ordered)}
-    numbers |= {"root": 0, STRANGER: NOBODY if all_accounts else 0}
+    # Root comes first: with one account alone, its number is everybody's, and its name the one that is found.
+    numbers = {"root": 0, STRANGER: NOBODY if all_accounts else 0}
+    numbers |= {name: FIRST_ACCOUNT + at if all_accounts else 0 for at, name in enumerate(ordered)}
     files = {
         "passwd": "".join(f"{name}:x:{uid}:{uid}::/:/bin/false\n" for name, uid in numbers.items()),
         "group": "".join(f"{name}:x:{uid}:\n" for name, uid in numbers.items()),

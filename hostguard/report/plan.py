@@ -15,6 +15,7 @@ from hostguard.verdict import where
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40
+MOST_NEW = 8
 
 
 def show(console: Console, differences: Differences, unread: Sequence[str]) -> None:
@@ -62,6 +63,9 @@ def _difference(console: Console, resource: Resource, difference: Difference) ->
 
 def changed_lines(have: str, want: str) -> list[str]:
     """The lines that differ, with one line around them, and no more of a long text than a person reads."""
+    if not have and len(want.splitlines()) > MOST_NEW:
+        written = want.splitlines()
+        return [*("+" + line for line in written[:MOST_NEW]), f"… and {len(written) - MOST_NEW} more lines"]
     lines = list(difflib.unified_diff(have.splitlines(), want.splitlines(), n=1, lineterm=""))[2:]
     shown = [line for line in lines if not line.startswith("@@")]
     if len(shown) > MOST_LINES:

@@ -28,8 +28,8 @@ def apply(bundle: dict[str, Any], options: dict[str, Any], progress: Progress) -
     return transaction.apply(bundle, options, progress)
 
 
-def rollback(to: int | None, progress: Progress) -> dict[str, Any]:
-    return transaction.rollback(to, progress)
+def rollback(to: int | None, restart: bool, progress: Progress) -> dict[str, Any]:
+    return transaction.rollback(to, progress, restart=restart)
 
 
 __all__ = ["HostError", "apply", "ask", "name", "read", "rollback"]

@@ -26,5 +26,6 @@ def boot(egress: Egress) -> list[Resource]:
         ),
         file(CONTROL, f"/etc/systemd/system/{UNIT}", render("egress.service.j2", folder=FOLDER, jumps=jumps)),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
+         "asks_for": ["network-pre.target"],
          "properties": {}},
     ]  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 from .. import cgroup
-from ..program import run
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 from . import unit
 
@@ -87,7 +86,25 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     """Only reached with --restart: a service is somebody's traffic."""
-    run(["systemctl", "restart", "--", *sorted({r["unit"] for r in resources})])
+    unit.restart(sorted({r["unit"] for r in resources}))
+
+
+def outlived(resources: List[Resource]) -> List[str]:
+    """Units whose running process still has what a resource gave it, though its unit does not ask for it now."""
+    if not resources or not unit.systemd_runs():
+        return []
+    shown = unit.show([r["unit"] for r in resources], ["ControlGroup", "LimitNOFILESoft", "Slice"])
+    found = []
+    for resource in resources:
+        now = shown[resource["unit"]]
+        seen = _observe(resource, now.get("ControlGroup", ""))
+        if seen.state != VALUE:
+            continue
+        wanted_slice, nofile = resource.get("slice"), resource.get("nofile")
+        in_slice = wanted_slice and _inside(seen.value["cgroup"], wanted_slice) and now["Slice"] != wanted_slice
+        if in_slice or (seen.value["nofile"] == nofile and now["LimitNOFILESoft"] != str(nofile)):
+            found.append(resource["unit"])
+    return sorted(set(found))
 
 
 def restore(_resources: List[Resource], _captured: Dict[str, Any]) -> None:

@@ -51,7 +51,9 @@ def table(family: str) -> str:
     """`iptables-save` of the filter table, empty where there is none yet."""
     if backend(family) == "legacy" and "filter" not in legacy_tables(family):
         return ""
-    return run([COMMAND[family] + "-save", "-t", "filter"]).stdout
+    # With `-t filter` the nft backend shows a table that is not there as an empty one.
+    _, mark, after = run([COMMAND[family] + "-save"]).stdout.partition("*filter\n")
+    return mark + after.partition("COMMIT\n")[0]
 
 
 def parse(text: str) -> Dict[str, Any]:

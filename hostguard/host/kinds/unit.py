@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List
 
+from .. import cgroup
 from ..program import run
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 
@@ -34,7 +35,8 @@ def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
         blocks = parse(run(["systemctl", "show", "--no-pager", wanted_properties, "--", *named]).stdout)
         found.update(zip(named, blocks))
     if "" in units:
-        found[""] = parse(run(["systemctl", "show", "--no-pager", wanted_properties]).stdout)[0]
+        manager = parse(run(["systemctl", "show", "--no-pager", wanted_properties]).stdout + "\n")
+        found[""] = manager[0] if manager else {}
     return found
 
 
@@ -93,14 +95,19 @@ def seen_as(resource: Resource, seen: Observation) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = show([r["unit"] for r in resources], [])
+    found = show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], [])
     return {
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
-            "active": found[r["unit"]].get("ActiveState") in ("active", "activating", "reloading"),
+            "active": _active(found[r["unit"]]),
+            "asks_for": {target: _active(found[target]) for target in r.get("asks_for", [])},
         }
         for r in resources
     }
+
+
+def _active(shown: Dict[str, str]) -> bool:
+    return shown.get("ActiveState") in ("active", "activating", "reloading")
 
 
 def reload() -> None:
@@ -121,17 +128,40 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 
 def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
-    """Before the files go back, while systemd still knows the units that are to be stopped and disabled."""
-    stop = [r["unit"] for r in resources if r.get("active") and not r.get("ours") and not captured[r["id"]]["active"]]
-    if stop:
-        run(["systemctl", "stop", "--", *stop])
-    # A boot may have started what apply only enabled: without its file systemd would keep a ghost of it.
-    started = [r["unit"] for r in resources if r.get("ours") and not captured[r["id"]]["active"]]
-    if started:
-        run(["systemctl", "stop", "--", *started], check=False)
+    """Before the files go back, while systemd still knows the units that are to be stopped and disabled.
+
+    Nothing is stopped that a service runs in or hangs on: a slice with processes stays until they end, and a mount
+    is unmounted as a mount.
+    """
+    ours = [r for r in resources if r.get("ours") and not captured[r["id"]]["active"]]
+    stop = [r["unit"] for r in ours if not r["unit"].endswith(".mount")]
+    # A target that only we asked for is nobody's to keep.
+    stop += [target for r in ours for target, active in captured[r["id"]]["asks_for"].items() if not active]
+    stop_idle(stop)
     disable = [r["unit"] for r in resources if r.get("enabled") and not captured[r["id"]]["enabled"]]
     if disable:
         run(["systemctl", "disable", "--", *disable], check=False)
+
+
+def stop_idle(units: List[str]) -> None:
+    stop = [unit for unit in units if not (unit.endswith(".slice") and cgroup.processes(cgroup.slice_path(unit)))]
+    if stop:
+        run(["systemctl", "stop", "--", *stop], check=False)
+
+
+def let_go(units: List[str]) -> None:
+    """Stop the slices, and the slices above them that systemd made for them, once nothing runs there."""
+    if not systemd_runs():
+        return
+    slices = [unit for unit in units if unit.endswith(".slice")]
+    # systemd makes a slice without a file where something still asks for it, and calls it loaded.
+    gone = [unit for unit, shown in show(slices, ["FragmentPath"]).items() if not shown.get("FragmentPath")]
+    above = {os.path.basename(os.path.dirname(cgroup.slice_path(unit))) for unit in gone}
+    stop_idle(gone + sorted(unit for unit in above if unit))
+
+
+def restart(units: List[str]) -> None:
+    run(["systemctl", "restart", "--", *units])
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
