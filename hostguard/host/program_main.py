@@ -30,6 +30,10 @@ def main(arguments: List[str]) -> int:
     if arguments[:1] == ["expire"]:
         window.expire(int(arguments[1]))
         return 0
+    if arguments[:1] == ["recover"]:
+        with store.locked():
+            transaction.recover()
+        return 0
     try:
         said = answer(json.load(sys.stdin))
     except HostError as error:

@@ -104,7 +104,7 @@ def _carry_out(
             trouble = _undo(record)
             record["status"] = store.FAILED
             store.save(record)
-            store.set_pending(None)
+            window.close()
             return {
                 "outcome": "failed",
                 "generation": record["number"],
@@ -228,7 +228,7 @@ def recover() -> List[int]:
                 )
             record["status"] = store.FAILED if cut_short else store.ROLLED_BACK
             store.save(record)
-            store.set_pending(None)
+            window.close()
             undone.append(record["number"])
     return undone
 
@@ -270,7 +270,7 @@ def rollback(to: Optional[int], progress: Progress, expired: int = 0, restart: b
                 record["status"] = store.ROLLED_BACK
                 store.save(record)
                 undone.append(record["number"])
-            store.set_pending(None)
+            window.close()
         wanted = [resource for record in gone for resource in record["wanted"].values()]
         owed = _outlived(wanted)
         if restart and owed:

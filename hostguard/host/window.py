@@ -40,6 +40,8 @@ def arm(generation: int, seconds: float) -> None:
             "connection": connection(),
         }
     )
+    if systemd_runs():
+        _survive_reboot()
     watch = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
         run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *watch])
@@ -52,6 +54,37 @@ def arm(generation: int, seconds: float) -> None:
             start_new_session=True,
             env=environment(),
         )
+
+
+RECOVERY = "/etc/systemd/system/hostguard-recover.service"
+RECOVERY_WANTED = "/etc/systemd/system/multi-user.target.wants/hostguard-recover.service"
+RECOVERY_UNIT = """\
+# Written by hostguard for the time of a confirm window: a reboot within it goes back.
+[Unit]
+Description=hostguard: go back from an apply that nobody confirmed
+ConditionPathExists={pending}
+
+[Service]
+Type=oneshot
+ExecStart={python} -I {program} recover
+"""
+
+
+def _survive_reboot() -> None:
+    """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone."""
+    with open(RECOVERY, "w", encoding="ascii") as file:
+        file.write(RECOVERY_UNIT.format(pending=store.PENDING, python=sys.executable, program=PROGRAM))
+    os.makedirs(os.path.dirname(RECOVERY_WANTED), mode=0o755, exist_ok=True)
+    if not os.path.lexists(RECOVERY_WANTED):
+        os.symlink(RECOVERY, RECOVERY_WANTED)
+
+
+def close() -> None:
+    """The window is over, whichever way: nothing of it stays."""
+    store.set_pending(None)
+    for path in (RECOVERY_WANTED, RECOVERY, PROGRAM):
+        if os.path.lexists(path):
+            os.unlink(path)
 
 
 def _install_program() -> None:
@@ -133,6 +166,6 @@ def confirm() -> int:
             if record["number"] == window["generation"] and record["status"] == store.UNCONFIRMED:
                 record["status"] = store.APPLIED
                 store.save(record)
-                store.set_pending(None)
+                close()
                 return int(window["generation"])
         raise HostError("generation {} is not waiting any more".format(window["generation"]))

@@ -39,9 +39,8 @@ BOOT_SECONDS = 90
 # systemctl --wait needs somebody to talk to. The only poll is for the socket that it talks through.
 WAIT_FOR_BOOT = """
 until [ -S /run/systemd/private ]; do sleep 0.02; done
-state=$(systemctl is-system-running --wait)
+until state=$(systemctl is-system-running) || [ "$state" = degraded ]; do sleep 0.05; done
 echo "$state"
-[ "$state" = running ] || [ "$state" = degraded ]
 """
 
 

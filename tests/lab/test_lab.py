@@ -97,15 +97,11 @@ def test_slice_limits_reach_the_kernel(host: Host) -> None:
     host.write("/etc/systemd/system/jail.slice", SLICE)
     host.run("systemctl daemon-reload && systemd-run --slice=jail --unit=prisoner sleep 1000")
     try:
-        files = (
-            "memory/jail.slice/memory.limit_in_bytes pids/jail.slice/pids.max cpu/jail.slice/cpu.cfs_quota_us"
-        )
+        files = "memory/jail.slice/memory.limit_in_bytes pids/jail.slice/pids.max cpu/jail.slice/cpu.cfs_quota_us"
         assert host.out(f"cd /sys/fs/cgroup && cat {files}").split() == [str(64 << 20), "77", "50000"]
         assert host.out("systemd-run --wait --pipe --quiet -p User=envoy id -un") == "envoy"
     finally:
-        host.run(
-            "systemctl stop prisoner jail.slice; rm /etc/systemd/system/jail.slice; systemctl daemon-reload"
-        )
+        host.run("systemctl stop prisoner jail.slice; rm /etc/systemd/system/jail.slice; systemctl daemon-reload")
 
 
 def test_sysctls_of_the_machine_are_refused(host: Host) -> None:
@@ -129,9 +125,7 @@ def test_dump_sees_what_changed_and_forgets_what_was_undone(host: Host) -> None:
     assert sections >= {"files", "sysctl", "ipset", "mounts", "run", "units"}
     assert sections & {"iptables", "iptables-legacy"}
 
-    host.run(
-        "umount /run/secrets; rmdir /run/secrets; sysctl -qw net.core.somaxconn=4096; ipset destroy seen"
-    )
+    host.run("umount /run/secrets; rmdir /run/secrets; sysctl -qw net.core.somaxconn=4096; ipset destroy seen")
     host.run("rm /etc/sysctl.d/60-test.conf; iptables -P FORWARD ACCEPT; nft flush ruleset")
     assert diff(before, host.dump(), ignore=["legacy tables"]) == []
 
@@ -160,9 +154,7 @@ def test_reboot_applies_sysctl_d(host: Host) -> None:
 
 def test_what_a_killed_owner_left_is_swept() -> None:
     """The owner dies without a chance to clean up; the next lab removes its host."""
-    program = (
-        "from tests.lab import Lab; import os; lab = Lab(); lab.start(); lab.host('orphan'); os._exit(9)"
-    )
+    program = "from tests.lab import Lab; import os; lab = Lab(); lab.start(); lab.host('orphan'); os._exit(9)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 9
     assert any(name.endswith("-orphan") for name in containers())

@@ -6,6 +6,7 @@ from hostguard.controls.egress import allowlist, chains
 from hostguard.controls.text import file, render
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.resource import Resource
+from hostguard.host.store import PENDING
 from hostguard.policy.model import Egress
 
 FOLDER = "/etc/hostguard/egress"
@@ -18,13 +19,14 @@ def boot(egress: Egress) -> list[Resource]:
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
     jumps = [(ruleset.COMMAND[each["family"]], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
+    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, pending=PENDING)
     return [
         file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
         *(
             file(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
             for family, members in by_family.items()
         ),
-        file(CONTROL, f"/etc/systemd/system/{UNIT}", render("egress.service.j2", folder=FOLDER, jumps=jumps)),
+        file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
          "asks_for": ["network-pre.target"],
          "properties": {}},

@@ -130,23 +130,18 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Before the files go back, while systemd still knows the units that are to be stopped and disabled.
 
-    Nothing is stopped that a service runs in or hangs on: a slice with processes stays until they end, and a mount
-    is unmounted as a mount.
+    Nothing is stopped that a service hangs on: a service requires its slice, so stopping that stops it too, and is
+    left until its drop-in is gone; a mount is unmounted as a mount.
     """
     ours = [r for r in resources if r.get("ours") and not captured[r["id"]]["active"]]
-    stop = [r["unit"] for r in ours if not r["unit"].endswith(".mount")]
+    stop = [r["unit"] for r in ours if not r["unit"].endswith((".mount", ".slice"))]
     # A target that only we asked for is nobody's to keep.
     stop += [target for r in ours for target, active in captured[r["id"]]["asks_for"].items() if not active]
-    stop_idle(stop)
+    if stop:
+        run(["systemctl", "stop", "--", *stop], check=False)
     disable = [r["unit"] for r in resources if r.get("enabled") and not captured[r["id"]]["enabled"]]
     if disable:
         run(["systemctl", "disable", "--", *disable], check=False)
-
-
-def stop_idle(units: List[str]) -> None:
-    stop = [unit for unit in units if not (unit.endswith(".slice") and cgroup.processes(cgroup.slice_path(unit)))]
-    if stop:
-        run(["systemctl", "stop", "--", *stop], check=False)
 
 
 def let_go(units: List[str]) -> None:
@@ -157,7 +152,9 @@ def let_go(units: List[str]) -> None:
     # systemd makes a slice without a file where something still asks for it, and calls it loaded.
     gone = [unit for unit, shown in show(slices, ["FragmentPath"]).items() if not shown.get("FragmentPath")]
     above = {os.path.basename(os.path.dirname(cgroup.slice_path(unit))) for unit in gone}
-    stop_idle(gone + sorted(unit for unit in above if unit))
+    empty = [unit for unit in gone + sorted(above) if unit and not cgroup.processes(cgroup.slice_path(unit))]
+    if empty:
+        run(["systemctl", "stop", "--", *empty], check=False)
 
 
 def restart(units: List[str]) -> None:
@@ -166,6 +163,7 @@ def restart(units: List[str]) -> None:
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """After the files went back and were loaded."""
+    let_go([r["unit"] for r in resources if r.get("ours") and not captured[r["id"]]["active"]])
     if any(r["unit"] == "" for r in resources):
         run(["systemctl", "daemon-reexec"])
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
