@@ -129,7 +129,7 @@ def _other_backend(_request: Request) -> Any:
     The kernel's own list of legacy tables is read first: iptables-legacy-save would load the modules, and an
     audit changes nothing.
     """
-    answer = {}
+    answer: Dict[str, Any] = {}
     for family, command in ruleset.COMMAND.items():
         in_force = ruleset.backend(family)
         if in_force is None:
@@ -138,7 +138,13 @@ def _other_backend(_request: Request) -> Any:
         if other == "legacy" and not ruleset.legacy_tables(family):
             answer[family] = {"backend": other, "rules": ""}
             continue
-        answer[family] = {"backend": other, "rules": run(["{}-{}-save".format(command, other)]).stdout}
+        program = "{}-{}-save".format(command, other)
+        if find(program) is None:
+            # The controller may have a library for it. No tool for nft: then nothing of nft was ever written.
+            tables = ruleset.legacy_tables(family)
+            answer[family] = {"backend": other, "rules": None if other == "legacy" else "", "tables": tables}
+            continue
+        answer[family] = {"backend": other, "rules": run([program]).stdout}
     return answer
 
 

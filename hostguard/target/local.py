@@ -8,6 +8,7 @@ from typing import Any
 from hostguard.host import program_main, transaction
 from hostguard.host.resource import HostError
 from hostguard.host.transaction import Progress
+from hostguard.target import legacy_tables
 
 
 def name() -> str:
@@ -21,7 +22,11 @@ def ask(request: dict[str, Any]) -> dict[str, Any]:
 
 def read(bundle: dict[str, Any]) -> dict[str, Any]:
     """The host as it is. What only an installed library can read of legacy tables is added to it."""
-    return ask({"do": "read", "bundle": bundle})
+    snapshot = ask({"do": "read", "bundle": bundle})
+    for name, answer in snapshot["evidence"].items():
+        if bundle["evidence"][name]["collect"] == "other-backend":
+            legacy_tables.complete(answer)
+    return snapshot
 
 
 def apply(bundle: dict[str, Any], options: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from hostguard.control import (
     manual,
 )
 from hostguard.controls.egress import allowlist, boot, chains
-from hostguard.host.kinds import ruleset
 from hostguard.policy.model import Egress
 
 
@@ -47,9 +46,9 @@ def judge_other_backend(_context: Context, said: Mapping[str, Any]) -> Verdict:
 
 def hidden_rules(saved: str) -> int:
     """Rules, and chains whose policy is not ACCEPT, in what `iptables-save` said of all tables."""
-    tables = ruleset.parse(saved)
-    dropping = [policy for policy in tables["policies"].values() if policy not in ("ACCEPT", "-")]
-    return sum(map(len, tables["rules"].values())) + len(dropping)
+    lines = saved.splitlines()
+    dropping = [line for line in lines if line.startswith(":") and line.split()[1] not in ("ACCEPT", "-")]
+    return len(dropping) + sum(line.startswith("-A ") for line in lines)
 
 
 OUTBOUND = article("Step 1: Egress Filtering and Firewall Hardening")
