@@ -55,7 +55,7 @@ def test_nobody_confirms(host: Host) -> None:
 def test_the_watcher_does_not_need_the_one_who_applied(host: Host) -> None:
     before = host.dump()
     applying = Applying(host, "4s")
-    host.run("pkill -9 -f 'hostguard apply'")
+    host.run("pkill -9 -f '[h]ostguard apply'")
     applying.end()
     host.run(f'until grep -qs \'"status": "rolled back"\' {GENERATIONS}/*.json; do sleep 0.05; done', timeout=60)
     host.run("while systemctl is-active -q hostguard-confirm-1; do sleep 0.05; done", timeout=60)

@@ -124,12 +124,16 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for resource in resources:
         path = resource["path"]
-        settings = ["{}={}".format(field, resource[field]) for field in ("size", "mode", "uid", "gid")]
         if seen[resource["id"]].state == ABSENT:
-            os.makedirs(path, mode=0o755, exist_ok=True)
-            _mount(["-t", "tmpfs", "-o", ",".join(options(resource) + settings), "tmpfs", path])
+            _make(path, options(resource), resource)
         else:
             _reshape(path, options(resource), resource)
+
+
+def _make(path: str, wanted_options: List[str], settings: Dict[str, Any]) -> None:
+    fields = ["{}={}".format(field, settings[field]) for field in ("size", "mode", "uid", "gid")]
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    _mount(["-t", "tmpfs", "-o", ",".join(wanted_options + fields), "tmpfs", path])
 
 
 def _reshape(path: str, wanted_options: List[str], settings: Dict[str, Any]) -> None:
@@ -145,6 +149,9 @@ def _mount(arguments: List[str]) -> None:
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     for resource in resources:
         saved = captured[resource["id"]]
+        if saved["before"] is not None and mounted(saved["path"]) is None:
+            _make(saved["path"], saved["before"]["options"], saved["before"])
+            continue
         if saved["before"] is not None:
             lost = [o for o in options(resource) if o not in saved["before"]["options"] and o != "noswap"]
             _reshape(saved["path"], saved["before"]["options"] + [o[2:] for o in lost], saved["before"])

@@ -7,7 +7,7 @@ and the rules of other tools stay where they are.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..facts import has_ipv6
 from ..program import find, run
@@ -209,16 +209,31 @@ def _restore(family: str, text: str) -> None:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    return {
-        identity: {
-            "policy": have.value["policy"],
-            "rules": have.value["rules"],
-            "jumps": have.value["jumps"],
-            "table": have.value["table"],
-        }
-        for identity, have in read(resources).items()
-        if have.state == VALUE
-    }
+    captured: Dict[str, Any] = {}
+    seen = read(resources)
+    for family, members in by_family(resources).items():
+        chains = _nft_chains(family)
+        for resource in members:
+            have = seen[resource["id"]]
+            if have.state == VALUE:
+                parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
+                parts["hook"] = chains is None or resource["hook"] in chains
+                captured[resource["id"]] = parts
+    return captured
+
+
+NFT_FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
+
+
+def _nft_chains(family: str) -> Optional[List[str]]:
+    """The chains that nft has in the filter table; iptables shows built-in chains that are not there, too.
+
+    None where nft can't say: on the legacy backend, or without its program.
+    """
+    if backend(family) != "nft" or find("nft") is None:
+        return None
+    done = run(["nft", "list", "table", NFT_FAMILY[family], "filter"], check=False)
+    return [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("chain ")]
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -243,14 +258,21 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
         lines += ["-X {}".format(chain) for chain in gone]
         if len(lines) > 1:
             _restore(family, "\n".join(lines) + "\nCOMMIT\n")
-        if not all(captured[r["id"]]["table"] for r in members if r["id"] in captured):
-            _drop_empty_table(family)
+        _remove_traces(family, [(r["hook"], captured[r["id"]]) for r in members if r["id"] in captured])
 
 
-def _drop_empty_table(family: str) -> None:
-    """Where there was no filter table before us, an empty one is a trace. iptables can't remove a table, nft can;
-    the legacy backend keeps its empty table until its module goes."""
+def _remove_traces(family: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None:
+    """Take away the built-in chains, and the table, that were not there before us, where they are empty now.
+
+    iptables can't; nft can. The legacy backend keeps its empty table until its module goes.
+    """
+    chains = _nft_chains(family)
+    if chains is None:
+        return
     left = parse(table(family))
-    empty = not any(left["rules"].values()) and set(left["policies"].values()) <= {"ACCEPT"}
-    if left["policies"] and empty and backend(family) == "nft" and find("nft"):
-        run(["nft", "delete", "table", {"ipv4": "ip", "ipv6": "ip6"}[family], "filter"])
+    for hook, before in saved:
+        idle = not left["rules"].get(hook) and left["policies"].get(hook) == "ACCEPT"
+        if not before["hook"] and hook in chains and idle:
+            run(["nft", "delete", "chain", NFT_FAMILY[family], "filter", hook])
+    if not all(before["table"] for _, before in saved) and _nft_chains(family) == []:
+        run(["nft", "delete", "table", NFT_FAMILY[family], "filter"])
