@@ -93,7 +93,7 @@ def libraries() -> Path:
     Hosts have no way to the internet: the packages are installed here, once per list of dependencies.
     """
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    dependencies = sorted(project["dependencies"])
+    dependencies = sorted(project["dependencies"] + project["optional-dependencies"]["legacy"])
     recipe = repr((dependencies, sys.version_info[:2])).encode()
     folder = CACHE / f"lib-{hashlib.sha256(recipe).hexdigest()[:12]}"
     if folder.is_dir():

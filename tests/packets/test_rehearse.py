@@ -1,0 +1,148 @@
+"""The rehearsal itself: it sees what is wrong, it needs no root, and it leaves nothing, even when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostguard.bundle import compile_policy
+from hostguard.cli.rehearse import FAILED, Outcome, accounts
+from hostguard.host.program import find
+from hostguard.policy.load import load
+from hostguard.rehearse import stage
+from hostguard.rehearse.attempts import Attempt, attempts
+from hostguard.rehearse.namespaces import Forbidden, perform
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
+MISSING = [name for name in ("iptables", "ipset") if find(name) is None]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (apt install iptables ipset)"
+)
+
+
+def rehearse(change: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Rehearse the example, with its bundle changed behind the policy's back."""
+    loaded = load(EXAMPLE)
+    assert loaded.policy.egress is not None
+    tries = attempts(loaded.policy.egress)
+    bundle = compile_policy(loaded).bundle()
+    change(bundle)
+    outcome = Outcome(tries)
+    try:
+        for told in perform(
+            lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell)
+        ):
+            outcome.hear(told)
+    except Forbidden as refused:
+        pytest.skip(str(refused))
+    assert "error" not in outcome.said, outcome.said
+    return outcome
+
+
+def wrong(outcome: Outcome) -> list[Attempt]:
+    return [
+        attempt for number, attempt in enumerate(outcome.tries) if outcome.verdict(number)[2] in ("GETS OUT", "CUT OFF")
+    ]
+
+
+def rules_of(bundle: dict[str, Any], chain: str) -> list[tuple[dict[str, Any], list[str]]]:
+    found = [r for r in bundle["resources"] if r["kind"] == "ruleset" and r["chain"] == chain]
+    assert found
+    return [(resource, resource["rules"]) for resource in found]
+
+
+def test_the_example_holds() -> None:
+    outcome = rehearse(lambda _: None)
+    assert wrong(outcome) == []
+    assert outcome.show() == 0
+    assert outcome.said["applied"]["outcome"] == "applied"
+    assert outcome.said["again"]["outcome"] == "unchanged"
+    assert outcome.said["identical"] is True
+
+
+def test_a_default_that_accepts_is_seen() -> None:
+    def accept(bundle: dict[str, Any]) -> None:
+        for resource, rules in rules_of(bundle, "HOSTGUARD-OUTPUT"):
+            resource["policy"] = "ACCEPT"
+            rules.pop()
+
+    outcome = rehearse(accept)
+    names = {attempt.name for attempt in wrong(outcome)}
+    assert {"another address", "another resolver", "ping", "a protocol of its own"} <= names
+    assert "from a container" not in names
+    assert outcome.show() == FAILED
+
+
+def test_a_stateless_rule_for_replies_is_seen() -> None:
+    def stateless(bundle: dict[str, Any]) -> None:
+        for _, rules in rules_of(bundle, "HOSTGUARD-OUTPUT"):
+            rules.insert(0, "-p tcp -m tcp --sport 22 -j ACCEPT")
+
+    names = {attempt.name for attempt in wrong(rehearse(stateless))}
+    assert names == {"from the SSH port", "answers ssh to a stranger"}
+
+
+def test_a_way_through_for_containers_is_seen() -> None:
+    def pass_on(bundle: dict[str, Any]) -> None:
+        for _, rules in rules_of(bundle, "HOSTGUARD-FORWARD"):
+            rules.clear()
+
+    assert {attempt.name for attempt in wrong(rehearse(pass_on))} == {"from a container"}
+
+
+def test_a_sanctioned_way_that_is_cut_is_seen() -> None:
+    def forget(bundle: dict[str, Any]) -> None:
+        for resource in bundle["resources"]:
+            if resource["kind"] == "ipset" and resource["name"] == "hostguard-4-envoy":
+                resource["entries"] = [entry for entry in resource["entries"] if ":443" not in entry]
+
+    assert {attempt.name for attempt in wrong(rehearse(forget))} == {"provider payments"}
+
+
+def test_it_leaves_nothing_when_it_is_killed() -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "hostguard", "rehearse", "--policy", str(EXAMPLE)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    namespaces: set[str] = set()
+    while running.poll() is None and len(namespaces) < 3:  # the host's, the world's and the container's
+        namespaces |= {name for pid, name in network_namespaces() if running.pid in ancestors(pid)} - {own()}
+    assert len(namespaces) >= 3, "it ended before it was seen at work"
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    # The kernel ends what is left; it needs no time of ours, only its own.
+    while any(name in namespaces for _, name in network_namespaces()):
+        os.sched_yield()
+
+
+def own() -> str:
+    return str(Path("/proc/self/ns/net").readlink())
+
+
+def network_namespaces() -> list[tuple[int, str]]:
+    found = []
+    for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        try:
+            found.append((pid, str(Path(f"/proc/{pid}/ns/net").readlink())))
+        except OSError:
+            continue
+    return found
+
+
+def ancestors(pid: int) -> set[int]:
+    found: set[int] = set()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found

@@ -1,0 +1,120 @@
+"""Egress where only a real host tells: the session that applies it, rules in the other backend, secrets and sockets."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.lab import Host, Lab
+from tests.lab.fixture import MakeHost
+from tests.lab.network import ENEMY, MANAGEMENT
+from tests.witness import policy
+
+# Speaks first, when told: the first packet that connection tracking sees of this connection is an outgoing one.
+SPEAKER = """
+import socket, os, time
+listener = socket.create_server(("", 22))
+print("ready", flush=True)
+connection, _ = listener.accept()
+connection.sendall(b"hello")
+while not os.path.exists("/run/speak"):
+    time.sleep(0.02)
+connection.sendall(b"still here")
+connection.recv(1)
+"""
+CALLER = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 22), source_address=(sys.argv[2], 0))
+print(connection.recv(5).decode(), flush=True)
+connection.settimeout(10)
+try:
+    print(connection.recv(10).decode(), flush=True)
+except TimeoutError:
+    print("silence", flush=True)
+"""
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, lab_host: MakeHost) -> Host:
+    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:20].rstrip("-"))
+    policy.install(fresh)
+    fresh.run("systemctl stop ssh.service ssh.socket || true")
+    return fresh
+
+
+@pytest.mark.parametrize(("source", "lives"), [(MANAGEMENT, True), (ENEMY, False)])
+def test_the_session_that_applies_it_lives_on(lab: Lab, lab_host: MakeHost, source: str, lives: bool) -> None:
+    host = lab_host("session-kept" if lives else "session-cut")
+    policy.install(host)
+    host.run("systemctl stop ssh.service ssh.socket || true")
+    assert "nf_conntrack" not in host.out("cat /proc/net/nf_conntrack 2>/dev/null || true")
+    host.run(
+        ["systemd-run", "--quiet", "--unit=speaker", "--property=StandardOutput=journal", "python3", "-uc", SPEAKER]
+    )
+    host.run("until ss -ltn | grep -q ':22 '; do sleep 0.02; done", timeout=20)
+    caller = lab.world.start_program([sys.executable, "-uc", CALLER, host.address.ipv4, source])
+    try:
+        assert caller.stdout is not None
+        assert caller.stdout.readline().strip() == "hello"
+        assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+        host.run("touch /run/speak")
+        assert caller.stdout.readline().strip() == ("still here" if lives else "silence")
+    finally:
+        caller.kill()
+        caller.wait()
+
+
+def result(host: Host, control: str) -> dict[str, str]:
+    report = json.loads(host.hostguard("audit", "--format", "json").stdout)
+    found: dict[str, str] = next(r for r in report["hosts"][0]["results"] if r["id"] == control)
+    return found
+
+
+def test_rules_in_the_other_backend_are_found(host: Host) -> None:
+    assert result(host, "egress.other-backend")["status"] == "pass"
+    host.run("iptables-legacy -A OUTPUT -d 192.0.2.1 -j DROP; iptables-legacy -P FORWARD DROP")
+    found = result(host, "egress.other-backend")
+    assert (found["status"], found["actual"]) == ("fail", "legacy ipv4: 2 rules")
+    # Without iptables' own program python-iptables reads the same.
+    host.run("mv /usr/sbin/iptables-legacy-save /root/")
+    assert result(host, "egress.other-backend")["actual"] == "legacy ipv4: 2 rules"
+
+
+def test_other_tools_rules_are_reported_when_they_come_first(host: Host) -> None:
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    assert result(host, "egress.output")["status"] == "pass"
+    host.run("iptables -I OUTPUT 1 -j ACCEPT")
+    found = result(host, "egress.output")
+    assert (found["status"], found["actual"]) == ("fail", "ipv4 HOSTGUARD-OUTPUT: jump is jump at 2, behind: -j ACCEPT")
+    host.run("ipset add hostguard-4-envoy 198.51.100.0/24,tcp:443")
+    found = result(host, "egress.destinations")
+    assert found["status"] == "fail"
+    assert "198.51.100.0/24,tcp:443" in found["actual"]
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    assert result(host, "egress.output")["status"] == "pass"
+    assert result(host, "egress.destinations")["status"] == "pass"
+
+
+def test_the_plan_names_what_enforcing_would_cut(host: Host) -> None:
+    host.run(["systemd-run", "--quiet", "--unit=hidden", "nc", "-lk", "-p", "4444"])
+    host.run("until ss -ltn | grep -q ':4444 '; do sleep 0.02; done", timeout=20)
+    said = host.hostguard("plan").stdout
+    line = next(line for line in said.splitlines() if "listens on tcp 4444" in line)
+    assert line.split()[0] == "nc"
+    assert "root" in line
+
+
+def test_secrets_that_are_open_to_all_or_in_an_environment_are_found(host: Host) -> None:
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    assert result(host, "secrets.permissions")["status"] == "pass"
+    host.write("/run/secrets/token", "s3cr3t-value\n", mode="644")
+    found = result(host, "secrets.permissions")
+    assert (found["status"], "/run/secrets/token (0644)" in found["actual"]) == ("fail", True)
+    drop_in = "[Service]\nEnvironment=STRIPE_API_KEY=s3cr3t-value\n"
+    host.write("/etc/systemd/system/envoy.service.d/key.conf", drop_in)
+    host.run("systemctl daemon-reload")
+    found = result(host, "secrets.environment")
+    assert (found["status"], found["actual"]) == ("fail", "looks like a secret: envoy.service: STRIPE_API_KEY")
+    assert "s3cr3t" not in host.hostguard("audit", "--format", "json").stdout
