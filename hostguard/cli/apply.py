@@ -28,7 +28,10 @@ def command(
         bool, typer.Option("--restart", help="Restart the services that would run on with old values.")
     ] = False,
 ) -> None:
-    """Make this host what the policy wants: all of it or none of it."""
+    """Make this host what the policy wants.
+
+    All of it or none of it; rolled back by the host itself unless a new connection confirms it in time.
+    """
     seconds = window(confirm_within)
     need_root("apply")
 

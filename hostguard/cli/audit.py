@@ -24,7 +24,10 @@ def command(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None,
 ) -> None:
-    """Check this host against the policy. Exit code 0: all well, 1: a control fails, 3: something was not seen."""
+    """Check this host against the policy.
+
+    Reads, changes nothing. Exit code 0: all well, 1: a control fails, 3: something could not be seen.
+    """
     wanted = outputs(format_ or ["table"], output)
     loaded = load(policy)
 

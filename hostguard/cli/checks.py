@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def command() -> None:
-    """List every control: its ID, how severe it is, and what must be true."""
+    """List every control."""
     from rich.table import Table
 
     from hostguard.cli import screen

@@ -8,7 +8,10 @@ from hostguard.cli.failure import CALL, host_errors, need_root
 
 
 def command() -> None:
-    """Keep what the last apply did. Run it from a new connection: the old one proves nothing."""
+    """Keep what the last apply did.
+
+    Run it from a new connection: the one that applied proves nothing.
+    """
     need_root("confirm")
 
     from hostguard.target import local

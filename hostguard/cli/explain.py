@@ -12,7 +12,10 @@ from hostguard.cli.failure import CALL, Stop
 def command(
     control: Annotated[str, typer.Argument(metavar="ID", help="The control, such as kernel.somaxconn.")],
 ) -> None:
-    """Explain one control: why it must be true, who asks for it, and what to do where it is not."""
+    """Explain one control in full.
+
+    Why it must be true, who asks for it, and what to do where it is not.
+    """
     import difflib
     import textwrap
 

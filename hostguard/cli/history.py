@@ -8,7 +8,10 @@ from hostguard.cli.failure import host_errors
 
 
 def command() -> None:
-    """List the generations of this host: when, by whom, which policy, and what became of each."""
+    """List the generations of this host.
+
+    When, by whom, which policy, and what became of each.
+    """
     from rich.table import Table
     from rich.text import Text
 

@@ -15,7 +15,10 @@ FILES = {"hostguard.yml": "hostguard.yml", "inventory.yml": "inventory.yml"}
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.", show_default=False)] = Path(),
 ) -> None:
-    """Write a commented starter policy and inventory. Refuses to overwrite."""
+    """Write a starter policy and inventory.
+
+    Refuses to overwrite.
+    """
     starters = Path(__file__).parent.parent / "policy" / "starter"
     there = [folder / name for name in FILES if (folder / name).exists()]
     if there:

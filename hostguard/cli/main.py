@@ -29,6 +29,8 @@ app = typer.Typer(
     help="Hardens Linux hosts that call third-party APIs, proves it, and always keeps a way back.",
     no_args_is_help=True,
     add_completion=False,
+    # Rich would draw boxes, and take as long for it as all the rest of the start.
+    rich_markup_mode=None,
     # A traceback with local variables could print a secret.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -22,7 +22,10 @@ def command(
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
     ] = False,
 ) -> None:
-    """Show what apply would change on this host, and which connections and services that would cut."""
+    """Show the difference, and what it would cut.
+
+    The connections and services that enforcing would cut are named by process and account.
+    """
     compiled, seen = look(policy)
     different = show(compiled, seen)
     if unread(seen):

@@ -22,7 +22,11 @@ def command(
         bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
     ] = False,
 ) -> None:
-    """Apply the policy inside throw-away namespaces on the real kernel and try the ways out. Needs no root."""
+    """Try the policy in throw-away namespaces.
+
+    Applies it with the real code on the real kernel, tries the ways out before and after, and shows what is allowed
+    and what is held. Needs no root and leaves nothing.
+    """
     from hostguard.cli import screen
     from hostguard.cli.failure import CALL
     from hostguard.host.program import find

@@ -19,7 +19,10 @@ def command(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Undo generations, newest first: files, rules, sysctls, mounts and units as they were."""
+    """Undo generations, newest first.
+
+    Files, rules, kernel parameters, mounts and units go back to what they were.
+    """
     need_root("rollback")
 
     from hostguard.cli import screen

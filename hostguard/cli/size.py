@@ -16,7 +16,10 @@ def command(
     p99: Annotated[str | None, typer.Option("--p99", help="Their P99 latency with its unit: 800ms.")] = None,
     headroom: Annotated[float, typer.Option("--headroom", help="The room above the peak, with --rps.")] = 2.0,
 ) -> None:
-    """Show the numbers derived from the capacity, each with its formula and what it would override."""
+    """Show the numbers derived from the capacity.
+
+    Each with its formula, and what it would override.
+    """
     from rich.table import Table
     from rich.text import Text
 

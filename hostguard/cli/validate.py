@@ -8,6 +8,9 @@ from hostguard.cli.policy import PolicyOption, load
 
 
 def command(policy: PolicyOption = None) -> None:
-    """Check a policy: every error at once, each with its line and key. Touches nothing."""
+    """Check a policy; touches nothing.
+
+    Every error is said at once, each with its file, line and key, what was found and what was expected.
+    """
     loaded = load(policy)
     typer.echo(f"{loaded.path}: valid; it manages {', '.join(loaded.policy.sections) or 'nothing'}")
