@@ -109,11 +109,14 @@ class _Source:
         return above
 
     def problem(self, path: Path, found: str, expected: str) -> Problem:
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.overlaid:
-                return Problem(self.overlaid[path[:length]], 0, dotted(path), found, expected)
-            if path[:length] in self.document.lines:
-                return Problem(self.file, self.document.lines[path[:length]], dotted(path), found, expected)
+        heads = [path[:length] for length in range(len(path), 0, -1)]
+        for head in heads:
+            # What stands below a replaced value came with it, whatever stood there in the file.
+            if head in self.overlaid:
+                return Problem(self.overlaid[head], 0, dotted(path), found, expected)
+        for head in heads:
+            if head in self.document.lines:
+                return Problem(self.file, self.document.lines[head], dotted(path), found, expected)
         return Problem(self.file, 1, dotted(path), found, expected)
 
 

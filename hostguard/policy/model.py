@@ -38,18 +38,17 @@ ADDRESS_LETTERS = re.compile(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", re.ASCII)
 
 
 def network(found: Any) -> Network:
+    expected = "a network, such as 203.0.113.0/24 or 2001:db8::5/128"
     # ipaddress takes whatever follows a % as a zone: letters that no rule may see.
-    if isinstance(found, str) and ADDRESS_LETTERS.fullmatch(found):
-        try:
-            return _native(ipaddress.ip_network(found))
-        except ValueError:
-            try:
-                meant = ipaddress.ip_network(found, strict=False)
-            except ValueError:
-                pass
-            else:
-                raise unexpected(f"no host bits: {meant}, or {found.partition('/')[0]}/{meant.max_prefixlen}") from None
-    raise unexpected("a network, such as 203.0.113.0/24 or 2001:db8::5/128")
+    if not isinstance(found, str) or not ADDRESS_LETTERS.fullmatch(found):
+        raise unexpected(expected)
+    try:
+        meant = ipaddress.ip_network(found, strict=False)
+    except ValueError:
+        raise unexpected(expected) from None
+    if meant.network_address != ipaddress.ip_address(found.partition("/")[0]):
+        raise unexpected(f"no host bits: {meant}, or {found.partition('/')[0]}/{meant.max_prefixlen}")
+    return _native(meant)
 
 
 def _native(meant: Network) -> Network:

@@ -1,0 +1,91 @@
+"""Imports point one way, and what runs on a host needs nothing but an old Python."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "hostguard"
+HOST = sorted((PACKAGE / "host").rglob("*.py"))
+# Who may import whom, by the first word below hostguard; `host` is the program that a target runs.
+ALLOWED = {
+    "host": set(),
+    "policy": {"policy"},
+    "control": {"host", "policy"},
+    "controls": {"control", "controls", "host", "policy"},
+    "bundle": {"control", "controls", "host", "policy"},
+    "verdict": {"bundle", "control", "controls", "host"},
+    "impact": {"controls", "policy"},
+    "report": {"control", "host", "impact", "report", "verdict"},
+    "target": {"host", "target"},
+    "rehearse": {"controls", "host", "policy", "rehearse"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, relative ones as written."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module != "hostguard" else [f"hostguard.{a.name}" for a in node.names]
+            yield from ("." * node.level + (name or "") for name in names)
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_imports_point_one_way(name: str) -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if part(path) == name]
+    assert files
+    for path in files:
+        ours = {module.split(".")[1] for module in imports(path) if module.startswith("hostguard.")}
+        assert ours <= ALLOWED[name], path
+
+
+def test_every_part_has_its_arrows() -> None:
+    parts = {part(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__", "cli"}
+    assert parts == set(ALLOWED)
+
+
+def test_the_host_program_needs_the_standard_library_alone() -> None:
+    for path in HOST:
+        for module in imports(path):
+            assert module.startswith(".") or module.split(".")[0] in sys.stdlib_module_names, (path, module)
+
+
+def test_the_host_program_is_written_for_python_3_8() -> None:
+    for path in HOST:
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def old_pythons() -> list[str]:
+    found = [shutil.which(f"python3.{minor}") for minor in (8, 9, 10)]
+    pyenv = Path.home() / ".pyenv" / "versions"
+    found += [str(path) for minor in (8, 9) for path in pyenv.glob(f"3.{minor}.*/bin/python")]
+    return [path for path in found if path]
+
+
+@pytest.mark.skipif(not old_pythons(), reason="no Python from 3.8 to 3.10 on this machine; its grammar was checked")
+def test_the_host_program_runs_on_old_pythons() -> None:
+    look = "import sys; sys.path.insert(0, sys.argv[1])\nfrom hostguard.host.program_main import answer\n"
+    look += "print(len(answer({'do': 'read', 'bundle': {'resources': [], 'evidence': {'u': {'collect': 'uname'}}}})))"
+    for python in old_pythons():
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
+            continue  # a shim without its version
+        done = subprocess.run([python, "-c", look, str(PACKAGE.parent)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
+def test_start_up_loads_nothing_heavy() -> None:
+    look = "import hostguard.cli.main, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert {"rich", "pydantic", "yaml", "jinja2", "pyroute2", "iptc"} & set(done.stdout.split()) == set()

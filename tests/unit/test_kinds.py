@@ -1,0 +1,262 @@
+"""What the kinds of resource read and compare, without a host."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostguard.host import cgroup
+from hostguard.host.kinds import file, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
+from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
+from hostguard.host.snapshot import differ
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The folders of sysctl.d(5), in order of precedence."""
+    made = {name: tmp_path / name for name in ("etc", "run", "lib")}
+    for folder in made.values():
+        folder.mkdir()
+    monkeypatch.setattr(sysctl, "FOLDERS", tuple(map(str, made.values())))
+    return made
+
+
+def boot_value(key: str) -> str | None:
+    won = sysctl.winner(sysctl.configuration(), key)
+    return won.value if won else None
+
+
+def test_files_are_ordered_by_name_alone(folders: dict[str, Path]) -> None:
+    (folders["etc"] / "10-a.conf").write_text("net.core.somaxconn = 1\n")
+    (folders["lib"] / "50-b.conf").write_text("net/core/somaxconn=2\n")
+    assert boot_value("net.core.somaxconn") == "2"
+
+
+def test_a_file_hides_its_namesake_in_a_later_folder(folders: dict[str, Path]) -> None:
+    (folders["lib"] / "50-a.conf").write_text("a.b = 1\n")
+    (folders["run"] / "50-a.conf").write_text("# a.b = 2\n; a.b = 3\n\n-a.c = 4  5\n")
+    assert (boot_value("a.b"), boot_value("a.c")) == (None, "4 5")
+    (folders["etc"] / "50-a.conf").symlink_to("/dev/null")
+    assert boot_value("a.c") is None
+
+
+def test_the_last_assignment_wins_and_an_exact_key_beats_a_glob(folders: dict[str, Path]) -> None:
+    (folders["etc"] / "1.conf").write_text("net.ipv4.conf.eth0.rp_filter = 1\nx.y = 1\nx.y = 2\n")
+    (folders["etc"] / "2.conf").write_text("net.ipv4.conf.*.rp_filter = 2\n")
+    assert boot_value("net.ipv4.conf.eth0.rp_filter") == "1"
+    assert boot_value("net.ipv4.conf.eth1.rp_filter") == "2"
+    assert boot_value("x.y") == "2"
+
+
+def parameter(**more: Any) -> dict[str, Any]:
+    return {"id": "s", "kind": "sysctl", "control": "c", "key": "net.core.somaxconn", "value": "4096", **more}
+
+
+def seen(**more: Any) -> Observation:
+    return value({"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "foreign": False, **more})
+
+
+@pytest.mark.parametrize(
+    ("compare", "more", "fields"),
+    [
+        ("min", {}, []),
+        ("min", {"live": "70000", "boot": "70000"}, []),
+        ("min", {"live": "128"}, ["live"]),
+        ("min", {"boot": None}, ["at boot"]),
+        ("equal", {"live": "4097"}, ["live"]),
+        ("equal", {"live": "128", "boot": "128"}, ["live", "at boot"]),
+    ],
+)
+def test_a_parameter_must_hold_now_and_at_boot(compare: str, more: dict[str, Any], fields: list[str]) -> None:
+    assert [d.field for d in sysctl.differ(parameter(compare=compare), seen(**more))] == fields
+
+
+def test_a_later_file_is_in_the_way() -> None:
+    (found,) = sysctl.differ(
+        parameter(compare="equal"), seen(boot="1", boot_from="z:3", later="/etc/sysctl.d/zzz.conf:3")
+    )
+    assert "/etc/sysctl.d/zzz.conf:3" in found.blocked
+
+
+def test_the_machine_s_parameters_are_not_a_container_s_to_set() -> None:
+    (found,) = sysctl.differ(parameter(compare="min"), seen(live="1", boot=None, foreign=True))
+    assert "not this container's" in found.blocked
+
+
+@given(st.sets(st.integers(0, 65535), max_size=40))
+def test_port_lists_survive_the_kernels_writing(numbers: set[int]) -> None:
+    assert sysctl.ports(sysctl.port_list(numbers)) == numbers
+
+
+@given(st.ip_addresses(v=4))
+def test_addresses_of_proc_net_tcp(address: Any) -> None:
+    digits = struct.pack("=I", struct.unpack("=I", address.packed)[0]).hex()
+    words = f"{struct.unpack('=I', bytes.fromhex(digits))[0]:08X}"
+    assert ipset.decode_address(words) == ("ipv4", str(address))
+
+
+@given(st.ip_addresses(v=6))
+def test_addresses_of_proc_net_tcp6(address: Any) -> None:
+    words = "".join(f"{word:08X}" for word in struct.unpack("=4I", address.packed))
+    family, text = ipset.decode_address(words)
+    if address.ipv4_mapped:
+        assert (family, text) == ("ipv4", str(address.ipv4_mapped))
+    else:
+        assert (family, socket.inet_pton(socket.AF_INET6, text)) == ("ipv6", address.packed)
+
+
+def test_a_set_is_compared_entry_by_entry() -> None:
+    saved = "create hostguard-4-x hash:net,port family inet hashsize 1024 maxelem 65536\n"
+    saved += "add hostguard-4-x 10.0.0.1,tcp:443\nadd hostguard-4-x 10.9.0.0/16,udp:53\n"
+    found = ipset.parse(saved)["hostguard-4-x"]
+    resource = {"id": "i", "kind": "ipset", "name": "hostguard-4-x", "type": "hash:net,port", "family": "ipv4"}
+    same = {**resource, "entries": ["10.0.0.1/32,tcp:443", "10.9.0.0/16,udp:53"]}
+    assert ipset.differ(same, value(found)) == []
+    other = {**resource, "entries": ["10.0.0.2/32,tcp:443", "10.9.0.0/16,udp:53"]}
+    assert [(d.field, d.have, d.want) for d in ipset.differ(other, value(found))] == [
+        ("missing", "", "10.0.0.2,tcp:443"),
+        ("not in the policy", "10.0.0.1,tcp:443", ""),
+    ]
+    assert ipset.differ(same, ABSENT_HERE)[0].have == "absent"
+
+
+RULES = ["-o lo -j ACCEPT", "-j DROP"]
+
+
+def chain(**more: Any) -> dict[str, Any]:
+    return {"id": "r", "kind": "ruleset", "family": "ipv4", "hook": "OUTPUT", "chain": "HOSTGUARD-OUTPUT",
+            "policy": "DROP", "rules": RULES, "first": True, **more}  # fmt: skip
+
+
+def table(**more: Any) -> Observation:
+    return value(
+        {"policy": "DROP", "rules": RULES, "canonical": None, "jumps": [1], "before": "", "table": True, **more}
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "fields"),
+    [
+        ({}, []),
+        ({"policy": "ACCEPT"}, ["policy"]),
+        ({"rules": None}, ["rules"]),
+        ({"rules": ["-j ACCEPT"]}, ["rules"]),
+        ({"rules": ["other words"], "canonical": ["other words"]}, []),
+        ({"jumps": []}, ["jump"]),
+        ({"jumps": [2], "before": "-j ACCEPT"}, ["jump"]),
+        ({"jumps": [1, 4]}, ["jump"]),
+    ],
+)
+def test_a_chain_is_ours_only_if_all_of_it_is(more: dict[str, Any], fields: list[str]) -> None:
+    assert [d.field for d in ruleset.differ(chain(), table(**more))] == fields
+
+
+def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
+    lines = ruleset.load_script([chain()], {"r": [3]}).splitlines()
+    assert lines[0] == "*filter"
+    assert lines[-1] == "COMMIT"
+    assert lines.index("-D OUTPUT -j HOSTGUARD-OUTPUT") < lines.index("-I OUTPUT 1 -j HOSTGUARD-OUTPUT")
+    assert ":OUTPUT DROP [0:0]" in lines
+
+
+def test_the_last_mount_at_a_path_is_the_one_that_is_seen() -> None:
+    line = "25 1 0:23 / /run/my\\040secrets rw,nosuid,noexec shared:1 - tmpfs tmpfs rw,size=16384k,noswap"
+    (found,) = mount.parse(line)
+    assert (found["path"], found["type"]) == ("/run/my secrets", "tmpfs")
+    assert {"nosuid", "noswap", "size=16384k"} <= set(found["options"])
+    assert [mount.size_of(text) for text in ("16384k", "1g", "4096", "")] == [16 * 2**20, 2**30, 4096, 0]
+
+
+def test_limits_lines_set_both_kinds_with_a_dash() -> None:
+    text = "# comment\n* - nofile 10 # tail\n@group hard nofile 7\nroot soft nofile unlimited\nnonsense\n"
+    found = [(line.domain, line.kind, line.limit) for line in pam_limit.parse(text, "f")]
+    assert found == [("*", "soft", "10"), ("*", "hard", "10"), ("@group", "hard", "7"), ("root", "soft", "unlimited")]
+    assert pam_limit.enough("unlimited", 10**9)
+    assert not pam_limit.enough("7", 8)
+
+
+def test_units_are_read_a_block_each() -> None:
+    assert unit.parse("Id=a.service\nEnvironment=A=1 B=2\n\nId=b.service\n") == [
+        {"Id": "a.service", "Environment": "A=1 B=2"},
+        {"Id": "b.service"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a.slice", "/a.slice"), ("a-b.slice", "/a.slice/a-b.slice"), ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice")],
+)
+def test_slices_nest_at_their_dashes(name: str, path: str) -> None:
+    assert cgroup.slice_path(name) == path
+
+
+@pytest.mark.parametrize("unified", [True, False])
+def test_a_slice_is_read_from_the_files_of_both_hierarchies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unified: bool
+) -> None:
+    monkeypatch.setattr(cgroup, "ROOT", str(tmp_path))
+    wanted = {"id": "s", "kind": "slice", "slice": "hostguard-x.slice", "memory_max": "536870912",
+              "memory_high": "268435456", "cpu_quota": "150", "tasks_max": "512"}  # fmt: skip
+    (tmp_path / ("cgroup.controllers" if unified else "nothing")).write_text("")
+    place = "hostguard.slice/hostguard-x.slice"
+    files = (
+        {"memory.max": "536870912", "memory.high": "268435456", "cpu.max": "150000 100000", "pids.max": "512"}
+        if unified
+        else {"memory/memory.limit_in_bytes": "536870912", "cpu/cpu.cfs_quota_us": "150000",
+              "cpu/cpu.cfs_period_us": "100000", "pids/pids.max": "512"}
+    )  # fmt: skip
+    assert slice.differ(wanted, slice.read([wanted])["s"])[0].field == "cgroup"
+    for name, text in files.items():
+        controller, _, base = name.rpartition("/")
+        path = tmp_path / controller / place / base
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert slice.differ(wanted, slice.read([wanted])["s"]) == []
+    (path.parent / path.name).write_text("max\n")
+    assert [d.field for d in slice.differ(wanted, slice.read([wanted])["s"])] == ["tasks_max"]
+
+
+def test_a_file_goes_back_to_the_last_detail(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    before = file.snapshot(str(path))
+    file._place(str(path), b"ours", 0o640, os.getuid(), os.getgid())
+    assert path.read_bytes() == b"ours"
+    file.put_back(before)
+    assert list(tmp_path.iterdir()) == []
+
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"\xff theirs")
+    kept.chmod(0o604)
+    os.utime(kept, ns=(10**18, 10**18 + 7))
+    link = tmp_path / "link"
+    link.symlink_to("kept")
+    captured = [file.snapshot(str(kept)), file.snapshot(str(link))]
+    for path in (kept, link):
+        file._place(str(path), b"ours", 0o600, os.getuid(), os.getgid())
+    for saved in captured:
+        file.put_back(saved)
+    status = kept.stat()
+    assert (kept.read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"\xff theirs", 0o604, 10**18 + 7)
+    assert link.readlink() == Path("kept")
+
+
+def test_an_account_that_is_missing_blocks_its_resource() -> None:
+    resource = {"id": "x", "kind": "mount", "uid": "${uid:envoy}", "options": ["a${noswap}"]}
+    assert resolve(resource, {"uid:envoy": "101", "noswap": ",noswap"})["options"] == ["a,noswap"]
+    blocked = resolve(resource, {"noswap": ""})
+    (found,) = differ(blocked, unreadable(blocked["blocked"]))
+    assert "the account envoy does not exist" in found.blocked
+
+
+def test_what_can_not_be_read_is_no_difference() -> None:
+    for kind in (file, ipset, mount, pam_limit, ruleset, slice, sysctl, unit):
+        assert kind.differ({"kind": "any", "path": "/x"}, unreadable("no right to")) == []
+    assert ABSENT_HERE.state != VALUE

@@ -1,0 +1,249 @@
+"""The policy file: every error at once, each where it stands; and nothing but errors for what is no policy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from hostguard.policy.load import LoadedPolicy, PolicyError, Problem, load
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
+Load = Callable[[str], LoadedPolicy]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Load:
+    def write_and_load(text: str | bytes) -> LoadedPolicy:
+        path = tmp_path / "policy.yml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path)
+
+    return write_and_load
+
+
+@pytest.fixture
+def problems(read: Load) -> Callable[[str], list[Problem]]:
+    def refused(text: str) -> list[Problem]:
+        with pytest.raises(PolicyError) as error:
+            read(text)
+        return list(error.value.problems)
+
+    return refused
+
+
+Problems = Callable[[str], list[Problem]]
+
+
+def test_the_example_says_what_the_contract_says() -> None:
+    policy = load(EXAMPLE).policy
+    assert policy.capacity is not None
+    assert (policy.capacity.peak_rps, policy.capacity.p99, policy.capacity.headroom) == (2000, 0.8, 2.0)
+    assert policy.egress is not None
+    assert policy.egress.resolvers == (ip_address("10.0.0.2"),)
+    assert policy.egress.providers["payments"].cidrs == (ip_network("203.0.113.5/32"), ip_network("2001:db8::5/128"))
+    assert policy.egress.inbound["ssh"].ports == (22,)
+    assert policy.kernel == {"net.ipv4.ip_local_port_range": "10240 65535"}
+    assert policy.slices is not None
+    assert (policy.slices["egress"].memory_max, policy.slices["egress"].cpu_quota) == (512 * 2**20, 150.0)
+    assert policy.secrets is not None
+    assert (policy.secrets.mode, policy.secrets.size) == ("0750", 16 * 2**20)
+    assert policy.platform is not None
+    assert (policy.platform.fips, policy.platform.aes) == ("off", "required")
+    assert load(EXAMPLE).warnings == ()
+
+
+def test_every_error_is_said_at_once_with_its_line(problems: Problems) -> None:
+    found = problems("""\
+version: 1
+egres: {}
+egress:
+  mode: enfroce
+  proxy_user: "envoy; rm -rf /"
+  resolvers: [10.0.0.300, 10.0.0.2]
+  providers:
+    a: {cidrs: [203.0.113.5/24, 203.0.113.0/24, 203.0.113.7/32], ports: [443, 70000]}
+    b: {cidrs: []}
+secrets: {mode: "0755"}
+""")
+    assert [(problem.line, problem.key) for problem in found] == [
+        (2, "egres"),
+        (4, "egress.mode"),
+        (5, "egress.proxy_user"),
+        (6, "egress.resolvers[0]"),
+        (8, "egress.providers.a.cidrs[0]"),
+        (8, "egress.providers.a.ports[1]"),
+        (8, "egress.providers.a.cidrs[2]"),
+        (9, "egress.providers.b.cidrs"),
+        (10, "secrets.mode"),
+    ]
+    assert found[1].found == "'enfroce'"
+    assert found[1].expected == "enforce or observe"
+    assert "203.0.113.0/24" in found[4].expected
+    assert "capacity" in found[0].expected
+
+
+HEAD = "version: 1\n"
+PORTS = "net.ipv4.ip_local_port_range"
+DIRECT = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n  inbound: {ssh: {from: [10.0.0.0/8], ports: [22]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("version: 2\n", "version", "1"),
+        ("egress: {}\n", "version", "a value"),
+        (HEAD + "limits:\n", "limits", "its settings"),
+        (HEAD + "capacity: {peak_rps: 10}\n", "capacity.p99", "a value"),
+        (HEAD + "capacity: {peak_rps: 0, p99: 1s}\n", "capacity.peak_rps", "a number above 0"),
+        (HEAD + "capacity: {peak_rps: yes, p99: 1s}\n", "capacity.peak_rps", "a number above 0"),
+        (HEAD + "capacity: {peak_rps: .inf, p99: 1s}\n", "capacity.peak_rps", "a number above 0"),
+        (HEAD + "capacity: {peak_rps: 10, p99: 800}\n", "capacity.p99", "a duration"),
+        (DIRECT + "  providers: {a: {cidrs: [0.0.0.0/0]}}\n", "egress.providers.a.cidrs[0]", "the whole internet"),
+        (DIRECT + "  providers: {a: {cidrs: ['::/0']}}\n", "egress.providers.a.cidrs[0]", "the whole internet"),
+        (DIRECT + "  providers: {a: {cidrs: ['::ffff:1.2.3.4/128']}}\n", "egress.providers.a.cidrs[0]", "IPv4 network"),
+        (DIRECT + "  providers: {a: {cidrs: ['fe80::1%eth0/128']}}\n", "egress.providers.a.cidrs[0]", "a network"),
+        (DIRECT, "egress.providers", "at least one provider"),
+        (DIRECT + "  providers: {a: {cidrs: 1.2.3.4/32}}\n", "egress.providers.a.cidrs", "a list"),
+        (DIRECT + "  providers: {a: {cidrs: [1.2.3.4/32], ports: [443, 443]}}\n", "egress.providers.a.ports", "once"),
+        (HEAD + "egress: {providers: {a: {cidrs: [1.2.3.4/32]}}}\n", "egress.proxy_user", "the account"),
+        (HEAD + "kernel: {net.ipv4.tcp_tw_recycle: 1}\n", "kernel.net.ipv4.tcp_tw_recycle", "tcp_tw_reuse"),
+        (HEAD + f'kernel: {{{PORTS}: "10241 65535"}}\n', f"kernel.{PORTS}", "parity"),
+        (HEAD + f'kernel: {{{PORTS}: "60000 1024"}}\n', f"kernel.{PORTS}", "two ports"),
+        (HEAD + "kernel: {../../etc/passwd: 1}\n", "kernel.../../etc/passwd", "a sysctl's name"),
+        (HEAD + "kernel: {fs.nr_open: 70000}\nlimits: {nofile: 80000}\n", "kernel.fs.nr_open", "80000"),
+        (HEAD + "limits: {units: [envoy]}\n", "limits.units[0]", "a service unit"),
+        (HEAD + "slices: {a-b: {memory_max: 1M}}\n", "slices.a-b", "a dash nests"),
+        (HEAD + "slices: {a: {memory_max: 1M, memory_high: 2M}}\n", "slices.a.memory_high", "at most memory_max"),
+        (HEAD + "slices: {a: {memory_max: 5000}}\n", "slices.a.memory_max", "a multiple of the page size"),
+        (HEAD + "slices: {a: {units: [x.service]}}\n", "slices.a", "memory_max"),
+        (HEAD + "secrets: {path: /run}\n", "secrets.path", "an absolute path of its own"),
+        (HEAD + "secrets: {path: /run/../etc}\n", "secrets.path", "an absolute path of its own"),
+        (HEAD + "secrets: {path: /usr/lib/secrets}\n", "secrets.path", "an absolute path of its own"),
+        (HEAD + "platform: {kernel_min: 4.18}\n", "platform.kernel_min", "in quotes"),
+        (HEAD + "platform: {fips: preferred}\n", "platform.fips", "off or required"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(problems: Problems, text: str, key: str, expected: str) -> None:
+    found = problems(text)
+    assert [problem.key for problem in found] == [key]
+    assert expected in found[0].expected
+
+
+def test_overlap_is_a_matter_of_account_and_port(read: Load, problems: Problems) -> None:
+    def services(first: str, second: str) -> str:
+        return (
+            DIRECT
+            + f"  services:\n    a: {{cidrs: [10.1.0.0/16], {first}}}\n    b: {{cidrs: [10.1.2.0/24], {second}}}\n"
+        )
+
+    (found,) = problems(services("ports: [1, 2], users: [x]", "ports: [2, 3], users: [x]"))
+    assert (found.key, found.line) == ("egress.services.b.cidrs[0]", 8)
+    assert "10.1.0.0/16" in found.expected
+    for first, second in (
+        ("ports: [1], users: [x]", "ports: [2], users: [x]"),
+        ("ports: [1], users: [x]", "ports: [1], users: [z]"),
+        ("ports: [1], users: [x]", "ports: [1], users: [x], protocol: udp"),
+    ):
+        read(services(first, second))
+
+
+def test_words_mean_what_they_look_like(read: Load) -> None:
+    policy = read(HEAD + "secrets: {mode: 0750}\nplatform: {aes: off, clock_sync: off}\n").policy
+    assert policy.secrets is not None
+    assert policy.platform is not None
+    assert (policy.secrets.mode, policy.platform.aes) == ("0750", "off")
+
+
+def aliases(name: int) -> bytes:
+    """Ten aliases of the line before: ten lines of them are ten thousand million values."""
+    return b"%c: &%c [%s]\n" % (name, name, b",".join([b"*%c" % (name - 1)] * 10))
+
+
+BOMB = b"a: &a [x]\n" + b"".join(map(aliases, range(ord("b"), ord("l"))))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"", "an empty file"),
+        (b"just words", "'just words'"),
+        (b"[1, 2]", "a list of 2"),
+        (b"version: 1\n---\nversion: 1\n", "a second document"),
+        (b"version: 1\n\xff\xfe", "byte 0xff, which is no UTF-8"),
+        (b"version: 1\0", "control characters are not allowed"),
+        (b"version: !!python/object/apply:os.system ['true']", "the tag"),
+        (b"version: !x 1", "the tag !x"),
+        (b"[" * 100_000, "nested more than 20 deep"),
+        (b"{a: " * 100_000, "nested more than 20 deep"),
+        (b"version: *nothing", "*nothing"),
+        (b"? [a, b]\n: 1\n", "as a key"),
+        (b"a: 'open", "found unexpected end of stream"),
+        (BOMB, "more than"),
+    ],
+)  # fmt: skip
+def test_what_is_no_policy_is_one_clean_error(problems: Problems, text: str, found: str) -> None:
+    (problem,) = problems(text)
+    assert found in problem.found
+
+
+def test_a_key_that_stands_twice_is_an_error(problems: Problems) -> None:
+    found = problems(HEAD + "limits: {nofile: 2048}\nlimits: {nofile: 4096}\n")
+    assert [(problem.key, problem.line) for problem in found] == [("limits", 3)]
+
+
+def test_refinements_merge_deep_and_replace_lists(tmp_path: Path) -> None:
+    overlay = {
+        "egress": {"resolvers": ["10.0.0.9"], "providers": {"other": {"cidrs": ["192.0.2.1/32"]}}},
+        "platform": {"fips": False},
+    }
+    policy = load(EXAMPLE, [("group_vars/web", overlay)]).policy
+    assert policy.egress is not None
+    assert policy.egress.resolvers == (ip_address("10.0.0.9"),)
+    assert set(policy.egress.providers) == {"payments", "other"}
+    with pytest.raises(PolicyError) as error:
+        load(EXAMPLE, [("host_vars/bar1", {"egress": {"resolvers": ["nowhere"]}})])
+    (problem,) = error.value.problems
+    assert (problem.file, problem.line, problem.key) == ("host_vars/bar1", 0, "egress.resolvers[0]")
+    with pytest.raises(PolicyError):
+        load(tmp_path / "absent.yml")
+
+
+def test_cautions_do_not_refuse(read: Load) -> None:
+    keys = [
+        warning.key for warning in read(HEAD + "egress: {via: direct, providers: {a: {cidrs: [1.2.3.4/32]}}}").warnings
+    ]
+    assert keys == ["egress.inbound", "egress.resolvers"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "hostguard", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_keeps_the_contract(tmp_path: Path) -> None:
+    done = run("validate", "--policy", str(EXAMPLE))
+    assert (done.returncode, done.stderr) == (0, "")
+    bad = tmp_path / "bad.yml"
+    bad.write_text("version: 1\nlimits: {nofile: many}\nbogus: 1\n")
+    for command in ("validate", "audit", "plan", "size", "rehearse"):
+        done = run(command, "--policy", str(bad))
+        assert (done.returncode, done.stdout) == (2, ""), command
+        assert "Traceback" not in done.stderr
+        assert f"{bad}:2: limits.nofile: found 'many', expected a whole number" in done.stderr
+        assert f"{bad}:3: bogus: found an unknown key" in done.stderr
+    assert run("audit", "--policy", str(EXAMPLE), "--format", "yaml").returncode == 2
+    assert run("size", "--rps", "5").returncode == 2
+    assert run("explain", "kernel.nothing").returncode == 2
+
+
+def test_init_writes_a_policy_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:
+    assert run("init", str(tmp_path / "new")).returncode == 0
+    policy = tmp_path / "new" / "hostguard.yml"
+    assert run("validate", "-p", str(policy)).returncode == 0
+    policy.write_text("mine")
+    again = run("init", str(tmp_path / "new"))
+    assert (again.returncode, policy.read_text()) == (2, "mine")
