@@ -166,6 +166,8 @@ def _some(texts: list[str]) -> str:
 
 
 def _said(resource: Resource, difference: Difference) -> str:
+    if resource.get("blocked"):
+        return difference.blocked
     have = difference.have.splitlines()
     shown = have[0] if len(have) == 1 else f"{len(have)} lines" if have else "absent"
     owed = f", a restart of {difference.restart} is owed" if difference.restart else ""

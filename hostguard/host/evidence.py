@@ -30,7 +30,9 @@ def collect(requests: Dict[str, Request]) -> Dict[str, Dict[str, Any]]:
     for name, request in requests.items():
         try:
             answers[name] = {"said": COLLECTORS[request["collect"]](request)}
-        except (HostError, OSError, ValueError) as error:
+        except OSError as error:
+            answers[name] = {"unreadable": "{}: {}".format(error.filename or request["collect"], error.strerror)}
+        except (HostError, ValueError) as error:
             answers[name] = {"unreadable": str(error)}
     return answers
 

@@ -50,5 +50,7 @@ def run(
         raise HostError("`{}` did not end within {:.0f} s".format(" ".join(argv), timeout)) from None
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
+        if os.geteuid() != 0 and any(word in said for word in ("permitted", "denied", "root")):
+            raise HostError("`{}` needs root".format(" ".join(argv)))
         raise HostError("`{}` failed with exit code {}: {}".format(" ".join(argv), done.returncode, said))
     return done

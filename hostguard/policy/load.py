@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,12 +253,17 @@ def _expected(detail: Any, path: Path) -> str:
 
 def known_keys(path: Path) -> list[str]:
     """The keys that may stand in the section at `path`."""
-    schema = Policy.model_json_schema(by_alias=True)
+    schema = _schema()
     node: Any = schema
     for part in path:
         node = _inside(node, part, schema)
     node = _dereferenced(node, schema)
     return sorted(node.get("properties", {}))
+
+
+@functools.cache
+def _schema() -> Any:
+    return Policy.model_json_schema(by_alias=True)
 
 
 def _inside(node: Any, part: str | int, schema: Any) -> Any:

@@ -20,6 +20,7 @@ MANAGEMENT_PORT = 22
 # Documentation and benchmark addresses that a policy may hold too: the first that it does not.
 ENEMIES = ("198.51.100.66", "192.0.2.66", "198.18.66.66", "100.64.66.66")
 ENEMIES_V6 = ("2001:db8:bad::66", "2001:db8:dead::66", "3fff:66::66")
+ORDINARY = ("192.0.2.77", "2001:db8:77::77")
 RAW_PROTOCOL = 253
 """For experimentation (RFC 3692): no firewall knows it, so only a default of DROP holds it."""
 
@@ -45,7 +46,15 @@ class Attempt:
 
 def first(network: Network) -> str:
     """An address of a network that a host can have."""
-    return str(network[1] if network.num_addresses > 2 else network[0])
+    candidates = [network[1] if network.num_addresses > 2 else network[0], *map(ipaddress.ip_address, ORDINARY)]
+    fit = (a for a in candidates if a in network and a.version == network.version and not _special(a))
+    return str(next(fit, candidates[0]))
+
+
+def _special(address: Address) -> bool:
+    """Whether nobody can have this address: a network as wide as 0.0.0.0/0 begins with such ones."""
+    this_network = address.version == 4 and int(address) >> 24 == 0
+    return address.is_loopback or address.is_unspecified or address.is_multicast or this_network
 
 
 def named(egress: Egress) -> list[Network]:
@@ -105,6 +114,10 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
     for name, provider in egress.providers.items():
         for address in families(provider.cidrs):
             yield Attempt(f"provider {name}", "tcp", caller, address, provider.ports[0], True)
+            if egress.containers == "same" and egress.via == "direct":
+                yield Attempt(
+                    f"provider {name}, from a container", "forward", "container", address, provider.ports[0], True
+                )
     for name, service in egress.services.items():
         for address in families(service.cidrs):
             user = (service.users or (STRANGER,))[0]

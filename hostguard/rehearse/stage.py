@@ -201,7 +201,8 @@ class Stage:
             return self._answer(attempt)
         if attempt.way == "forward":
             port = self.container.ask(address=attempt.address, port=attempt.port)["port"]
-            return {"left": self._left(attempt.address, frames.TCP, port), "works": False}
+            left = self._left(attempt.address, frames.TCP, port)
+            return {"left": left, "works": left}  # the world has no way back to a container
         if attempt.way == "frame":
             return self._frame()
         said = self._as_account(attempt)

@@ -23,6 +23,7 @@ WIRE = "world0"
 TIMEOUT = 3.0
 """Seconds to wait for an answer over a wire without delay, before there is none."""
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 8, 49, 50, 78
+# IPv4 sends from whatever a local route holds, IPv6 from an address alone: unless it is told that it may.
 
 
 class Outside:
@@ -99,6 +100,7 @@ class _World:
             opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         else:
             opened.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
         self.selector.register(opened, selectors.EVENT_READ, self._echo)
 
     def run(self, questions: Any) -> None:
@@ -141,7 +143,7 @@ class _World:
         host = links.HOST if family == socket.AF_INET else links.HOST_V6
         self.seen = []
         with socket.socket(family, socket.SOCK_STREAM) as caller:
-            if family == socket.AF_INET6:  # IPv4 binds to a local route, IPv6 to an address only
+            if family == socket.AF_INET6:
                 caller.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             caller.bind((question["source"], 0))
             port = caller.getsockname()[1]

@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def rehearse(change: Callable[[dict[str, Any]], None]) -> Outcome:
-    """Rehearse the example, with its bundle changed behind the policy's back."""
-    loaded = load(EXAMPLE)
+def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE) -> Outcome:
+    """Rehearse a policy, with its bundle changed behind the policy's back."""
+    loaded = load(path)
     assert loaded.policy.egress is not None
     tries = attempts(loaded.policy.egress)
     bundle = compile_policy(loaded).bundle()
@@ -65,6 +65,39 @@ def test_the_example_holds() -> None:
     assert outcome.said["applied"]["outcome"] == "applied"
     assert outcome.said["again"]["outcome"] == "unchanged"
     assert outcome.said["identical"] is True
+
+
+SHAPES = {
+    "open to the world": """
+  via: direct
+  providers: {a: {cidrs: [0.0.0.0/1, "2000::/4"]}}
+  inbound: {web: {from: [0.0.0.0/0, "::/0"], ports: [443, 80]}}
+  containers: same
+""",
+    "nobody may connect in": """
+  proxy_user: envoy
+  providers: {a: {cidrs: ["2001:db8:1::/48"], ports: [8443]}}
+  services: {dhcp: {cidrs: [192.0.2.1/32], ports: [67], protocol: udp}}
+""",
+    "services alone": """
+  via: direct
+  services:
+    a: {cidrs: [192.0.2.1/32, "2001:db8:1::/48"], ports: [1, 2], users: [one, two]}
+    b: {cidrs: [192.0.2.1/32], ports: [3]}
+  resolvers: ["2001:db8::53", 192.0.2.53]
+  resolver_users: [one, nobody]
+  inbound: {ssh: {from: [198.51.100.0/24], ports: [22, 2222]}}
+""",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_policies_of_other_shapes_hold(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(f"version: 1\negress:{SHAPES[shape]}")
+    outcome = rehearse(lambda _: None, path)
+    assert wrong(outcome) == []
+    assert outcome.show() == 0
 
 
 def test_a_default_that_accepts_is_seen() -> None:

@@ -98,7 +98,9 @@ def passing(egress: Egress, family: str) -> list[str]:
     if allowlist.has_any(egress, family):
         rules.append(match(allowlist.any_set(family), "dst,dst"))
     if allowlist.inbound(egress, family):
-        rules.append(match(allowlist.inbound_set(family), "src,dst"))
+        # Published ports are translated, and what a container sends is not: without that condition a sanctioned
+        # inbound port, open to the world, would be every container's way out to that port.
+        rules.append(f"-m conntrack --ctstate DNAT {match(allowlist.inbound_set(family), 'src,dst')}")
     return rules
 
 
