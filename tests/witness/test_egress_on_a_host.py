@@ -87,7 +87,7 @@ def test_other_tools_rules_are_reported_when_they_come_first(host: Host) -> None
     assert result(host, "egress.output")["status"] == "pass"
     host.run("iptables -I OUTPUT 1 -j ACCEPT")
     found = result(host, "egress.output")
-    assert (found["status"], found["actual"]) == ("fail", "ipv4 HOSTGUARD-OUTPUT: jump is jump at 2, behind: -j ACCEPT")
+    assert (found["status"], found["actual"]) == ("fail", "ipv4 HOSTGUARD-OUTPUT: jump is at 2, behind: -j ACCEPT")
     host.run("ipset add hostguard-4-envoy 198.51.100.0/24,tcp:443")
     found = result(host, "egress.destinations")
     assert found["status"] == "fail"

@@ -96,6 +96,22 @@ def test_a_load_that_fails_leaves_nothing(host: Host) -> None:
     assert diff(before, host.dump()) == []
 
 
+def test_an_apply_that_is_killed_half_way_is_undone_by_the_host(host: Host) -> None:
+    before = host.dump()
+    slow = "/usr/local/sbin/ip6tables-restore"
+    host.write(slow, "#!/bin/sh\nexec sleep 300\n", mode="755")
+    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", "1s"))
+    applying.start()
+    host.run("until pgrep -f '^sleep 300'; do sleep 0.05; done", timeout=60)
+    assert last_status(host) == "writing"
+    assert "DROP" in host.out("iptables-save"), "half of it is there"
+    host.run(f"rm {slow}; pkill -9 -f '[h]ostguard apply'; pkill -9 -f '^sleep 300'")
+    applying.join()
+    host.run("while systemctl is-active -q hostguard-confirm-1; do sleep 0.05; done", timeout=60)
+    assert last_status(host) == "failed"
+    assert diff(before, host.dump()) == []
+
+
 def test_what_is_in_the_way_is_said_and_nothing_touched(host: Host) -> None:
     host.write("/etc/sysctl.d/zzz-later.conf", "net.ipv4.tcp_fin_timeout = 61\n")
     host.run(["mkdir", "-p", "/run/secrets"])

@@ -149,11 +149,11 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("rules", "\n".join(have["rules"]), "\n".join(want)))
     if len(have["jumps"]) != 1 or (resource["first"] and have["jumps"] != [1]):
         if not have["jumps"]:
-            shown = "no jump to " + resource["chain"]
+            shown = "none"
         elif len(have["jumps"]) > 1:
-            shown = "{} jumps".format(len(have["jumps"]))
+            shown = "there {} times".format(len(have["jumps"]))
         else:
-            shown = "jump at {}, behind: {}".format(have["jumps"][0], have["before"])
+            shown = "at {}, behind: {}".format(have["jumps"][0], have["before"])
         found.append(
             Difference("jump", shown, "{} first".format(resource["chain"]) if resource["first"] else "one jump")
         )
