@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any, Dict, List
 
-from . import snapshot, store, transaction, window
+from . import snapshot, store, transaction, watcher, window
 from .resource import HostError
 
 
@@ -28,11 +28,10 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 
 def main(arguments: List[str]) -> int:
     if arguments[:1] == ["expire"]:
-        window.expire(int(arguments[1]))
+        watcher.expire(int(arguments[1]))
         return 0
     if arguments[:1] == ["recover"]:
-        with store.locked():
-            transaction.recover()
+        watcher.after_boot()
         return 0
     try:
         said = answer(json.load(sys.stdin))

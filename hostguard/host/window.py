@@ -132,25 +132,6 @@ def connection() -> str:
     return ""
 
 
-def expire(generation: int) -> None:
-    """The watcher: sleep until the deadline, then go back unless the window was closed meanwhile."""
-    from .transaction import rollback  # imported here since a transaction arms a window
-
-    while True:
-        window = store.pending()
-        if window is None or window["generation"] != generation:
-            return
-        left = window["deadline"] - now()
-        if window["boot"] == boot_id() and left > 0:
-            time.sleep(min(left, 1.0))
-            continue
-        try:
-            rollback(None, lambda _: None, expired=generation)
-            return
-        except HostError:
-            time.sleep(1.0)  # an apply that is still writing holds the lock; it ends, or is undone by us
-
-
 def confirm() -> int:
     """Keep what the last apply did. Raises HostError over the connection that applied it: it proves nothing."""
     with store.locked():
