@@ -27,6 +27,11 @@ def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
         raise Stop(exit_code, [str(error)]) from None
     except PermissionError as error:
         raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root (sudo)"]) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise Stop(exit_code, [f"{where}{error.strerror or error}"]) from None
 
 
 def need_root(what: str) -> None:

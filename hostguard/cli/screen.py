@@ -41,7 +41,7 @@ def colour(file: TextIO) -> bool:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """What goes on, in one line that changes, where stderr is a terminal; else nothing."""
-    if not sys.stderr.isatty():
+    if not colour(sys.stderr):
         yield lambda _: None
         return
     with remarks().status("looking") as status:

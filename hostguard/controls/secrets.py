@@ -84,11 +84,9 @@ def judge_swap(context: Context, said: Mapping[str, Any]) -> Verdict:
     here = [line for line in said["mounts"].splitlines() if line.split()[4] == path]
     if here and "noswap" in here[-1].rpartition(" - ")[2].split()[-1].split(","):
         return Verdict("pass", expected, "mounted with noswap")
-    plain = [
-        name
-        for name in (line.split()[0] for line in said["swap"]["swaps"].splitlines()[1:])
-        if not said["swap"]["mappings"].get(name, "").startswith("CRYPT-") and not name.startswith("/dev/zram")
-    ]
+    kinds = said["swap"]["kinds"]
+    names = [line.split()[0] for line in said["swap"]["swaps"].splitlines()[1:]]
+    plain = [name for name in names if kinds.get(name) not in ("encrypted", "memory")]
     if plain:
         return Verdict("fail", expected, "not mounted with noswap, and there is plain swap on " + ", ".join(plain))
     swapping = len(said["swap"]["swaps"].splitlines()) > 1
@@ -103,7 +101,10 @@ def judge_tree(context: Context, said: Mapping[str, Any]) -> Verdict:
     path = _secrets(context).path
     expected = f"nothing below {path} that any account may read"
     if not said["tree"]:
-        return Verdict("fail", expected, f"there is no {path}")
+        return Verdict("fail", expected, f"there is no folder {path}")
+    outside = [f"{entry['path']} → {entry['leads_out']}" for entry in said["tree"] if entry["leads_out"]]
+    if outside:
+        return Verdict("fail", expected, "kept elsewhere, behind a link: " + ", ".join(outside[:SHOWN]))
     open_to_all = [entry for entry in said["tree"] if entry["mode"] & WORLD and not entry["link"]]
     if open_to_all:
         shown = ", ".join(f"{entry['path']} ({entry['mode']:04o})" for entry in open_to_all[:SHOWN])
@@ -121,7 +122,7 @@ def judge_environment(_context: Context, said: Mapping[str, Any]) -> Verdict:
         f"{unit}: {name}"
         for unit, names in sorted(said["environment"].items())
         for name in names
-        if SECRET_NAME.search(name) and not HARMLESS_NAME.search(name)
+        if SECRET_NAME.search(name.partition(" ")[0]) and not HARMLESS_NAME.search(name.partition(" ")[0])
     ]
     if found:
         return Verdict("fail", expected, "looks like a secret: " + ", ".join(found[:SHOWN]))
@@ -186,11 +187,12 @@ CONTROLS: tuple[Control, ...] = (
         id="secrets.environment",
         title="No secret stands in a unit's environment",
         severity=Severity.MEDIUM,
-        rationale="Any account may ask systemd for a unit's environment, and every child process inherits it.",
+        rationale="Any account may ask systemd for a unit's environment, every child process inherits it, and an "
+        "EnvironmentFile= is on a disk.",
         remediation="Have the service read the secret from the tmpfs, or use LoadCredential= (systemd.exec(5)).",
         references=(article("Environment Prerequisites"), manual("systemd.exec(5)")),
         asks=ask_environment,
         judges=judge_environment,
-        evidence="systemctl show --property=Environment '*.service' (names only)",
+        evidence="systemctl show --property=Environment,EnvironmentFiles '*.service' (names only)",
     ),
 )

@@ -43,8 +43,9 @@ def members(context: Context) -> Sequence[Resource]:
     for name, unit in _members(context):
         found += [
             file(control, DROP_IN.format(unit), render("unit-slice.conf.j2", slice=unit_name(name))),
-            # A running service keeps its slice until it is restarted, and says so in this property.
-            {"id": f"unit:{unit}:slice", "kind": "unit", "control": control, "unit": unit, "properties": {}},
+            # A running service keeps its slice until it is restarted, and systemd says no other meanwhile.
+            {"id": f"unit:{unit}:slice", "kind": "unit", "control": control, "unit": unit, "properties": {},
+             "assigned": {"Slice": unit_name(name)}, "file": DROP_IN.format(unit)},
         ]  # fmt: skip
     return found
 

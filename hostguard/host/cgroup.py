@@ -39,3 +39,18 @@ def processes(path: str) -> List[int]:
             with open(os.path.join(parent, "cgroup.procs"), encoding="ascii") as file:
                 found += [int(pid) for pid in file.read().split()]
     return sorted(found)
+
+
+LIMITING = ("memory", "cpu", "pids")
+
+
+def paths_of(pid: int) -> List[str]:
+    """The cgroups of a process that bound it: one on v2; on v1 that of each controller, which need not agree."""
+    found = []
+    with open("/proc/{}/cgroup".format(pid), encoding="utf-8") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            names = controllers.split(",")
+            if (unified() and not controllers) or any(name in LIMITING for name in names):
+                found.append(path)
+    return found

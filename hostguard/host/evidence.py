@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import glob
 import os
 import re
 import socket
@@ -77,6 +78,8 @@ def _stale_libraries(request: Request) -> Any:
         try:
             with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
                 paths = {line.split(None, 5)[5].strip() for line in file if request["name"] in line}
+        except PermissionError:
+            raise HostError("/proc/{}/maps: only root may read it".format(pid)) from None
         except (OSError, IndexError):
             continue
         for path in sorted(p for p in paths if p.endswith("(deleted)")):
@@ -111,18 +114,26 @@ def _adjtimex(_request: Request) -> Any:
 
 
 def _swap(_request: Request) -> Any:
-    """/proc/swaps, and for each swap on a device-mapper device its kind (CRYPT-… is encrypted)."""
+    """/proc/swaps, and where each of its devices ends: "encrypted", "memory" (zram), or "" where it is a disk's."""
     with open("/proc/swaps", encoding="utf-8") as file:
         text = file.read()
-    mappings = {}
-    for line in text.splitlines()[1:]:
-        device = os.path.realpath(line.split()[0])
-        try:
-            with open("/sys/class/block/{}/dm/uuid".format(os.path.basename(device)), encoding="ascii") as file:
-                mappings[line.split()[0]] = file.read().strip()
-        except OSError:
-            continue
-    return {"swaps": text, "mappings": mappings}
+    names = [line.split()[0] for line in text.splitlines()[1:]]
+    return {"swaps": text, "kinds": {name: _ends_in(os.path.basename(os.path.realpath(name))) for name in names}}
+
+
+def _ends_in(device: str, blocks: str = "/sys/class/block") -> str:
+    """dm-crypt on the way down settles it, also below LVM, as installers set it up; every way down must have it."""
+    folder = os.path.join(blocks, device)
+    uuid = _text({"path": folder + "/dm/uuid"}) or ""
+    if uuid.startswith("CRYPT-"):
+        return "encrypted"
+    if device.startswith("zram"):
+        # A zram with a backing device writes its pages to that one.
+        backing = (_text({"path": folder + "/backing_dev"}) or "none").strip()
+        return "memory" if backing == "none" else ""
+    below = os.listdir(folder + "/slaves") if os.path.isdir(folder + "/slaves") else []
+    ends = {_ends_in(each, blocks) for each in below}
+    return ends.pop() if len(ends) == 1 else ""
 
 
 def _other_backend(_request: Request) -> Any:
@@ -152,19 +163,31 @@ def _other_backend(_request: Request) -> Any:
 
 def _tree(request: Request) -> Any:
     """Mode and owner of everything below a folder, and of the folder; never a content."""
-    found = []
-    for folder, folders, files in os.walk(request["path"]):
-        for name in [folder] if folder == request["path"] else []:
-            found.append(_described(name))
-        found += [_described(os.path.join(folder, name)) for name in sorted(folders + files)]
+    top = request["path"]
+    found = [_described(top, top)] if os.path.isdir(top) else []
+    for folder, folders, files in os.walk(top, onerror=_refuse):
+        for name in sorted(folders + files):
+            try:
+                found.append(_described(os.path.join(folder, name), top))
+            except FileNotFoundError:
+                continue  # a secret is rotated while we look
     return found
 
 
-def _described(path: str) -> Dict[str, Any]:
+def _refuse(error: OSError) -> None:
+    """os.walk leaves out what it may not read, and an audit must not."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _described(path: str, top: str) -> Dict[str, Any]:
     status = os.lstat(path)
+    link = stat.S_ISLNK(status.st_mode)
+    target = os.path.realpath(path)
     return {
         "path": path,
-        "link": stat.S_ISLNK(status.st_mode),
+        "link": link,
+        "leads_out": target if link and not target.startswith(top + "/") else "",
         "folder": stat.S_ISDIR(status.st_mode),
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
@@ -173,16 +196,27 @@ def _described(path: str) -> Dict[str, Any]:
 
 
 def _unit_environment(_request: Request) -> Any:
-    """The names of the variables that service units set, by unit. Their values stay here."""
+    """The names of the variables that service units set, themselves and by their EnvironmentFile=, by unit. Their
+    values stay here."""
     if not unit.systemd_runs():
         raise HostError("systemd does not run here")
     # A pattern reaches the units that are loaded: those that run, and those that something refers to.
-    shown = unit.parse(run(["systemctl", "show", "--no-pager", "--property=Id,Environment", "*.service"]).stdout)
+    asked = ["systemctl", "show", "--no-pager", "--property=Id,Environment,EnvironmentFiles", "*.service"]
     found = {}
-    for block in shown:
-        names = re.findall(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=', block.get("Environment", ""))
+    for block in unit.parse(run(asked).stdout):
+        names = set(re.findall(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=', block.get("Environment", "")))
+        for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
+            names |= {"{} ({})".format(name, path) for name in _variables(path)}
         if names:
-            found[block["Id"]] = sorted(set(names))
+            found[block["Id"]] = sorted(names)
+    return found
+
+
+def _variables(pattern: str) -> List[str]:
+    found: List[str] = []
+    for path in sorted(glob.glob(pattern)):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found += re.findall(r"^\s*([A-Za-z_][A-Za-z0-9_]*)=", file.read(), re.MULTILINE)
     return found
 
 

@@ -33,6 +33,9 @@ def main(arguments: List[str]) -> int:
     if arguments[:1] == ["recover"]:
         watcher.after_boot()
         return 0
+    if arguments[:1] == ["recover-rules"]:
+        watcher.rules_after_boot()
+        return 0
     try:
         said = answer(json.load(sys.stdin))
     except HostError as error:

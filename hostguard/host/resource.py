@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple, TypeVar
+
+Member = TypeVar("Member")
 
 Resource = Dict[str, Any]
 """One thing wanted of a host, as plain JSON: `id` (unique in a bundle), `kind`, `control`, and the kind's own keys."""
@@ -38,6 +40,21 @@ class Difference(NamedTuple):
 
 class HostError(Exception):
     """Something on the host stands in the way. The text says what, where, and what to do."""
+
+
+def each(members: Iterable[Member], act: Callable[[Member], None]) -> None:
+    """Act on every member, whatever became of the one before: one that can't go back must not keep the others.
+
+    Raises HostError at the end, with all that went wrong.
+    """
+    trouble = []
+    for member in members:
+        try:
+            act(member)
+        except (HostError, OSError) as error:
+            trouble.append(str(error))
+    if trouble:
+        raise HostError("; ".join(trouble))
 
 
 def value(seen: Any) -> Observation:

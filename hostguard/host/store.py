@@ -15,6 +15,10 @@ FOLDER = "/var/lib/hostguard"
 GENERATIONS = FOLDER + "/generations"
 LOCK = FOLDER + "/lock"
 PENDING = FOLDER + "/pending.json"
+# While this file is there a boot loads no rules: those in BOOT_RULES are the ones that nobody has confirmed.
+HOLD = FOLDER + "/hold-rules"
+BOOT_RULES = "/etc/hostguard/egress"
+BOOT_UNIT = "hostguard-egress.service"
 
 WRITING = "writing"  # a transaction that is under way, or was cut short
 UNCONFIRMED = "unconfirmed"
@@ -86,16 +90,25 @@ def pending() -> Optional[Dict[str, Any]]:
 def set_pending(window: Optional[Dict[str, Any]]) -> None:
     if window is not None:
         _write(PENDING, window)
-    elif os.path.exists(PENDING):
-        os.unlink(PENDING)
+    else:
+        remove(PENDING)
+
+
+def remove(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
 
 
 def _write(path: str, content: Dict[str, Any]) -> None:
+    write_durably(path, json.dumps(content).encode(), 0o600)
+
+
+def write_durably(path: str, content: bytes, mode: int) -> None:
     """On the disk before we go on: what a crash leaves must be enough to go back."""
     beside = path + ".new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.rename(beside, path)

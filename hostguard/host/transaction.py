@@ -7,14 +7,16 @@ itself unless everything it wrote is now seen as wanted.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import store, window
 from .kinds import KINDS
 from .kinds import process as processes
 from .kinds import unit as units
-from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
+from .resource import NOT_APPLICABLE, UNREADABLE, VALUE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, observe
 
 Progress = Callable[[str], None]
@@ -44,6 +46,7 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
     Returns {"outcome": unchanged | blocked | failed | unconfirmed | applied, …}. Raises HostError only while
     nothing has been touched.
     """
+    progress = _heard_or_not(progress)
     with store.locked():
         progress("looking")
         recover()
@@ -90,9 +93,8 @@ def _carry_out(
     with _undisturbed():
         store.save(record)
         try:
-            armed = options["confirm_within"] and any(r["kind"] == "ruleset" for r in touched)
-            if armed:
-                window.arm(record["number"], options["confirm_within"])
+            # Whatever is touched: a kernel parameter, or a login limit above fs.nr_open, cuts people off as rules do.
+            window.arm(record["number"], options["confirm_within"])
             _write(changing, seen, progress)
             _give_back(leftovers, origins)
             progress("looking again")
@@ -111,8 +113,13 @@ def _carry_out(
                 "error": _words(error),
                 "trouble": trouble,
             }
+        armed = bool(options["confirm_within"])
         record["status"] = store.UNCONFIRMED if armed else store.APPLIED
         store.save(record)
+        if armed:
+            window.wait()
+        else:
+            window.close()
     _, after = observe(bundle["resources"])
     owed = _owed({r["id"]: differ(r, after[r["id"]]) for r in resources})
     return {
@@ -190,7 +197,27 @@ def _give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def _undo(record: store.Record) -> List[str]:
-    return _go_back(record["touched"], record["before"])
+    touched: List[Resource] = record["touched"]
+    if not _rules_were_lost(record):
+        return _go_back(touched, record["before"])
+    trouble = _go_back([r for r in touched if r["kind"] not in IN_THE_KERNEL], record["before"])
+    return trouble + units.start_again(store.BOOT_UNIT)
+
+
+IN_THE_KERNEL = ("ipset", "ruleset")
+
+
+def _rules_were_lost(record: store.Record) -> bool:
+    """Whether a boot came since the rules were written: then the boot's own files are what they are loaded from.
+
+    Seen in the kernel rather than told by the boot's number: a container keeps that, a soft reboot keeps both.
+    """
+    rulesets = [r for r in record["touched"] if r["kind"] == "ruleset"]
+    if all(record["before"].get(r["id"], {}).get("rules") is None for r in rulesets):
+        return False  # none were there: taking away what may be there needs nothing that a boot took
+    seen = KINDS["ruleset"].read(rulesets)
+    known = [o.value for o in seen.values() if o.state == VALUE]
+    return bool(known) and all(have["rules"] is None for have in known)
 
 
 def _go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
@@ -203,24 +230,27 @@ def _go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
             continue
         try:
             getattr(KINDS[kind], step)(members, {r["id"]: captured[r["id"]] for r in members})
-            if kind == "file":
+        except Exception as error:  # whatever it is, the other steps are still to be made
+            trouble.append("{}: {}".format(kind, _words(error)))
+        if (kind, step) == ("file", "restore"):
+            try:
                 _reload(members)
-        except (HostError, OSError) as error:
-            trouble.append("{}: {}".format(kind, error))
+            except HostError as error:
+                trouble.append(str(error))
     return trouble
 
 
-def recover() -> List[int]:
-    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a reboot closed.
+def recover(booted: bool = False) -> List[int]:
+    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a boot closed.
 
-    The caller holds the lock, so nobody is writing.
+    The caller holds the lock, so nobody is writing. `booted`: a boot came in between, for sure.
     """
     undone = []
     pending = store.pending()
-    rebooted = pending["generation"] if pending and pending["boot"] != window.boot_id() else 0
+    closed = pending["generation"] if pending and (booted or pending["boot"] != window.boot_id()) else 0
     for record in reversed(store.records()):
         cut_short = record["status"] == store.WRITING
-        if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == rebooted):
+        if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == closed):
             trouble = _undo(record)
             if trouble:
                 raise HostError(
@@ -230,7 +260,31 @@ def recover() -> List[int]:
             store.save(record)
             window.close()
             undone.append(record["number"])
+    _close_if_settled()
     return undone
+
+
+def _close_if_settled() -> None:
+    """A crash may come between a record's last word and the end of its window: that end is made up for here."""
+    pending = store.pending()
+    if pending is None:
+        return
+    status = next((r["status"] for r in store.records() if r["number"] == pending["generation"]), None)
+    if status not in (store.WRITING, store.UNCONFIRMED):
+        window.close()
+
+
+def recover_rules() -> None:
+    """Early in a boot: put back the rule files that were confirmed last, for the boot's own unit to load.
+
+    The rest goes back later, with the whole of systemd there.
+    """
+    for record in reversed(store.records()):
+        if record["status"] in (store.WRITING, store.UNCONFIRMED):
+            files = [r for r in record["touched"] if r["kind"] == "file"]
+            ours = [r for r in files if r["path"].startswith(store.BOOT_RULES + "/")]
+            KINDS["file"].restore(ours, record["before"])
+    store.remove(store.HOLD)
 
 
 def rollback(to: Optional[int], progress: Progress, expired: int = 0, restart: bool = False) -> Dict[str, Any]:
@@ -242,6 +296,7 @@ def rollback(to: Optional[int], progress: Progress, expired: int = 0, restart: b
     With `expired` it is the watcher that asks, for this generation alone: one that was confirmed or undone
     between its look and the lock stays as it is.
     """
+    progress = _heard_or_not(progress)
     with store.locked():
         undone = recover()
         in_force = [record for record in store.records() if record["status"] in store.IN_FORCE]
@@ -288,12 +343,34 @@ def _outlived(wanted: List[Resource]) -> List[str]:
     return owed
 
 
+def _heard_or_not(progress: Progress) -> Progress:
+    """Who listens may be gone, with his terminal: that must not be what breaks off a way back."""
+
+    def tell(words: str) -> None:
+        with contextlib.suppress(Exception):
+            progress(words)
+
+    return tell
+
+
+HELD = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU")
+
+
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A session that ends, or a Ctrl-C, waits until the host is whole again."""
-    held = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    """A session that ends, a Ctrl-C or a Ctrl-Z waits until the host is whole again.
+
+    Handled, not masked: a mask is one thread's, and the signal would take another one's way to the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: List[int] = []
+    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in (getattr(signal, n) for n in HELD)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            os.kill(os.getpid(), number)

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
+from typing import Any, Dict
 
 from . import store, transaction, window
-from .resource import HostError
 
 
 def expire(generation: int) -> None:
-    """Sleep until the deadline, then go back unless the window was closed meanwhile."""
+    """Sleep until the deadline, then go back unless the window was closed meanwhile. An apply that was killed while
+    it wrote is undone at once, and one that hangs is ended first: it holds the lock, and the rules may be there."""
     while True:
         pending = store.pending()
         if pending is None or pending["generation"] != generation:
             return
         left = pending["deadline"] - window.now()
-        if pending["boot"] == window.boot_id() and left > 0:
+        if left > 0 and not _writer_is_gone(pending):
             time.sleep(min(left, 1.0))
             continue
         try:
-            transaction.rollback(None, lambda _: None, expired=generation)
-            return
-        except HostError:
-            time.sleep(1.0)  # an apply that is still writing holds the lock; it ends, or is undone by us
+            _end_writer(pending)
+            answer = transaction.rollback(None, lambda _: None, expired=generation)
+            if answer["outcome"] != "failed":
+                return
+            trouble = "; ".join(answer["trouble"])
+        except Exception as error:  # whatever it was (a full disk, a lock that is held): there is nobody else to try
+            trouble = str(error)
+        print("going back failed, and is tried again: " + trouble, file=sys.stderr, flush=True)
+        time.sleep(1.0)
+
+
+def _writer_is_gone(pending: Dict[str, Any]) -> bool:
+    return pending["writer"] is not None and window.started(pending["writer"][0]) != pending["writer"][1]
+
+
+def _end_writer(pending: Dict[str, Any]) -> None:
+    if pending["writer"] is not None and not _writer_is_gone(pending):
+        os.kill(pending["writer"][0], signal.SIGKILL)
 
 
 def after_boot() -> None:
     """A boot within the window: go back."""
     with store.locked():
-        transaction.recover()
+        transaction.recover(booted=True)
+
+
+def rules_after_boot() -> None:
+    """The same, early: what is loaded before the network comes up are the rules that were confirmed last."""
+    with store.locked():
+        transaction.recover_rules()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
 import zipfile
-from typing import Dict, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from . import store
 from .kinds.unit import systemd_runs
@@ -15,6 +17,8 @@ from .program import environment, run
 from .resource import HostError
 
 PROGRAM = store.FOLDER + "/program.pyz"
+LONGEST_WRITE = 300.0
+"""Seconds after which an apply that is still writing is taken to hang. Each of its programs may take 120."""
 MAIN = "import sys\nfrom hostguard_host.program_main import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
@@ -29,37 +33,67 @@ def now() -> float:
 
 
 def arm(generation: int, seconds: float) -> None:
-    """Start the watcher before anything is written; it is the host's own process and outlives this one."""
-    _install_program()
+    """Before anything is written: what takes this host back if we can't, whatever becomes of us.
+
+    A watcher, which is the host's own process and outlives this one, and two units for a boot that comes first.
+    With `seconds` 0 nobody is waited for, and only the boot's units are there, until the last thing is written.
+    """
+    made = _survive_reboot() if systemd_runs() else []
     store.set_pending(
         {
             "generation": generation,
             "seconds": seconds,
-            "deadline": now() + seconds,
+            "deadline": now() + LONGEST_WRITE,
+            "writer": [os.getpid(), started(os.getpid())],
             "boot": boot_id(),
             "connection": connection(),
+            "made": made,
         }
     )
-    if systemd_runs():
-        _survive_reboot()
+    if seconds:
+        _watch(generation)
+
+
+def _watch(generation: int) -> None:
     watch = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
-        run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *watch])
-    else:
-        subprocess.Popen(
-            watch,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env=environment(),
-        )
+        # It is the way back: memory runs out for others first, and if it dies all the same, it comes again.
+        settings = ["Restart=on-failure", "RestartSec=1", "OOMScoreAdjust=-1000"]
+        named = ["--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation)]
+        run(["systemd-run", *named, *("--property=" + setting for setting in settings), *watch])
+        return
+    _install_program()
+    subprocess.Popen(
+        watch,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment(),
+    )
 
 
-RECOVERY = "/etc/systemd/system/hostguard-recover.service"
-RECOVERY_WANTED = "/etc/systemd/system/multi-user.target.wants/hostguard-recover.service"
+def wait() -> None:
+    """All is written: from now on the time runs in which somebody must confirm."""
+    pending = store.pending()
+    if pending is not None:
+        store.set_pending(dict(pending, deadline=now() + pending["seconds"], writer=None))
+
+
+def started(pid: int) -> str:
+    """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
+    try:
+        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+SYSTEM_UNITS = "/etc/systemd/system/"
+RECOVERY = SYSTEM_UNITS + "hostguard-recover.service"
+RECOVERY_WANTED = SYSTEM_UNITS + "multi-user.target.wants/hostguard-recover.service"
 RECOVERY_UNIT = """\
-# Written by hostguard for the time of a confirm window: a reboot within it goes back.
+# Written by hostguard for the time of an apply: a boot within it goes back.
 [Unit]
 Description=hostguard: go back from an apply that nobody confirmed
 ConditionPathExists={pending}
@@ -68,44 +102,76 @@ ConditionPathExists={pending}
 Type=oneshot
 ExecStart={python} -I {program} recover
 """
+RULES = SYSTEM_UNITS + "hostguard-recover-rules.service"
+RULES_WANTED = SYSTEM_UNITS + "sysinit.target.wants/hostguard-recover-rules.service"
+RULES_UNIT = """\
+# Written by hostguard for the time of an apply: a boot within it loads the rules that were confirmed last.
+[Unit]
+Description=hostguard: the rules that were confirmed last, before they are loaded
+DefaultDependencies=no
+RequiresMountsFor={folder} {rules}
+After=systemd-remount-fs.service
+Before={unit} network-pre.target shutdown.target
+Conflicts=shutdown.target
+ConditionPathExists={pending}
+
+[Service]
+Type=oneshot
+ExecStart={python} -I {program} recover-rules
+"""
 
 
-def _survive_reboot() -> None:
-    """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone."""
-    with open(RECOVERY, "w", encoding="ascii") as file:
-        file.write(RECOVERY_UNIT.format(pending=store.PENDING, python=sys.executable, program=PROGRAM))
-    os.makedirs(os.path.dirname(RECOVERY_WANTED), mode=0o755, exist_ok=True)
-    if not os.path.lexists(RECOVERY_WANTED):
-        os.symlink(RECOVERY, RECOVERY_WANTED)
+def _survive_reboot() -> List[str]:
+    """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone.
+
+    Returns the folders that were made for it.
+    """
+    _install_program()
+    filled = {"pending": store.PENDING, "folder": store.FOLDER, "rules": store.BOOT_RULES, "unit": store.BOOT_UNIT}
+    made = []
+    for path, wanted, text in ((RECOVERY, RECOVERY_WANTED, RECOVERY_UNIT), (RULES, RULES_WANTED, RULES_UNIT)):
+        content = text.format(python=sys.executable, program=PROGRAM, **filled)
+        store.write_durably(path, content.encode("ascii"), 0o644)
+        if not os.path.isdir(os.path.dirname(wanted)):
+            os.makedirs(os.path.dirname(wanted), mode=0o755)
+            made.append(os.path.dirname(wanted))
+        if not os.path.lexists(wanted):
+            os.symlink(path, wanted)
+    store.write_durably(store.HOLD, b"", 0o600)
+    return made
 
 
 def close() -> None:
     """The window is over, whichever way: nothing of it stays."""
+    pending = store.pending() or {}
+    store.remove(store.HOLD)
     store.set_pending(None)
-    for path in (RECOVERY_WANTED, RECOVERY, PROGRAM):
-        if os.path.lexists(path):
-            os.unlink(path)
+    for path in (RECOVERY_WANTED, RECOVERY, RULES_WANTED, RULES, PROGRAM):
+        store.remove(path)
+    for folder in pending.get("made", []):
+        with contextlib.suppress(OSError):  # others want something there by now
+            os.rmdir(folder)
 
 
 def _install_program() -> None:
     """The watcher must run when whatever started this apply (a checkout, a zip from a controller) is gone."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    with zipfile.ZipFile(PROGRAM + ".new", "w") as archive:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("__main__.py", MAIN)
-        for name, content in sources(here).items():
-            archive.writestr("hostguard_host/" + name, content)
-    os.chmod(PROGRAM + ".new", 0o600)
-    os.rename(PROGRAM + ".new", PROGRAM)
+        for name, module in sources().items():
+            archive.writestr("hostguard_host/" + name, module)
+    store.write_durably(PROGRAM, content.getvalue(), 0o600)
 
 
-def sources(here: str) -> Dict[str, bytes]:
+def sources() -> Dict[str, bytes]:
     """The host program's own modules by path, whether it runs from a folder or from a zip."""
-    loader = getattr(sys.modules[__name__], "__loader__", None)
-    archive: Optional[str] = getattr(loader, "archive", None)
+    here = os.path.dirname(os.path.abspath(__file__))
+    archive: Optional[str] = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive:
+        inside = os.path.relpath(here, archive) + "/"
         with zipfile.ZipFile(archive) as opened:
-            names = [name for name in opened.namelist() if name.startswith("hostguard_host/")]
-            return {name[len("hostguard_host/") :]: opened.read(name) for name in names}
+            names = [name for name in opened.namelist() if name.startswith(inside) and name.endswith(".py")]
+            return {name[len(inside) :]: opened.read(name) for name in names}
     found = {}
     for folder, _, names in os.walk(here):
         for name in names:
@@ -116,37 +182,70 @@ def sources(here: str) -> Dict[str, bytes]:
     return found
 
 
-def connection() -> str:
-    """The SSH connection that this process came in by, from the nearest ancestor that knows: sudo forgets it."""
+# What keeps a shell alive from one connection to the next: in it nobody can tell over which one he types.
+MULTIPLEXERS = ("tmux: server", "tmux", "screen", "SCREEN", "mosh-server", "zellij", "dtach", "abduco")
+
+
+def ancestors() -> Iterator[Tuple[int, str]]:
+    """This process and those it came from: (number, name)."""
     pid = os.getpid()
     while pid > 1:
         try:
-            with open("/proc/{}/environ".format(pid), "rb") as file:
-                for entry in file.read().split(b"\0"):
-                    if entry.startswith(b"SSH_CONNECTION="):
-                        return entry.partition(b"=")[2].decode("ascii", "replace")
-            with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as status:
-                pid = int(status.read().rpartition(")")[2].split()[1])
+            with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+                head, _, tail = file.read().rpartition(")")
         except OSError:
-            return ""
+            return
+        yield pid, head.partition("(")[2]
+        pid = int(tail.split()[1])
+
+
+def connection() -> str:
+    """The SSH connection that this process came in by, from the nearest ancestor that knows: sudo forgets it."""
+    for pid, _ in ancestors():
+        try:
+            with open("/proc/{}/environ".format(pid), "rb") as file:
+                entries = file.read().split(b"\0")
+        except OSError:
+            continue
+        for entry in entries:
+            name, _, said = entry.partition(b"=")
+            if name == b"SSH_CONNECTION" and said:
+                return said.decode("ascii", "replace")
     return ""
 
 
 def confirm() -> int:
-    """Keep what the last apply did. Raises HostError over the connection that applied it: it proves nothing."""
+    """Keep what the last apply did. Raises HostError over the connection that applied it, and for what else proves
+    nothing."""
     with store.locked():
-        window = store.pending()
-        if window is None:
+        pending = store.pending()
+        if pending is None:
             raise HostError("nothing waits to be confirmed (see `hostguard history`)")
-        mine = connection()
-        if mine and mine == window["connection"]:
-            raise HostError(
-                "this is the connection that applied it, which proves nothing: open a new one and confirm there"
-            )
+        if pending["boot"] != boot_id():
+            raise HostError("this host was restarted before anybody confirmed: it goes back (`hostguard history`)")
+        if pending["writer"] is None and now() > pending["deadline"]:
+            raise HostError("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
+        _prove(pending["connection"])
         for record in store.records():
-            if record["number"] == window["generation"] and record["status"] == store.UNCONFIRMED:
+            if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
                 record["status"] = store.APPLIED
                 store.save(record)
                 close()
-                return int(window["generation"])
-        raise HostError("generation {} is not waiting any more".format(window["generation"]))
+                return int(pending["generation"])
+        raise HostError("generation {} is not waiting any more".format(pending["generation"]))
+
+
+def _prove(applied_over: str) -> None:
+    """Raises HostError unless this is another connection than the one that applied, or a console."""
+    within = next((name for _, name in ancestors() if name in MULTIPLEXERS), None)
+    if within and applied_over:
+        raise HostError(
+            "inside {} nobody can tell which connection this is: open a new one, and confirm outside of it".format(
+                within.split(":")[0]
+            )
+        )
+    mine = connection()
+    if mine and mine == applied_over:
+        raise HostError(
+            "this is the connection that applied it, which proves nothing: open a new one and confirm there"
+        )

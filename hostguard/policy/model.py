@@ -137,9 +137,9 @@ def mode(found: Any) -> str:
 NOT_THERE = (
     "/bin", "/boot", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr",
     "/run/dbus", "/run/lock", "/run/systemd", "/run/udev", "/run/user", "/var/lib/hostguard", "/etc/systemd",
-    "/etc/hostguard",
+    "/etc/hostguard", "/var/run", "/var/lock",
 )  # fmt: skip
-BUSY = ("/var/lib", "/var/log", "/var/run", "/var/cache", "/var/spool", "/run/netns")
+BUSY = ("/var/lib", "/var/log", "/var/cache", "/var/spool", "/run/netns")
 
 
 def path(found: Any) -> str:

@@ -61,13 +61,15 @@ def parameter(**more: Any) -> dict[str, Any]:
 
 
 def seen(**more: Any) -> Observation:
-    return value({"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "foreign": False, **more})
+    known = {"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "masked": False, "foreign": False}
+    return value({**known, **more})
 
 
 @pytest.mark.parametrize(
     ("compare", "more", "fields"),
     [
         ("min", {}, []),
+        ("min", {"masked": True}, ["at boot"]),
         ("min", {"live": "70000", "boot": "70000"}, []),
         ("min", {"live": "128"}, ["live"]),
         ("min", {"boot": None}, ["at boot"]),

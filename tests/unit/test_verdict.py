@@ -98,25 +98,27 @@ PLAIN = "40 1 0:33 / /run/secrets rw - tmpfs tmpfs rw\n"
 
 
 @pytest.mark.parametrize(
-    ("mounts", "swaps", "mappings", "status"),
+    ("mounts", "swaps", "kinds", "status"),
     [
         (NOSWAP, SWAP, {}, "pass"),
         (PLAIN, SWAP, {}, "fail"),
         ("", SWAP, {}, "fail"),
         (PLAIN, HEAD, {}, "pass"),
-        (PLAIN, SWAP, {"/dev/sda2": "CRYPT-PLAIN-swap"}, "pass"),
-        (PLAIN, SWAP, {"/dev/sda2": "LVM-swap"}, "fail"),
-        (PLAIN, HEAD + "/dev/zram0 partition 1 0 100\n", {}, "pass"),
+        (PLAIN, SWAP, {"/dev/sda2": "encrypted"}, "pass"),
+        (PLAIN, SWAP, {"/dev/sda2": ""}, "fail"),
+        (PLAIN, HEAD + "/dev/zram0 partition 1 0 100\n", {"/dev/zram0": "memory"}, "pass"),
+        (PLAIN, HEAD + "/dev/zram0 partition 1 0 100\n", {"/dev/zram0": ""}, "fail"),
         (NOSWAP + PLAIN, SWAP, {}, "fail"),
     ],
 )
-def test_secrets_never_reach_a_disk(mounts: str, swaps: str, mappings: dict[str, str], status: Status) -> None:
-    said = {"mounts": mounts, "swap": {"swaps": swaps, "mappings": mappings}, "uname": ["Linux", "h", "6.1", "", ""]}
+def test_secrets_never_reach_a_disk(mounts: str, swaps: str, kinds: dict[str, str], status: Status) -> None:
+    said = {"mounts": mounts, "swap": {"swaps": swaps, "kinds": kinds}, "uname": ["Linux", "h", "6.1", "", ""]}
     assert judged("secrets.swap", said).status == status
 
 
-def entry(path: str, mode: int, link: bool = False) -> dict[str, Any]:
-    return {"path": path, "mode": mode, "link": link, "folder": False, "uid": 0, "gid": 0}
+def entry(path: str, mode: int, link: bool = False, leads_out: str = "") -> dict[str, Any]:
+    described = {"path": path, "mode": mode, "link": link, "leads_out": leads_out}
+    return {**described, "folder": False, "uid": 0, "gid": 0}
 
 
 def test_open_secrets() -> None:
@@ -124,12 +126,22 @@ def test_open_secrets() -> None:
     assert judged("secrets.permissions", {"tree": [top, entry("/run/secrets/a", 0o640)]}).status == "pass"
     assert judged("secrets.permissions", {"tree": [top, entry("/run/secrets/a", 0o644)]}).status == "fail"
     assert judged("secrets.permissions", {"tree": [top, entry("/run/secrets/a", 0o777, link=True)]}).status == "pass"
+    away = entry("/run/secrets/a", 0o777, link=True, leads_out="/var/lib/app/a")
+    assert judged("secrets.permissions", {"tree": [top, away]}).status == "fail"
     assert judged("secrets.permissions", {"tree": []}).status == "fail"
 
 
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("STRIPE_API_KEY", "fail"), ("DB_PASSWORD", "fail"), ("TOKEN_FILE", "pass"), ("PATH", "pass"), ("LANG", "pass")],
+    [
+        ("STRIPE_API_KEY", "fail"),
+        ("DB_PASSWORD", "fail"),
+        ("TOKEN_FILE", "pass"),
+        ("PATH", "pass"),
+        ("LANG", "pass"),
+        ("API_TOKEN (/etc/default/a)", "fail"),
+        ("TOKEN_FILE (/etc/default/secret)", "pass"),
+    ],
 )
 def test_secrets_in_environments(name: str, status: Status) -> None:
     assert judged("secrets.environment", {"environment": {"a.service": [name]}}).status == status
@@ -172,7 +184,8 @@ def parameters(*states: Observation) -> Result:
 
 
 def live(number: str) -> Observation:
-    return Observation("value", {"live": number, "boot": number, "boot_from": "f:1", "later": None, "foreign": False})
+    known = {"boot_from": "f:1", "later": None, "masked": False, "foreign": False}
+    return Observation("value", {"live": number, "boot": number, **known})
 
 
 UNREAD, NOT_HERE = Observation(UNREADABLE, None, "no right to"), Observation(NOT_APPLICABLE, None, "not installed")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab import Host, diff
 from tests.lab.fixture import MakeHost
+from tests.lab.host import PYTHON_SETTINGS
 from tests.witness import policy
 
 GENERATIONS = "/var/lib/hostguard/generations"
@@ -171,3 +172,136 @@ def test_a_section_that_is_taken_out_goes_back_to_what_was_there(host: Host) -> 
     assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
     policy.install(host)
     assert diff(before, host.dump(), ignore=["files"]) == []
+
+
+def rules(host: Host) -> str:
+    """Both families as the kernel has them, without counters and what it chooses at random; the held connections are
+    a moment's."""
+    sets = "ipset save | sort | grep -v HELD | sed 's/ initval .*//'"
+    saved = host.out(f"iptables-save -t filter; ip6tables-save -t filter; {sets}")
+    return "\n".join(line.partition(" [")[0] for line in saved.splitlines() if not line.startswith("#"))
+
+
+def test_a_change_of_addresses_alone_waits_for_its_confirmation_too(host: Host) -> None:
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    before = rules(host)
+    policy.install(host, ("from: [10.77.0.0/24]", "from: [192.0.2.0/28]"))
+    done = host.hostguard("apply", "--yes", "--confirm-within", "2s")
+    assert done.returncode == 1
+    assert "nobody confirmed" in done.stderr
+    assert rules(host) == before
+
+
+# What the kernel has when the network is about to come up.
+WITNESS = """\
+[Unit]
+DefaultDependencies=no
+After=hostguard-egress.service
+Before=network-pre.target
+
+[Service]
+Type=oneshot
+ExecStart=sh -c 'iptables-save > /run/at-boot'
+"""
+
+
+def test_a_reboot_in_a_later_window_comes_up_on_what_was_confirmed(host: Host) -> None:
+    host.write("/etc/systemd/system/witness.service", WITNESS)
+    host.run("systemctl daemon-reload; systemctl add-wants sysinit.target witness.service")
+    policy.install(host, ("mode: enforce  ", "mode: observe  "))
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    confirmed = rules(host)
+    policy.install(host, ("from: [10.77.0.0/24]", "from: [192.0.2.0/28]"))
+    applying = Applying(host, "600s")
+    assert ":OUTPUT DROP" in rules(host)
+    assert host.reboot() == "running"
+    applying.end()
+    at_boot = host.out("cat /run/at-boot")
+    assert "-A OUTPUT -j HOSTGUARD-OBSERVE-OUTPUT" in at_boot
+    assert "DROP" not in at_boot
+    assert rules(host) == confirmed
+    assert last_status(host) == "rolled back"
+    assert host.out("ls /var/lib/hostguard") == "generations\nlock"
+    policy.install(host, ("mode: enforce  ", "mode: observe  "))
+    assert "Nothing to change" in host.hostguard("apply", "--yes", "--confirm-within", "0").stdout
+    assert host.hostguard("rollback", "--yes").returncode == 0
+
+
+def test_the_watcher_does_not_give_up(host: Host) -> None:
+    before = host.dump()
+    applying = Applying(host, "3s")
+    broken = "/usr/local/sbin/ip6tables-restore"
+    host.write(broken, "#!/bin/sh\necho refused >&2\nexit 1\n", mode="755")
+    host.run("until journalctl -q -u hostguard-confirm-1 | grep -q refused; do sleep 0.1; done", timeout=60)
+    assert last_status(host) == "unconfirmed"
+    host.run(["rm", broken])
+    assert applying.end().returncode == 1
+    watcher_is_gone(host)
+    assert last_status(host) == "rolled back"
+    assert diff(before, host.dump()) == []
+
+
+def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
+    before = host.dump()
+    slow = "/usr/local/sbin/ip6tables-restore"
+    host.write(slow, "#!/bin/sh\nexec sleep 300\n", mode="755")
+    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", "60s"))
+    applying.start()
+    host.run("until pgrep -f '^sleep 300'; do sleep 0.05; done", timeout=60)
+    # The five minutes are over: the watcher reads it from here.
+    host.run('sed -i -E \'s/"deadline": [0-9.]+/"deadline": 1.0/\' /var/lib/hostguard/pending.json')
+    host.run(f"rm {slow}")
+    applying.join()
+    watcher_is_gone(host)
+    host.run("pkill -9 -f '^sleep 300'", check=False)
+    assert last_status(host) == "failed"
+    assert diff(before, host.dump()) == []
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "TERM", "TSTP"])
+def test_a_terminal_that_goes_away_waits_until_the_host_is_whole(lab_host: MakeHost, name: str) -> None:
+    host = lab_host("signals")
+    policy.install(host)
+    number = int(host.out(f"ls {GENERATIONS} 2>/dev/null | wc -l")) + 1
+    # On a terminal there is a second thread, which draws what goes on: a signal may come its way.
+    host.write(
+        "/usr/local/sbin/ip6tables-restore",
+        "#!/bin/sh\ntouch /run/writing\nuntil [ -e /run/go-on ]; do sleep 0.05; done\n"
+        'exec /usr/sbin/ip6tables-restore "$@"\n',
+        mode="755",
+    )
+    host.run("rm -f /run/writing /run/go-on")
+    on_a_terminal = "script -qec 'python3 -m hostguard apply --yes --confirm-within 600s' /dev/null"
+    applying = threading.Thread(
+        target=lambda: host.run(on_a_terminal, check=False, env={**PYTHON_SETTINGS, "TERM": "xterm"})
+    )
+    applying.start()
+    host.run("until [ -e /run/writing ]; do sleep 0.05; done", timeout=60)
+    host.run(f"pkill -{name} -f '^python3 -m hostguard apply'; touch /run/go-on")
+    host.run(f"until grep -qs unconfirmed {GENERATIONS}/*{number}.json; do sleep 0.05; done", timeout=60)
+    host.run("pkill -9 -f '^python3 -m hostguard apply'", check=False)
+    applying.join()
+    host.run("rm /usr/local/sbin/ip6tables-restore")
+    assert host.hostguard("rollback", "--yes").returncode == 0
+
+
+def test_a_window_that_outlived_its_generation_is_closed(host: Host) -> None:
+    applying = Applying(host, "600s")
+    host.run("cp /var/lib/hostguard/pending.json /root/pending.json")
+    assert host.hostguard("confirm").returncode == 0
+    assert applying.end().returncode == 0
+    # A crash between the record's last word and the end of the window leaves the file.
+    host.run("cp /root/pending.json /var/lib/hostguard/pending.json")
+    assert "Nothing to change" in host.hostguard("apply", "--yes").stdout
+    assert host.out("ls /var/lib/hostguard") == "generations\nlock"
+
+
+def test_what_proves_nothing_does_not_confirm(host: Host) -> None:
+    applying = Applying(host, "600s", env={"SSH_CONNECTION": "10.77.0.1 50001 10.77.0.11 22"})
+    host.run("cp /bin/bash '/usr/local/bin/tmux: server'")
+    done = host.run(["/usr/local/bin/tmux: server", "-c", "python3 -m hostguard confirm; exit $?"], check=False,
+                    env={**PYTHON_SETTINGS, "SSH_CONNECTION": "10.77.0.1 40001 10.77.0.11 22"})  # fmt: skip
+    assert (done.returncode, "inside tmux" in done.stderr) == (2, True), done.stderr
+    empty = host.hostguard("confirm", env={"SSH_CONNECTION": ""})
+    assert empty.returncode == 0, "a console is no connection"
+    assert applying.end().returncode == 0

@@ -6,11 +6,12 @@ from hostguard.controls.egress import allowlist, chains
 from hostguard.controls.text import file, render
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.resource import Resource
-from hostguard.host.store import PENDING
+from hostguard.host.store import BOOT_RULES as FOLDER
+from hostguard.host.store import BOOT_UNIT as UNIT
+from hostguard.host.store import FOLDER as STATE
+from hostguard.host.store import HOLD
 from hostguard.policy.model import Egress
 
-FOLDER = "/etc/hostguard/egress"
-UNIT = "hostguard-egress.service"
 CONTROL = "egress.boot"
 
 
@@ -19,7 +20,7 @@ def boot(egress: Egress) -> list[Resource]:
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
     jumps = [(ruleset.COMMAND[each["family"]], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
-    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, pending=PENDING)
+    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, hold=HOLD, state=STATE)
     return [
         file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
         *(

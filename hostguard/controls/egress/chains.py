@@ -15,8 +15,17 @@ REPLY = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY"
 ORIGINAL = "-m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL"
 # What a stranger's packet can't fill the log with: ten lines a minute after the first twenty.
 LIMIT = "-m limit --limit 10/min --limit-burst 20"
-NEIGHBOURS = (135, 136, 133)  # solicitation, advertisement, router solicitation (RFC 4861)
+SOLICITATION, ADVERTISEMENT, ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 135, 136, 133, 134  # RFC 4861
+# IPv6 header, message, and a link-layer address of InfiniBand's length: none of the kernel's own is longer, and what
+# is sent to an address off the link carries no more than that.
+LONGEST_NEIGHBOUR = 88
 LISTENERS = (131, 132, 143)  # multicast listener reports, without which a switch may not forward the former
+# What the host, as a router of its containers, says of their packets that are too long for the next link: without
+# it path MTU discovery dies, and their connections with the first full packet.
+TOO_BIG = {
+    "ipv4": "-p icmp -m icmp --icmp-type 3/4 -m conntrack --ctstate RELATED",
+    "ipv6": "-p ipv6-icmp -m icmp6 --icmpv6-type 2 -m conntrack --ctstate RELATED",
+}
 DENY, OBSERVE = "hostguard deny: ", "hostguard observe: "
 
 
@@ -68,14 +77,25 @@ def leaving(egress: Egress, family: str) -> list[str]:
         rules.append(f"-m owner --uid-owner ${{uid:{account}}} {to}")
         # The last packets of a closed connection have no socket, so no owner, any more.
         rules.append(f"-p tcp {ORIGINAL} -m owner ! --socket-exists {to}")
+    if egress.containers == "same":
+        rules.append(TOO_BIG[family])
     if family == "ipv6":
         rules += neighbours()
         rules += [f"-d ff02::/16 -p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in LISTENERS]
     return rules
 
 
-def neighbours(kinds: tuple[int, ...] = NEIGHBOURS) -> list[str]:
-    # A hop limit of 255 has passed no router (RFC 4861, 7.1): these packets can't carry anything off the link.
+def neighbours() -> list[str]:
+    """What finds the neighbours. The hop limit of 255 proves something to who receives it alone: a packet that leaves
+    with it is routed like any other, so its length is bounded, and routers are asked for on the link only."""
+    asked = f"-m hl --hl-eq 255 -m length --length 40:{LONGEST_NEIGHBOUR}"
+    found = [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} {asked}" for kind in (SOLICITATION, ADVERTISEMENT)]
+    return [*found, f"-d ff02::2/128 -p ipv6-icmp -m icmp6 --icmpv6-type {ROUTER_SOLICITATION} -m hl --hl-eq 255"]
+
+
+def neighbours_in() -> list[str]:
+    # A hop limit of 255 has passed no router (RFC 4861, 7.1).
+    kinds = (SOLICITATION, ADVERTISEMENT, ROUTER_ADVERTISEMENT)
     return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -m hl --hl-eq 255" for kind in kinds]
 
 
@@ -111,7 +131,7 @@ def replies(egress: Egress) -> list[Resource]:
         icmp = "icmp" if family == "ipv4" else "ipv6-icmp"
         rules = [f"{REPLY} -j ACCEPT", f"-p {icmp} -m conntrack --ctstate RELATED -j ACCEPT"]
         if family == "ipv6":
-            rules += [f"{rule} -j ACCEPT" for rule in neighbours((135, 136, 134))]  # 134: router advertisement
+            rules += [f"{rule} -j ACCEPT" for rule in neighbours_in()]
         found.append(ruleset("egress.replies", family, "INPUT", chain(egress, "INPUT"), rules, None, first=False))
     return found
 

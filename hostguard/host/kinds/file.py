@@ -17,6 +17,7 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
+    each,
     unreadable,
     value,
 )
@@ -90,8 +91,7 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
-    for resource in resources:
-        put_back(captured[resource["id"]])
+    each(resources, lambda resource: put_back(captured[resource["id"]]))
 
 
 def snapshot(path: str) -> Dict[str, Any]:

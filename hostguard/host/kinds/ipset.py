@@ -146,6 +146,8 @@ def _swap(name: str, create: str, entries: List[str]) -> List[str]:
 
 def _load(lines: List[str]) -> None:
     if lines:
+        # What was cut short may have left it, and of another type it would be in the way for ever.
+        run(["ipset", "destroy", TEMPORARY], check=False)
         run(["ipset", "-exist", "restore"], text="\n".join(lines) + "\n")
 
 

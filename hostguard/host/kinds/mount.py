@@ -7,7 +7,7 @@ import re
 from typing import Any, Dict, List, Optional
 
 from ..program import run
-from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, value
+from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, each, unreadable, value
 
 MOUNTS = "/proc/self/mountinfo"
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "": 1}
@@ -21,38 +21,65 @@ def parse(text: str) -> List[Dict[str, Any]]:
         fields, tail = left.split(), right.split()
         path = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), fields[4])
         options = set(fields[5].split(",")) | set(tail[2].split(","))
-        mounts.append({"path": path, "type": tail[0], "options": sorted(options)})
+        mounts.append({"path": path, "device": fields[2], "type": tail[0], "options": sorted(options)})
     return mounts
 
 
-def mounted(path: str) -> Optional[Dict[str, Any]]:
+def mounts() -> List[Dict[str, Any]]:
     with open(MOUNTS, encoding="utf-8") as file:
-        return next((m for m in reversed(parse(file.read())) if m["path"] == path), None)
+        return parse(file.read())
+
+
+def mounted(path: str) -> Optional[Dict[str, Any]]:
+    """The mount that is seen at a path. One that a later mount of a folder above it hides is not seen there."""
+    found: Optional[Dict[str, Any]] = next((m for m in reversed(mounts()) if m["path"] == path), None)
+    if found is None or device(path) != found["device"]:
+        return None
+    return found
+
+
+def device(path: str) -> str:
+    """The file system that a path is on, as mountinfo writes it; "" where there is no such path."""
+    try:
+        number = os.stat(path).st_dev
+    except FileNotFoundError:
+        return ""
+    return "{}:{}".format(os.major(number), os.minor(number))
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
     for resource in resources:
-        path = resource["path"]
-        found = mounted(path)
-        if found is None:
-            hidden = os.path.isdir(path) and not os.path.islink(path) and bool(os.listdir(path))
-            # The reason travels with the absence: mounting over files hides them, it does not remove them.
-            seen[resource["id"]] = ABSENT_HERE._replace(reason="holds files" if hidden else "")
-            continue
-        status = os.stat(path)
-        settings = dict(option.partition("=")[::2] for option in found["options"])
-        seen[resource["id"]] = value(
-            {
-                "type": found["type"],
-                "options": sorted(set(options(resource)) & set(found["options"])),
-                "size": str(size_of(settings.get("size", ""))),
-                "mode": "{:04o}".format(status.st_mode & 0o7777),
-                "uid": str(status.st_uid),
-                "gid": str(status.st_gid),
-            }
-        )
+        try:
+            seen[resource["id"]] = _read(resource)
+        except OSError as error:
+            seen[resource["id"]] = unreadable("{}: {}".format(error.filename or resource["path"], error.strerror))
     return seen
+
+
+def _read(resource: Resource) -> Observation:
+    path = resource["path"]
+    if os.path.realpath(path) != path:
+        # The kernel would mount at the end of the links, where nobody looks for it afterwards.
+        return value({"type": "a path through a symbolic link to " + os.path.realpath(path)})
+    found = mounted(path)
+    if found is None:
+        hidden = os.path.isdir(path) and bool(os.listdir(path))
+        # The reason travels with the absence: mounting over files hides them, it does not remove them.
+        return ABSENT_HERE._replace(reason="holds files" if hidden else "")
+    status = os.stat(path)
+    settings = dict(option.partition("=")[::2] for option in found["options"])
+    return value(
+        {
+            "type": found["type"],
+            "options": sorted(set(options(resource)) & set(found["options"])),
+            "size": str(size_of(settings.get("size", ""))),
+            "mode": "{:04o}".format(status.st_mode & 0o7777),
+            "uid": str(status.st_uid),
+            "gid": str(status.st_gid),
+            "below": sorted({m["path"] for m in mounts() if m["path"].startswith(path + "/")}),
+        }
+    )
 
 
 def size_of(text: str) -> int:
@@ -72,8 +99,15 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         return []
     have = seen.value
     if have["type"] != "tmpfs":
-        return [Difference("type", have["type"], "tmpfs", "{} is a mounted {}: unmount it".format(path, have["type"]))]
+        what = "{} is {}{}".format(path, "" if " " in have["type"] else "a mounted ", have["type"])
+        advice = "name that in the policy" if " " in have["type"] else "unmount it"
+        return [Difference("type", have["type"], "tmpfs", "{}: {}".format(what, advice))]
     found = []
+    if have["below"]:
+        blocked = "{} is mounted below {}, and what is in it may be on a disk: unmount it".format(
+            have["below"][0], path
+        )
+        found.append(Difference("mounts below", ", ".join(have["below"]), "", blocked))
     lacking = [o for o in options(resource) if o not in have["options"]]
     if lacking:
         # Linux refuses to add noswap to a mounted tmpfs: pages that were swapped out would stay out.
@@ -108,7 +142,7 @@ def seen_as(resource: Resource, seen: Observation) -> str:
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     saved = {}
     for resource in resources:
-        path = resource["path"]
+        path: str = resource["path"]
         missing, parent = [], path
         while not os.path.isdir(parent):
             missing.append(parent)
@@ -147,23 +181,26 @@ def _mount(arguments: List[str]) -> None:
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
-    for resource in resources:
-        saved = captured[resource["id"]]
-        if saved["before"] is not None and mounted(saved["path"]) is None:
-            _make(saved["path"], saved["before"]["options"], saved["before"])
+    each(resources, lambda resource: _put_back(resource, captured[resource["id"]]))
+
+
+def _put_back(resource: Resource, saved: Dict[str, Any]) -> None:
+    path, before = saved["path"], saved["before"]
+    if before is not None and mounted(path) is None:
+        _make(path, before["options"], before)
+        return
+    if before is not None:
+        lost = [o for o in options(resource) if o not in before["options"] and o != "noswap"]
+        _reshape(path, before["options"] + [o[2:] for o in lost], before)
+        return
+    if mounted(path) is not None:
+        busy = run(["umount", path], check=False).returncode != 0
+        if busy:  # a service holds a file open: out of sight now, gone when it lets go
+            run(["umount", "--lazy", path])
+    for parent in saved["missing_parents"]:
+        try:
+            os.rmdir(parent)
+        except FileNotFoundError:
             continue
-        if saved["before"] is not None:
-            lost = [o for o in options(resource) if o not in saved["before"]["options"] and o != "noswap"]
-            _reshape(saved["path"], saved["before"]["options"] + [o[2:] for o in lost], saved["before"])
-            continue
-        if mounted(saved["path"]) is not None:
-            busy = run(["umount", saved["path"]], check=False).returncode != 0
-            if busy:  # a service holds a file open: out of sight now, gone when it lets go
-                run(["umount", "--lazy", saved["path"]])
-        for parent in saved["missing_parents"]:
-            try:
-                os.rmdir(parent)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise HostError("{}: can't remove: {}".format(parent, error.strerror)) from None
+        except OSError as error:
+            raise HostError("{}: can't remove: {}".format(parent, error.strerror)) from None

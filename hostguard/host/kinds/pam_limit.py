@@ -26,10 +26,12 @@ class Line(NamedTuple):
 def parse(text: str, path: str) -> List[Line]:
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        fields = line.partition("#")[0].split()
-        if len(fields) == 4 and fields[1] in KINDS:
+        # As pam_limits reads it: four fields of a line and whatever follows, type and item in any case.
+        fields = line.partition("#")[0].split()[:4]
+        if len(fields) == 4 and fields[1].lower() in KINDS:
             found += [
-                Line(fields[0], kind, fields[2], fields[3], "{}:{}".format(path, number)) for kind in KINDS[fields[1]]
+                Line(fields[0], kind, fields[2].lower(), fields[3], "{}:{}".format(path, number))
+                for kind in KINDS[fields[1].lower()]
             ]
     return found
 
@@ -52,10 +54,15 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
     seen = {}
     for resource in resources:
-        won: Dict[str, Dict[str, str]] = {}
+        won: Dict[str, Any] = {"others": []}
         for line in lines:
-            if (line.domain, line.item) == (resource["domain"], resource["item"]):
+            if line.item != resource["item"]:
+                continue
+            if line.domain == resource["domain"]:
                 won[line.kind] = {"limit": line.limit, "at": line.at}
+            elif resource["domain"] == "*" and line.domain != "root" and not enough(line.limit, resource["limit"]):
+                # An account's own line, or its group's, beats `*` wherever it stands.
+                won["others"].append("{} {} {} ({})".format(line.domain, line.kind, line.limit, line.at))
         seen[resource["id"]] = value(won)
     return seen
 
@@ -84,6 +91,9 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
                     blocked,
                 )
             )
+    for other in seen.value.get("others", []):
+        blocked = "{} beats `*` with less than {}: remove that line".format(other, resource["limit"])
+        found.append(Difference("account", other, "≥ {}".format(resource["limit"]), blocked))
     return found
 
 
@@ -92,7 +102,9 @@ def wanted(resource: Resource) -> str:
 
 
 def seen_as(resource: Resource, seen: Observation) -> str:
-    limits = ", ".join("{} {}".format(kind, seen.value[kind]["limit"]) for kind in sorted(seen.value))
+    limits = ", ".join(
+        "{} {}".format(kind, seen.value[kind]["limit"]) for kind in ("hard", "soft") if kind in seen.value
+    )
     return "{} {} {}".format(resource["domain"], resource["item"], limits or "unset")
 
 

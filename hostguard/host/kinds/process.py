@@ -25,21 +25,20 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 def _observe(resource: Resource, path: str) -> Observation:
     processes = cgroup.processes(path) if path else []
-    if not processes:
-        return not_applicable("{} has no running process".format(resource["unit"]))
-    worst = None
+    limits: Dict[int, int] = {}
+    groups: Dict[str, None] = {path: None}
     for pid in processes:
         try:
-            soft = open_files(pid)
+            limits[pid] = open_files(pid)
+            groups.update(dict.fromkeys(cgroup.paths_of(pid)))
         except FileNotFoundError:
             continue  # it ended while we looked
         except OSError as error:
             return unreadable("/proc/{}/limits: {}".format(pid, error.strerror))
-        if worst is None or soft < worst[1]:
-            worst = (pid, soft)
-    if worst is None:
+    if not limits:
         return not_applicable("{} has no running process".format(resource["unit"]))
-    return value({"pid": worst[0], "nofile": worst[1], "cgroup": path, "processes": len(processes)})
+    worst = min(limits, key=lambda pid: limits[pid])
+    return value({"pid": worst, "nofile": limits[worst], "cgroups": list(groups), "processes": len(processes)})
 
 
 def open_files(pid: int) -> int:
@@ -59,8 +58,10 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if resource.get("nofile") is not None and seen.value["nofile"] < resource["nofile"]:
         have = "{} (process {})".format(seen.value["nofile"], seen.value["pid"])
         found.append(Difference("open files", have, "≥ {}".format(resource["nofile"]), restart=resource["unit"]))
-    if resource.get("slice") and not _inside(seen.value["cgroup"], resource["slice"]):
-        found.append(Difference("cgroup", seen.value["cgroup"], resource["slice"], restart=resource["unit"]))
+    wanted_slice = resource.get("slice", "")
+    outside = [path for path in seen.value["cgroups"] if wanted_slice and not _inside(path, wanted_slice)]
+    if outside:
+        found.append(Difference("cgroup", outside[0], wanted_slice, restart=resource["unit"]))
     return found
 
 
@@ -76,7 +77,7 @@ def wanted(resource: Resource) -> str:
 
 def seen_as(resource: Resource, seen: Observation) -> str:
     if resource.get("slice"):
-        return "{} runs in {}".format(resource["unit"], seen.value["cgroup"])
+        return "{} runs in {}".format(resource["unit"], seen.value["cgroups"][0])
     return "{} runs with {} open files".format(resource["unit"], seen.value["nofile"])
 
 
@@ -101,7 +102,7 @@ def outlived(resources: List[Resource]) -> List[str]:
         if seen.state != VALUE:
             continue
         wanted_slice, nofile = resource.get("slice"), resource.get("nofile")
-        in_slice = wanted_slice and _inside(seen.value["cgroup"], wanted_slice) and now["Slice"] != wanted_slice
+        in_slice = wanted_slice and _inside(seen.value["cgroups"][0], wanted_slice) and now["Slice"] != wanted_slice
         if in_slice or (seen.value["nofile"] == nofile and now["LimitNOFILESoft"] != str(nofile)):
             found.append(resource["unit"])
     return sorted(set(found))

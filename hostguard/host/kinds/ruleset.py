@@ -17,6 +17,7 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
+    each,
     not_applicable,
     unreadable,
     value,
@@ -238,27 +239,41 @@ def _nft_chains(family: str) -> Optional[List[str]]:
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Put our own parts back to what they were. What other tools have changed since stays as they left it."""
-    for family, members in by_family(resources).items():
-        now = parse(table(family))
-        lines = ["*filter"]
-        gone = []
-        for resource in members:
-            saved, chain, hook = captured.get(resource["id"]), resource["chain"], resource["hook"]
-            if saved is None:
-                continue
-            if resource["policy"]:
-                lines.append(":{} {} [0:0]".format(hook, saved["policy"]))
-            jumps = [rule for rule in now["rules"].get(hook, []) if rule == "-j " + chain]
-            if saved["rules"] is not None or chain in now["rules"]:
-                lines.append(":{} - [0:0]".format(chain))  # in this mode: make it, or empty it
-                gone += [chain] if saved["rules"] is None else []
-            lines += ["-D {} -j {}".format(hook, chain)] * len(jumps)
-            lines += ["-I {} {} -j {}".format(hook, at, chain) for at in saved["jumps"]]
-            lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
-        lines += ["-X {}".format(chain) for chain in gone]
-        if len(lines) > 1:
-            _restore(family, "\n".join(lines) + "\nCOMMIT\n")
-        _remove_traces(family, [(r["hook"], captured[r["id"]]) for r in members if r["id"] in captured])
+    each(by_family([r for r in resources if r["id"] in captured]).items(), lambda one: _put_back(*one, captured))
+
+
+def _put_back(family: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+    now = parse(table(family))["rules"]
+    lines = ["*filter"]
+    gone = []
+    for resource in members:
+        saved, chain, hook = captured[resource["id"]], resource["chain"], resource["hook"]
+        jump = "-j " + chain
+        if resource["policy"]:
+            lines.append(":{} {} [0:0]".format(hook, saved["policy"]))
+        others = [rule for rule in now.get(hook, []) if rule != jump]
+        if saved["rules"] is not None or chain in now:
+            lines.append(":{} - [0:0]".format(chain))  # in this mode: make it, or empty it
+        if saved["rules"] is None and chain in now and not _others_jump(now, hook, chain):
+            gone.append(chain)
+        lines += ["-D {} {}".format(hook, jump)] * (len(now.get(hook, [])) - len(others))
+        # Where it was, or last where other tools' rules before it are gone: a position past the end is refused.
+        for count, at in enumerate(saved["jumps"]):
+            lines.append("-I {} {} {}".format(hook, min(at, len(others) + count + 1), jump))
+        lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
+    lines += ["-X {}".format(chain) for chain in gone]
+    _restore(family, "\n".join(lines) + "\nCOMMIT\n")
+    _remove_traces(family, [(r["hook"], captured[r["id"]]) for r in members])
+
+
+def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
+    """Whether somebody else's rule leads to our chain: the kernel keeps it then, and we leave it empty."""
+    jump = "-j " + chain
+    return any(
+        (rule + " ").find(jump + " ") >= 0 and (where, rule) != (hook, jump)
+        for where, rules in now.items()
+        for rule in rules
+    )
 
 
 def _remove_traces(family: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None:
@@ -273,6 +288,6 @@ def _remove_traces(family: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None
     for hook, before in saved:
         idle = not left["rules"].get(hook) and left["policies"].get(hook) == "ACCEPT"
         if not before["hook"] and hook in chains and idle:
-            run(["nft", "delete", "chain", NFT_FAMILY[family], "filter", hook])
+            run(["nft", "delete", "chain", NFT_FAMILY[family], "filter", hook], check=False)
     if not all(before["table"] for _, before in saved) and _nft_chains(family) == []:
-        run(["nft", "delete", "table", NFT_FAMILY[family], "filter"])
+        run(["nft", "delete", "table", NFT_FAMILY[family], "filter"], check=False)

@@ -12,7 +12,7 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..facts import in_container
-from ..resource import VALUE, Difference, HostError, Observation, Resource, unreadable, value
+from ..resource import VALUE, Difference, HostError, Observation, Resource, each, unreadable, value
 from . import file as files
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
@@ -90,6 +90,15 @@ def configuration() -> List[Assignment]:
     return found
 
 
+BOOT_UNIT = "systemd-sysctl.service"
+
+
+def boot_is_masked() -> bool:
+    """Whether nothing of sysctl.d is read at boot at all."""
+    places = (os.path.join(folder, BOOT_UNIT) for folder in ("/etc/systemd/system", "/run/systemd/system"))
+    return any(os.path.islink(path) and os.path.realpath(path) == "/dev/null" for path in places)
+
+
 def at(assignment: Assignment) -> str:
     return "{}:{}".format(assignment.path, assignment.line)
 
@@ -104,6 +113,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         assignments = configuration()
     except OSError as error:
         return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
+    masked = boot_is_masked()
     for resource in resources:
         key = resource["key"]
         boot = winner(assignments, key)
@@ -121,6 +131,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
                 "boot": boot.value if boot else None,
                 "boot_from": at(boot) if boot else None,
                 "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
+                "masked": masked,
                 "foreign": in_container() and not key.startswith("net."),
             }
         )
@@ -186,7 +197,10 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("live", have["live"], want, blocked))
     if have["boot"] is None and have["foreign"]:
         return found  # a container's boot sets nothing of the machine's
-    if not holds(resource, have["boot"]):
+    if have["masked"]:
+        blocked = "{0} is masked, and no boot reads /etc/sysctl.d: `systemctl unmask {0}`".format(BOOT_UNIT)
+        found.append(Difference("at boot", "nothing is set", want, blocked))
+    elif not holds(resource, have["boot"]):
         blocked = ""
         if have["later"]:
             blocked = "{} sets it after {} at boot and would win: remove that line".format(have["later"], OUR_FILE)
@@ -225,23 +239,46 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     _write_lines(lines)
 
 
+# What Linux sets once and takes back only at a boot: no failure of a way back, which leaves it to that.
+ONE_WAY = frozenset(
+    {
+        "kernel.kexec_load_disabled",
+        "kernel.kexec_load_limit_panic",
+        "kernel.kexec_load_limit_reboot",
+        "kernel.modules_disabled",
+        "kernel.unprivileged_bpf_disabled",
+        "kernel.yama.ptrace_scope",
+    }
+)
+
+
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     lines = our_lines()
     before = None
     for resource in resources:
         saved = captured[resource["id"]]
-        with open(path_of(saved["key"]), encoding="ascii") as file:
-            if file.read().strip() != saved["live"]:
-                set_live(saved["key"], saved["live"])
         if saved["line"] is None:
             lines.pop(saved["key"], None)
         else:
             lines[saved["key"]] = saved["line"]
         before = saved["file"] or before
+    # What a boot will set first: it holds whatever becomes of the live values.
     if not lines and before:
         files.put_back(before)
     else:
         _write_lines(lines)
+    each(resources, lambda resource: _set_back(captured[resource["id"]]))
+
+
+def _set_back(saved: Dict[str, Any]) -> None:
+    with open(path_of(saved["key"]), encoding="ascii") as file:
+        if file.read().strip() == saved["live"]:
+            return
+    try:
+        set_live(saved["key"], saved["live"])
+    except HostError:
+        if saved["key"] not in ONE_WAY:
+            raise
 
 
 def set_live(key: str, setting: str) -> None:

@@ -1,12 +1,14 @@
 """A systemd unit: what systemd itself says of it, after all its files and drop-ins.
 
 `unit` "" is the manager, for the defaults of system.conf. A later drop-in of somebody else's that undoes ours
-shows here, since systemd names the value that won.
+shows here, since systemd names the value that won. Where it can't (`Slice=` of a service that runs stays what it was
+started with) the last assignment of the unit's files is read: `assigned`. A unit of our own (`ours`) has no drop-ins.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Dict, List
 
 from .. import cgroup
@@ -43,7 +45,7 @@ def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemd_runs():
         return {r["id"]: unreadable("systemd does not run here") for r in resources}
-    properties = sorted({name for r in resources for name in r.get("properties", {})})
+    properties = sorted({name for r in resources for name in r.get("properties", {})} | {"FragmentPath", "DropInPaths"})
     try:
         found = show([r["unit"] for r in resources], properties)
     except HostError as error:
@@ -52,16 +54,39 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
-    if shown.get("LoadState") == "not-found" and not resource.get("ours"):
-        return not_applicable("{} is not installed".format(resource["unit"]))
+    if shown.get("LoadState") in ("not-found", "masked") and not resource.get("ours"):
+        why = "is masked" if shown["LoadState"] == "masked" else "is not installed"
+        return not_applicable("{} {}".format(resource["unit"], why))
     return value(
         {
             "enabled": shown.get("UnitFileState", ""),
             "active": shown.get("ActiveState", ""),
             "reload": shown.get("NeedDaemonReload", "no"),
             "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
+            "masked": shown.get("LoadState") == "masked",
+            "drop_ins": _own_drop_ins(resource["unit"], shown) if resource.get("ours") else [],
+            "assigned": {name: _assigned(name, shown) for name in resource.get("assigned", {})},
         }
     )
+
+
+def _own_drop_ins(unit: str, shown: Dict[str, str]) -> List[str]:
+    """Drop-ins of this very unit: those of all services (service.d) and of a family (a-.slice.d) are the system's."""
+    return [path for path in shown.get("DropInPaths", "").split() if os.path.dirname(path).endswith("/" + unit + ".d")]
+
+
+def _assigned(name: str, shown: Dict[str, str]) -> List[str]:
+    """The last assignment of a setting in a unit's files, in systemd's order, and its file."""
+    last = ["", ""]
+    for path in [shown.get("FragmentPath", ""), *shown.get("DropInPaths", "").split()]:
+        if not path:
+            continue
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, equals, setting = line.strip().partition("=")
+                if equals and key.strip() == name:
+                    last = [setting.strip(), path]
+    return last
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
@@ -73,6 +98,18 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("enabled", have["enabled"] or "no unit file", "enabled"))
     if resource.get("active") and have["active"] != "active":
         found.append(Difference("active", have["active"], "active"))
+    if have["masked"]:
+        blocked = "{0} is masked: `systemctl unmask {0}`".format(resource["unit"])
+        found.append(Difference("state", "masked", "loaded", blocked))
+    if have["drop_ins"]:
+        blocked = "{} changes what hostguard wrote: remove it".format(have["drop_ins"][0])
+        found.append(Difference("drop-ins", ", ".join(have["drop_ins"]), "", blocked))
+    for name, want in sorted(resource.get("assigned", {}).items()):
+        setting, path = have["assigned"][name]
+        if setting != want:
+            later = os.path.basename(path) > os.path.basename(resource["file"])
+            blocked = "{} sets {}={} after {}: remove it".format(path, name, setting, resource["file"]) if later else ""
+            found.append(Difference(name, setting, want, blocked))
     if have["reload"] == "yes":
         found.append(Difference("loaded", "an older file", "the file on disk"))
     for name, want in sorted(resource.get("properties", {}).items()):
@@ -111,14 +148,37 @@ def _active(shown: Dict[str, str]) -> bool:
 
 
 def reload() -> None:
-    """Let systemd read its files again. Re-executing the manager is the only way to its own defaults."""
+    """Let systemd read its files again."""
     if systemd_runs():
         run(["systemctl", "daemon-reload"])
 
 
-def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
+def reexecute() -> None:
+    """The only way to the manager's own defaults. Until it listens again, every other call would fail."""
+    run(["systemctl", "daemon-reexec"])
+    for _ in range(REEXEC_TRIES):
+        if run(["systemctl", "show", "--property=Version"], check=False).returncode == 0:
+            return
+        time.sleep(REEXEC_PAUSE)
+    raise HostError("systemd does not answer after `systemctl daemon-reexec`")
+
+
+REEXEC_TRIES, REEXEC_PAUSE = 100, 0.1  # ten seconds
+
+
+def start_again(unit: str) -> List[str]:
+    """Start a unit anew where it is enabled; returns what went wrong."""
+    if not systemd_runs() or show([unit], [])[unit].get("UnitFileState") != "enabled":
+        return []
+    done = run(["systemctl", "restart", "--", unit], check=False)
+    return [done.stderr.strip()] if done.returncode else []
+
+
+def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
+    if any(seen[r["id"]].state == VALUE and seen[r["id"]].value["reload"] == "yes" for r in resources):
+        reload()
     if any(r["unit"] == "" for r in resources):
-        run(["systemctl", "daemon-reexec"])
+        reexecute()
     enable = [r["unit"] for r in resources if r.get("enabled")]
     if enable:
         run(["systemctl", "enable", "--", *enable])
@@ -165,7 +225,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """After the files went back and were loaded."""
     let_go([r["unit"] for r in resources if r.get("ours") and not captured[r["id"]]["active"]])
     if any(r["unit"] == "" for r in resources):
-        run(["systemctl", "daemon-reexec"])
+        reexecute()
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
         run(["systemctl", "enable", "--", *enable])
