@@ -11,7 +11,7 @@ from hostguard.controls.egress.allowlist import DNS, NTP, allowed
 from hostguard.policy.checks import destinations
 from hostguard.policy.model import Address, Egress, Network
 
-Way = Literal["tcp", "udp", "icmp", "raw", "answer", "forward", "frame", "loopback"]
+Way = Literal["tcp", "udp", "icmp", "neighbour", "raw", "answer", "forward", "frame", "loopback"]
 
 STRANGER = "nobody"
 """An account that no policy names; the rehearsal gives it to whoever is not a service."""
@@ -155,6 +155,8 @@ def unsanctioned(egress: Egress) -> Iterator[Attempt]:
         yield Attempt("from the SSH port", "tcp", "root", enemy, 443, False, source_port=MANAGEMENT_PORT)
         yield Attempt("a protocol of its own", "raw", "root", enemy, RAW_PROTOCOL, False)
         yield Attempt("ping", "icmp", "root", enemy, 0, False)
+        if ":" in enemy:
+            yield Attempt("data in a neighbour solicitation", "neighbour", "root", enemy, 0, False)
         yield Attempt("answers on a hidden port", "answer", STRANGER, "", HIDDEN_PORT, False, source=enemy)
         # A policy may answer the whole world: then there is no stranger.
         for name, way in egress.inbound.items():

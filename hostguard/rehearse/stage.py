@@ -308,8 +308,16 @@ def _icmp(attempt: Attempt) -> dict[str, Any]:
     return _send_raw(attempt, protocol, bytes([kind, 0]) + checksum.to_bytes(2, "big") + b"\0" * 4)
 
 
-def _send_raw(attempt: Attempt, protocol: int, body: bytes) -> dict[str, Any]:
+def _neighbour(attempt: Attempt) -> dict[str, Any]:
+    """As a neighbour would be asked for, with a kilobyte of somebody's data behind it: a router forwards it."""
+    solicitation = bytes([135, 0]) + b"\0" * 6 + socket.inet_pton(socket.AF_INET6, attempt.address)
+    return _send_raw(attempt, socket.IPPROTO_ICMPV6, solicitation + b"\0" * 1000, hops=255)
+
+
+def _send_raw(attempt: Attempt, protocol: int, body: bytes, hops: int = 64) -> dict[str, Any]:
     with socket.socket(frames.family_of(attempt.address), socket.SOCK_RAW, protocol) as caller:
+        if caller.family == socket.AF_INET6:
+            caller.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
         with contextlib.suppress(PermissionError):  # so OUTPUT says no
             caller.sendto(body, (attempt.address, 0))
         return {"protocol": protocol, "port": 0, "works": False}
@@ -332,5 +340,6 @@ TRIES: dict[str, Callable[[Attempt], dict[str, Any]]] = {
     "udp": _udp,
     "raw": _raw,
     "icmp": _icmp,
+    "neighbour": _neighbour,
     "loopback": _loopback,
 }

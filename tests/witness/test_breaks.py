@@ -38,7 +38,7 @@ BREAKS = [
     ("a later limit of a service",
      f"printf '[Service]\\nLimitNOFILE=512\\n' > {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload",
      f"rm {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload", "limits.units"),
-    ("a running process's limit", "runuser -u envoy -- prlimit --nofile=100: --pid $(systemctl show --value -p MainPID envoy)",
+    ("a running process's limit", "runuser -u envoy -- prlimit --nofile=100: --pid $(pgrep -u envoy -o)",
      "systemctl restart envoy", "limits.running"),
     ("a slice's limit at run time", "systemctl set-property --runtime hostguard-egress.slice TasksMax=9",
      "rm -r /run/systemd/system.control/hostguard-egress.slice.d; systemctl daemon-reload", "slices.limits"),
