@@ -26,6 +26,8 @@ class Compiled:
     context: Context
     resources: tuple[Resource, ...]
     evidence: dict[str, dict[str, Any]]
+    areas: tuple[str, ...] | None = None
+    """What it speaks for; None: all areas, so that what an earlier policy wanted elsewhere is given back."""
 
     def bundle(self, extra: dict[str, Any] | None = None) -> dict[str, Any]:
         """What travels to a host; `extra` evidence is what a command asks beyond its controls."""
@@ -33,21 +35,25 @@ class Compiled:
         return {
             "schema": SCHEMA,
             "policy": {"path": self.loaded.path, "sha256": self.loaded.sha256},
+            "areas": None if self.areas is None else list(self.areas),
             "resources": list(self.resources),
             "evidence": {**asked, **(extra or {})},
         }
 
 
-def compile_policy(loaded: LoadedPolicy, catalogue: Iterable[Control] = CATALOGUE) -> Compiled:
-    """Ask every control that the policy manages what it wants and what it needs to see."""
+def compile_policy(
+    loaded: LoadedPolicy, catalogue: Iterable[Control] = CATALOGUE, areas: Iterable[str] | None = None
+) -> Compiled:
+    """Ask every control that the policy manages (of some areas alone, if so) what it wants and what it needs to see."""
+    chosen = None if areas is None else tuple(areas)
     context = Context(loaded.policy, size(loaded.policy))
     resources: list[Resource] = []
     evidence: dict[str, dict[str, Any]] = {}
     for control in catalogue:
-        if control.area not in loaded.policy.sections:
+        if control.area not in loaded.policy.sections or (chosen is not None and control.area not in chosen):
             continue
         if isinstance(control, WantingControl):
             resources += control.wants(context)
         elif isinstance(control, JudgingControl):
             evidence[control.id] = dict(control.asks(context))
-    return Compiled(loaded, context, tuple(resources), evidence)
+    return Compiled(loaded, context, tuple(resources), evidence, chosen)

@@ -87,16 +87,20 @@ class Seen:
     resources: tuple[Resource, ...]
     observations: Mapping[str, Observation]
     evidence: Mapping[str, Mapping[str, Any]]
+    leftovers: tuple[Resource, ...] = ()
+    """What an earlier policy wanted and this one does not: an apply gives it back."""
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Seen:
         observations = {identity: Observation(*seen) for identity, seen in snapshot["observations"].items()}
-        return cls(tuple(snapshot["resources"]), observations, snapshot["evidence"])
+        leftovers = tuple(snapshot["leftovers"] or ())
+        return cls(tuple(snapshot["resources"]), observations, snapshot["evidence"], leftovers)
 
     def differences(self) -> list[tuple[Resource, list[Difference]]]:
-        """Every resource that is not as wanted, in order."""
+        """Every resource that is not as wanted, in order, and what is to be given back."""
         pairs = [(r, differ(r, self.observations[r["id"]])) for r in self.resources]
-        return [(resource, found) for resource, found in pairs if found]
+        back = [(r, [Difference("given back", "no longer in the policy", "")]) for r in self.leftovers]
+        return [(resource, found) for resource, found in pairs if found] + back
 
 
 def judge(compiled: Compiled, host: str, seen: Seen, catalogue: Iterable[Control] = CATALOGUE) -> HostReport:

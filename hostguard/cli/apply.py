@@ -44,7 +44,7 @@ def command(
         yes = True
     if not screen.agreed("Apply this?", yes):
         raise Stop(CALL, ["nothing was touched"])
-    options = {"confirm_within": seconds, "restart": restart}
+    options = {"confirm_within": seconds, "restart": restart, "check": False}
     with screen.progress() as progress, host_errors():
         answer = local.apply(compiled.bundle(), options, progress)
     say(answer, seconds)
@@ -81,7 +81,7 @@ def say(answer: dict[str, object], seconds: float) -> None:
     elif outcome == "unconfirmed":
         wait(int(str(answer["generation"])), seconds)
     if outcome != "unchanged":
-        console.print(f"Applied as generation {answer['generation']}: {answer['changes']} changes.")
+        console.print(f"Applied as generation {answer['generation']}: {len(_list(answer['changes']))} changes.")
     for unit in _list(answer["owed"]):
         console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
 

@@ -32,7 +32,7 @@ def command() -> None:
             str(record["number"]),
             record["created"],
             record["status"],
-            str(len(record["changes"])),
+            str(record["changes"]),
             Text(policy),
             Text(record["by"]),
         )

@@ -22,8 +22,29 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     if do == "confirm":
         return {"outcome": "applied", "generation": window.confirm()}
     if do == "history":
-        return {"records": store.records()}
+        return {"records": [_described(record) for record in store.records()]}
     raise HostError("the host program does not know {!r}: the controller is newer than it".format(do))
+
+
+def _described(record: store.Record) -> Dict[str, Any]:
+    """What may leave the host of a generation: what it replaced was other tools', and may be a secret."""
+    shown = {key: record[key] for key in ("number", "created", "status", "policy", "by")}
+    return dict(shown, changes=len(record["changes"]))
+
+
+def changes(request: Dict[str, Any]) -> bool:
+    """Whether the answer may leave the host another than it was."""
+    if request["do"] == "apply":
+        return not request["options"]["check"]
+    return request["do"] in ("rollback", "confirm")
+
+
+def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
+    """The answer, or {"error": why there is none}."""
+    try:
+        return answer(request)
+    except (HostError, OSError) as error:
+        return {"error": str(error)}
 
 
 def main(arguments: List[str]) -> int:
@@ -36,9 +57,5 @@ def main(arguments: List[str]) -> int:
     if arguments[:1] == ["recover-rules"]:
         watcher.rules_after_boot()
         return 0
-    try:
-        said = answer(json.load(sys.stdin))
-    except HostError as error:
-        said = {"error": str(error)}
-    json.dump(said, sys.stdout)
+    json.dump(answer_or_error(json.load(sys.stdin)), sys.stdout)
     return 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from . import evidence, facts
+from . import evidence, facts, store
 from .kinds import KINDS
-from .resource import Difference, Observation, Resource, partition, placeholders, resolve, unreadable
+from .resource import Difference, HostError, Observation, Resource, partition, placeholders, resolve, unreadable
 
 
 def observe(resources: List[Resource]) -> Tuple[List[Resource], Dict[str, Observation]]:
@@ -46,5 +46,14 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     return {
         "resources": resolved,
         "observations": {identity: list(observation) for identity, observation in seen.items()},
+        "leftovers": _leftovers(resolved, bundle["areas"]),
         "evidence": evidence.collect(bundle["evidence"]),
     }
+
+
+def _leftovers(resources: List[Resource], areas: Optional[List[str]]) -> Optional[List[Resource]]:
+    """What an apply would give back; None for who may not read the generations."""
+    try:
+        return store.leftovers(store.current(), resources, areas)
+    except HostError:
+        return None

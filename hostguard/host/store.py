@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from .resource import HostError
+from .resource import HostError, Resource
 
 FOLDER = "/var/lib/hostguard"
 GENERATIONS = FOLDER + "/generations"
@@ -61,6 +61,21 @@ def records() -> List[Record]:
 def current() -> Optional[Record]:
     """The generation in force, None on a host as it was before hostguard."""
     return next((record for record in reversed(records()) if record["status"] in IN_FORCE), None)
+
+
+def leftovers(previous: Optional[Record], resources: List[Resource], areas: Optional[List[str]]) -> List[Resource]:
+    """What an earlier policy wanted and this one does not; a bundle of some areas says nothing of the others."""
+    if previous is None:
+        return []
+    kept = {r["id"] for r in resources} | set(of_other_areas(previous, areas))
+    return [r for identity, r in previous["wanted"].items() if identity not in kept and identity in previous["origins"]]
+
+
+def of_other_areas(previous: Optional[Record], areas: Optional[List[str]]) -> Dict[str, Resource]:
+    """What was wanted by areas that a bundle does not speak for."""
+    if previous is None or areas is None:
+        return {}
+    return {i: r for i, r in previous["wanted"].items() if r["control"].partition(".")[0] not in areas}
 
 
 def save(record: Record) -> None:

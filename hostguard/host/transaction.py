@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import store, window
 from .kinds import KINDS
@@ -42,39 +42,64 @@ WAY_BACK: Tuple[Tuple[str, str], ...] = (
 def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
     """Make the host what the bundle wants.
 
-    Options: `confirm_within` (seconds, 0 for no window), `restart` (restart services that run with old values).
-    Returns {"outcome": unchanged | blocked | failed | unconfirmed | applied, …}. Raises HostError only while
-    nothing has been touched.
+    Options: `confirm_within` (seconds, 0 for no window), `restart` (restart services that run with old values),
+    `check` (say what would be done, and do nothing).
+    Returns {"outcome": unchanged | blocked | would change | failed | unconfirmed | applied, …}. Raises HostError only
+    while nothing has been touched.
     """
     progress = _heard_or_not(progress)
+    if options["check"]:
+        return _told(_prepare(bundle, options))
     with store.locked():
         progress("looking")
         recover()
-        if store.pending():
-            raise HostError("the last apply waits to be confirmed: `hostguard confirm` or `hostguard rollback` first")
-        resources, seen = observe(bundle["resources"])
-        differences = {r["id"]: differ(r, seen[r["id"]]) for r in resources}
-        owed = _owed(differences)
-        stops = _obstacles(resources, seen, differences)
-        if stops:
-            return {"outcome": "blocked", "obstacles": stops}
-        changing = [r for r in resources if _to_write(differences[r["id"]], options["restart"])]
-        leftovers = _leftovers(store.current(), resources)
-        if not changing and not leftovers:
-            return {"outcome": "unchanged", "owed": owed}
-        return _carry_out(bundle, options, progress, resources, seen, differences, changing, leftovers)
+        prepared = _prepare(bundle, options)
+        if prepared.stops or not (prepared.changing or prepared.leftovers):
+            return _told(prepared)
+        return _carry_out(bundle, options, progress, prepared)
+
+
+class Prepared(NamedTuple):
+    """What an apply is about to do, and why it may not."""
+
+    resources: List[Resource]
+    seen: Dict[str, Observation]
+    differences: Dict[str, List[Difference]]
+    stops: List[str]
+    changing: List[Resource]
+    leftovers: List[Resource]
+
+    def changes(self) -> List[List[str]]:
+        """[resource, field, have, want, blocked, restart], each."""
+        written = [[r["id"], *list(d)] for r in self.changing for d in self.differences[r["id"]]]
+        return written + [[r["id"], "removed", "", "as before hostguard", "", ""] for r in self.leftovers]
+
+
+def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
+    if store.pending():
+        raise HostError("the last apply waits to be confirmed: `hostguard confirm` or `hostguard rollback` first")
+    resources, seen = observe(bundle["resources"])
+    differences = {r["id"]: differ(r, seen[r["id"]]) for r in resources}
+    changing = [r for r in resources if _to_write(differences[r["id"]], options["restart"])]
+    leftovers = store.leftovers(store.current(), resources, bundle["areas"])
+    return Prepared(resources, seen, differences, _obstacles(resources, seen, differences), changing, leftovers)
+
+
+def _told(prepared: Prepared) -> Dict[str, Any]:
+    if prepared.stops:
+        return {"outcome": "blocked", "obstacles": prepared.stops}
+    changes = prepared.changes()
+    return {
+        "outcome": "would change" if changes else "unchanged",
+        "changes": changes,
+        "owed": _owed(prepared.differences),
+    }
 
 
 def _carry_out(
-    bundle: Dict[str, Any],
-    options: Dict[str, Any],
-    progress: Progress,
-    resources: List[Resource],
-    seen: Dict[str, Observation],
-    differences: Dict[str, List[Difference]],
-    changing: List[Resource],
-    leftovers: List[Resource],
+    bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress, prepared: Prepared
 ) -> Dict[str, Any]:
+    resources, seen, _, _, changing, leftovers = prepared
     previous = store.current()
     origins = dict(previous["origins"]) if previous else {}
     captured = _capture([r for r in resources if seen[r["id"]].state != NOT_APPLICABLE] + leftovers)
@@ -85,10 +110,9 @@ def _carry_out(
     record.update(
         touched=touched,
         before={r["id"]: captured[r["id"]] for r in touched},
-        wanted={r["id"]: r for r in resources},
+        wanted={**store.of_other_areas(previous, bundle["areas"]), **{r["id"]: r for r in resources}},
         origins=origins,
-        changes=[[r["id"], *list(d)] for r in changing for d in differences[r["id"]]]
-        + [[r["id"], "removed", "", "as before hostguard", "", ""] for r in leftovers],
+        changes=prepared.changes(),
     )
     with _undisturbed():
         store.save(record)
@@ -125,7 +149,7 @@ def _carry_out(
     return {
         "outcome": "unconfirmed" if armed else "applied",
         "generation": record["number"],
-        "changes": len(record["changes"]),
+        "changes": record["changes"],
         "owed": owed,
     }
 
@@ -150,14 +174,6 @@ def _obstacles(
     found = [d.blocked for r in resources for d in differences[r["id"]] if d.blocked]
     found += [seen[r["id"]].reason for r in resources if not r.get("blocked") and seen[r["id"]].state == UNREADABLE]
     return list(dict.fromkeys(found))
-
-
-def _leftovers(previous: Optional[store.Record], resources: List[Resource]) -> List[Resource]:
-    """What an earlier policy wanted and this one does not."""
-    if previous is None:
-        return []
-    kept = {r["id"] for r in resources}
-    return [r for identity, r in previous["wanted"].items() if identity not in kept and identity in previous["origins"]]
 
 
 def _capture(resources: List[Resource]) -> Dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -79,18 +80,32 @@ def load(path: FilePath, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ())
         document = read(raw)
     except NotADocument as error:
         raise PolicyError([Problem(name, error.line, error.key, error.found, error.expected)]) from None
-    source = _Source(name, document)
-    data = document.data
-    if not isinstance(data, dict):
-        found = "an empty file" if data is None else shown(data)
+    if not isinstance(document.data, dict):
+        found = "an empty file" if document.data is None else shown(document.data)
         raise PolicyError([Problem(name, 1, "", found, "a mapping that begins with `version: 1`")])
+    return _loaded(_Source(name, document), document.data, raw, list(overlays))
+
+
+def of_variables(variables: Mapping[str, Any], name: str) -> LoadedPolicy:
+    """A policy that is no file: an inventory's variable of this name. `version` may be left out.
+
+    Raises PolicyError with every problem that was found.
+    """
+    return _loaded(_Source(name, Document()), {"version": 1}, b"", [(name, variables)])
+
+
+def _loaded(
+    source: _Source, data: dict[str, Any], raw: bytes, overlays: Sequence[tuple[str, Mapping[str, Any]]]
+) -> LoadedPolicy:
+    digest = hashlib.sha256(raw)
     for overlay_name, overlay in overlays:
         data = source.merge(data, overlay, overlay_name, ())
+        digest.update(json.dumps(overlay, sort_keys=True).encode())
     policy, problems = _validate(data, source)
     if policy is None or problems:
         raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
-    return LoadedPolicy(policy, name, hashlib.sha256(raw).hexdigest(), warnings)
+    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings)
 
 
 class _Source:

@@ -53,7 +53,7 @@ def play(
     for number, attempt in enumerate(stage.tries):
         tell({"try": number, "when": "before", **stage.attempt(attempt)})
     tell({"step": "applying the policy"})
-    options = {"confirm_within": 0, "restart": False}
+    options = {"confirm_within": 0, "restart": False, "check": False}
     bundle = {**bundle, "resources": able, "evidence": {}}
     applied = transaction.apply(bundle, options, lambda _: None)
     tell({"applied": applied})

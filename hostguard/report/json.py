@@ -20,11 +20,11 @@ def plain(report: Report) -> dict[str, Any]:
         "generated": report.generated,
         "policy": {"path": report.policy_path, "sha256": report.policy_sha256},
         "summary": report.count(),
-        "hosts": [_host(host) for host in report.hosts],
+        "hosts": [of_host(host) for host in report.hosts],
     }
 
 
-def _host(host: HostReport) -> dict[str, Any]:
+def of_host(host: HostReport) -> dict[str, Any]:
     return {"host": host.host, "summary": host.count(), "results": [_result(result) for result in host.results]}
 
 

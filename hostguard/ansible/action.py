@@ -1,0 +1,216 @@
+"""The action plugins: compile on the controller, one round trip to the host, one more over a new connection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from pydantic_core import PydanticCustomError
+
+# Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
+from hostguard import verdict
+from hostguard.bundle import Compiled, compile_policy
+from hostguard.host import store
+from hostguard.policy import load, model
+from hostguard.report import json as report_json
+
+MODULE = "hostguard.hostguard.host"
+AREAS = ("platform", "egress", "kernel", "limits", "slices", "secrets")
+POLICY_SPEC: dict[str, Any] = {
+    "policy": {"type": "dict", "default": {}},
+    "policy_file": {"type": "path"},
+    "areas": {"type": "list", "elements": "str", "choices": list(AREAS)},
+}
+APPLY_SPEC: dict[str, Any] = {
+    **POLICY_SPEC,
+    "confirm_within": {"type": "str", "default": "60s"},
+    "restart": {"type": "bool", "default": False},
+}
+AUDIT_SPEC: dict[str, Any] = {**POLICY_SPEC, "raw": {"type": "bool", "default": False}}
+GRACE = 60.0
+"""Seconds in which a host that nobody confirmed must have gone back, and answer again."""
+PAUSE = 0.5
+
+
+class HostRefused(Exception):
+    """What the host program said it can't do."""
+
+
+class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
+    """What apply and audit share."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def arguments(self, spec: dict[str, Any]) -> dict[str, Any]:
+        _, arguments = self.validate_argument_spec(argument_spec=spec)
+        found: dict[str, Any] = arguments
+        return found
+
+    def compiled(self, arguments: Mapping[str, Any]) -> Compiled:
+        """The policy of this host: the file, with the inventory's `hostguard_policy` over it, or that alone."""
+        overlay = plain(arguments["policy"])
+        try:
+            if arguments["policy_file"]:
+                path = Path(self._find_needle("files", arguments["policy_file"]))
+                loaded = load.load(path, [("hostguard_policy", overlay)] if overlay else [])
+            else:
+                loaded = load.of_variables(overlay, "hostguard_policy")
+        except load.PolicyError as error:
+            raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
+        return compile_policy(loaded, areas=arguments["areas"])
+
+    def ask(self, request: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """One round trip. Raises HostRefused, or AnsibleConnectionFailure where there is no way to the host."""
+        said = self._execute_module(
+            module_name=MODULE, module_args={"request": json.dumps(request)}, task_vars=task_vars
+        )
+        if "answer" not in said:
+            words = [str(said[key]).strip() for key in ("msg", "module_stderr", "module_stdout") if said.get(key)]
+            raise AnsibleActionFail("\n".join(words) or "the host program said nothing")
+        answer: dict[str, Any] = json.loads(said["answer"])
+        if "error" in answer:
+            raise HostRefused(answer["error"])
+        return answer
+
+    def new_connection(self) -> None:
+        """The next question goes over a connection that is made for it: only that shows that the way in works."""
+        with contextlib.suppress(AttributeError):  # local has no connection to make anew
+            self._connection.reset()
+        self._connection._connected = False
+
+
+class Apply(HostguardAction):
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = self.arguments(APPLY_SPEC)
+        seconds = window(arguments["confirm_within"])
+        compiled = self.compiled(arguments)
+        options = {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
+        try:
+            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, variables)
+            if answer["outcome"] == "unconfirmed":
+                answer = {**answer, **self.confirm(answer["generation"], seconds, variables)}
+        except HostRefused as refused:
+            answer = {"outcome": "refused", "error": str(refused)}
+        return {**result, **told(answer)}
+
+    def confirm(self, generation: int, seconds: float, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Confirm over a new connection; or see what became of the host that did not let us in again."""
+        end = time.monotonic() + seconds
+        trouble = "the time was over before anybody could confirm"
+        while time.monotonic() < end:
+            try:
+                self.new_connection()
+                self.ask({"do": "confirm"}, variables)
+                return {"outcome": "applied"}
+            except AnsibleConnectionFailure as error:
+                trouble = f"no new connection to the host: {error}"
+                time.sleep(PAUSE)
+            except HostRefused as refused:
+                trouble = str(refused)
+                break
+        return {"error": trouble, **self.aftermath(generation, end + GRACE, variables)}
+
+    def aftermath(self, generation: int, end: float, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What the host says of a generation that was not confirmed, once it answers and is done with it."""
+        while time.monotonic() < end:
+            try:
+                self.new_connection()
+                records = self.ask({"do": "history"}, variables)["records"]
+            except (AnsibleConnectionFailure, HostRefused):
+                time.sleep(PAUSE)
+                continue
+            status = next((record["status"] for record in records if record["number"] == generation), "")
+            if status != store.UNCONFIRMED:
+                return {"outcome": "applied" if status == store.APPLIED else status or "unknown"}
+            time.sleep(PAUSE)
+        return {"outcome": "lost"}
+
+
+def told(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of the host as the result of a task."""
+    outcome = answer["outcome"]
+    changes = answer.get("changes", [])
+    result: dict[str, Any] = {
+        "outcome": outcome,
+        "changed": outcome in ("applied", "would change"),
+        "changes": changes,
+        "owed": answer.get("owed", []),
+        "diff": [difference(*change[:4]) for change in changes],
+    }
+    if "generation" in answer:
+        result["generation"] = answer["generation"]
+    if outcome in ("applied", "would change", "unchanged"):
+        owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
+        return {**result, "msg": f"{outcome}{owed}"}
+    return {**result, "failed": True, "msg": words(answer)}
+
+
+def words(answer: Mapping[str, Any]) -> str:
+    """Why an apply did not become what was wanted, and in which state the host is."""
+    error = answer.get("error", "")
+    said = {
+        "blocked": "in the way: {}; nothing was touched".format("; ".join(answer.get("obstacles", []))),
+        "refused": f"{error}; nothing was touched",
+        "failed": "{}; {}".format(
+            error,
+            "the way back failed too: " + "; ".join(answer["trouble"])
+            if answer.get("trouble")
+            else "the host is as it was before",
+        ),
+        store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
+        "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",
+    }
+    return said.get(str(answer["outcome"]), f"generation {answer.get('generation')} is {answer['outcome']}: {error}")
+
+
+def difference(resource: str, field: str, have: str, want: str) -> dict[str, str]:
+    """One change as ansible's diff shows it."""
+    head = f"{resource} {field}"
+    return {
+        "before_header": head,
+        "after_header": head,
+        "before": f"{have}\n" if have else "",
+        "after": f"{want}\n" if want else "",
+    }
+
+
+class Audit(HostguardAction):
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(AUDIT_SPEC)
+        compiled = self.compiled(arguments)
+        try:
+            snapshot = self.ask({"do": "read", "bundle": compiled.bundle()}, task_vars or {})
+        except HostRefused as refused:
+            return {**result, "failed": True, "changed": False, "msg": str(refused)}
+        if arguments["raw"]:
+            return {**result, "changed": False, "snapshot": json.dumps(snapshot), "overlay": plain(arguments["policy"])}
+        name = str((task_vars or {}).get("inventory_hostname", ""))
+        host = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
+        wrong = [r for r in host.results if r.status in ("fail", "unknown")]
+        said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or "all well"
+        return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": said}
+
+
+def window(text: str) -> float:
+    """Seconds of a confirm window, 0 for none."""
+    if str(text) == "0":
+        return 0.0
+    try:
+        return model.duration(str(text))
+    except PydanticCustomError as error:
+        raise AnsibleActionFail(f"confirm_within: found {text!r}, expected 0 or {error.message()}") from None
+
+
+def plain(found: Any) -> Any:
+    """Ansible's own kinds of text and numbers as Python's."""
+    return json.loads(json.dumps(found))

@@ -1,0 +1,1 @@
+"""Many hosts: rollout decides who comes next (pure), engine has ansible do it and tells what happens."""

@@ -1,0 +1,73 @@
+#!/usr/bin/python
+"""hostguard.hostguard.apply: documentation; what runs is the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: apply
+short_description: Make a host what a hostguard policy wants, in one transaction
+description:
+  - Compiles the policy on the controller, and sends it to the host in one round trip. The host looks, refuses what
+    can't be done, records what it will replace, writes, and looks again; it undoes everything unless all of it is
+    seen as wanted.
+  - The host itself goes back unless a second round trip, over a new connection, confirms in time. A host that went
+    back is reported as failed, with O(ignore:outcome=rolled back).
+  - Changes nothing in check mode, and says what it would change; with C(--diff) every difference.
+options:
+  policy:
+    description:
+      - The policy, or what refines O(policy_file). Dicts are merged deep, lists are replaced.
+      - Its keys are those of the policy file; C(version) may be left out.
+    type: dict
+    default: {}
+  policy_file:
+    description: A policy file on the controller.
+    type: path
+  areas:
+    description:
+      - Sections of the policy that this task speaks for. What other sections wanted before stays as it is.
+      - Left out, the policy is the whole truth, and what an earlier one wanted elsewhere is given back.
+    type: list
+    elements: str
+    choices: [platform, egress, kernel, limits, slices, secrets]
+  confirm_within:
+    description: How long the host waits for the second connection, such as C(60s); V(0) for hosts that are built.
+    type: str
+    default: 60s
+  restart:
+    description: Restart the services that would run on with old values.
+    type: bool
+    default: false
+author: hostguard
+"""
+RETURN = """
+outcome:
+  description: applied, unchanged, would change (check mode), blocked, refused, failed, rolled back or lost.
+  type: str
+  returned: always
+changes:
+  description: Every difference, as [resource, field, before, after, what is in the way, the restart that is owed].
+  type: list
+  returned: always
+generation:
+  description: The number of the generation on this host.
+  type: int
+  returned: when something was written
+owed:
+  description: Units that run with old values until they are restarted.
+  type: list
+  returned: always
+"""
+EXAMPLES = """
+- name: The whole policy, in one transaction
+  become: true
+  hostguard.hostguard.apply:
+    policy_file: hostguard.yml
+    policy: "{{ hostguard_policy }}"
+
+- name: Kernel parameters alone
+  become: true
+  hostguard.hostguard.apply:
+    policy: {capacity: {peak_rps: 2000, p99: 800ms}, kernel: {}}
+    areas: [kernel]
+"""

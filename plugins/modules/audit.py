@@ -1,0 +1,46 @@
+#!/usr/bin/python
+"""hostguard.hostguard.audit: documentation; what runs is the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: audit
+short_description: Check a host against a hostguard policy
+description:
+  - Reads and changes nothing. Fails where a control fails, or where something could not be seen.
+options:
+  policy:
+    description: The policy, or what refines O(policy_file).
+    type: dict
+    default: {}
+  policy_file:
+    description: A policy file on the controller.
+    type: path
+  areas:
+    description: Sections of the policy to check; left out, all of them.
+    type: list
+    elements: str
+    choices: [platform, egress, kernel, limits, slices, secrets]
+  raw:
+    description: Return what was seen instead of a verdict, for the command line to judge.
+    type: bool
+    default: false
+author: hostguard
+"""
+RETURN = """
+results:
+  description: The controls, as in C(hostguard audit --format json).
+  type: list
+  returned: unless raw
+summary:
+  description: How many of each status.
+  type: dict
+  returned: unless raw
+"""
+EXAMPLES = """
+- name: The platform is what the policy asks for
+  become: true
+  hostguard.hostguard.audit:
+    policy: {platform: {kernel_min: "5.10"}}
+    areas: [platform]
+"""
