@@ -85,7 +85,8 @@ def old_pythons() -> list[str]:
 @pytest.mark.skipif(not old_pythons(), reason="no Python from 3.8 to 3.10 on this machine; its grammar was checked")
 def test_the_host_program_runs_on_old_pythons() -> None:
     look = "import sys; sys.path.insert(0, sys.argv[1])\nfrom hostguard.host.program_main import answer\n"
-    look += "print(len(answer({'do': 'read', 'bundle': {'areas': None, 'resources': [], 'evidence': {'u': {'collect': 'uname'}}}})))"
+    look += "bundle = {'areas': None, 'resources': [], 'evidence': {'u': {'collect': 'uname'}}}\n"
+    look += "print(len(answer({'do': 'read', 'bundle': bundle})))"
     for python in old_pythons():
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
             continue  # a shim without its version
