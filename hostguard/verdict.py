@@ -113,6 +113,19 @@ def judge(compiled: Compiled, host: str, seen: Seen, catalogue: Iterable[Control
     )
 
 
+def unreached(compiled: Compiled, host: str, reason: str, catalogue: Iterable[Control] = CATALOGUE) -> HostReport:
+    """A host that did not answer: whatever its policy manages is unknown, and nothing of it passes."""
+    return HostReport(
+        host,
+        tuple(
+            Result(control, "unknown", control.severity, "", reason, "")
+            if control.area in compiled.loaded.policy.sections
+            else _judge(compiled, control, [], Seen((), {}, {}))
+            for control in catalogue
+        ),
+    )
+
+
 def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen: Seen) -> Result:
     if control.area not in compiled.loaded.policy.sections:
         said = f"the policy has no section `{control.area}`"

@@ -32,7 +32,11 @@ APPLY_SPEC: dict[str, Any] = {
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
-AUDIT_SPEC: dict[str, Any] = {**POLICY_SPEC, "raw": {"type": "bool", "default": False}}
+AUDIT_SPEC: dict[str, Any] = {
+    **POLICY_SPEC,
+    "raw": {"type": "bool", "default": False},
+    "extra": {"type": "dict", "default": {}},
+}
 GRACE = 60.0
 """Seconds in which a host that nobody confirmed must have gone back, and answer again."""
 PAUSE = 0.5
@@ -189,7 +193,8 @@ class Audit(HostguardAction):
         arguments = self.arguments(AUDIT_SPEC)
         compiled = self.compiled(arguments)
         try:
-            snapshot = self.ask({"do": "read", "bundle": compiled.bundle()}, task_vars or {})
+            bundle = compiled.bundle(extra=plain(arguments["extra"]))
+            snapshot = self.ask({"do": "read", "bundle": bundle}, task_vars or {})
         except HostRefused as refused:
             return {**result, "failed": True, "changed": False, "msg": str(refused)}
         if arguments["raw"]:

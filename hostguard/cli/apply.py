@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.policy import PolicyOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.policy import PolicyOption, load
 
 FAILED = 1
 
@@ -27,12 +30,38 @@ def command(
     restart: Annotated[
         bool, typer.Option("--restart", help="Restart the services that would run on with old values.")
     ] = False,
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    canary: Annotated[
+        int | None,
+        typer.Option("--canary", min=0, metavar="N", help="With -i: the first N hosts, and the others if they pass."),
+    ] = None,
+    serial: Annotated[
+        str | None, typer.Option("--serial", metavar="N|N%", help="With -i: so many hosts in one wave.")
+    ] = None,
+    max_fail: Annotated[
+        str | None,
+        typer.Option("--max-fail", metavar="N|N%", help="With -i: begin no wave when more hosts than this failed (0)."),
+    ] = None,
+    forks: ForksOption = None,
+    log_dir: Annotated[
+        Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
+    ] = None,
 ) -> None:
-    """Make this host what the policy wants.
+    """Make this host, or the hosts of an inventory, what the policy wants.
 
-    All of it or none of it; rolled back by the host itself unless a new connection confirms it in time.
+    All of it or none of it; rolled back by the host itself unless a new connection confirms it in time. With -i that
+    connection is made for you.
     """
     seconds = window(confirm_within)
+    if inventory:
+        options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
+        code = fleet.apply(load(policy), fleet.target(inventory, limit, forks), options, yes=yes, canary=canary or 0,
+                           serial=serial, max_fail=max_fail or "0", log_dir=log_dir)  # fmt: skip
+        raise typer.Exit(code)
+    fleet.only_with_inventory(
+        limit=limit, canary=canary, serial=serial, max_fail=max_fail, forks=forks, log_dir=log_dir
+    )
     need_root("apply")
 
     from hostguard.cli import plan, screen

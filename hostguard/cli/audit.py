@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, Stop, host_errors
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
+
+if TYPE_CHECKING:
+    from hostguard.policy.load import LoadedPolicy
+    from hostguard.verdict import HostReport
 
 STDOUT = "-"
 
@@ -23,16 +29,32 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None,
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    forks: ForksOption = None,
 ) -> None:
-    """Check this host against the policy.
+    """Check this host, or the hosts of an inventory, against the policy.
 
     Reads, changes nothing. Exit code 0: all well, 1: a control fails, 3: something could not be seen.
     """
     wanted = outputs(format_ or ["table"], output)
+    if not inventory:
+        fleet.only_with_inventory(limit=limit, forks=forks)
     loaded = load(policy)
 
     import time
 
+    from hostguard import verdict
+
+    hosts = fleet.audit(loaded, fleet.target(inventory, limit, forks)) if inventory else [this_host(loaded)]
+    generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    report = verdict.Report(generated, loaded.path, loaded.sha256, tuple(hosts))
+    for name, place in wanted:
+        write(name, place, report)
+    raise typer.Exit(report.exit())
+
+
+def this_host(loaded: LoadedPolicy) -> HostReport:
     from hostguard import verdict
     from hostguard.bundle import compile_policy
     from hostguard.cli import screen
@@ -41,12 +63,7 @@ def command(
     compiled = compile_policy(loaded)
     with screen.progress(), host_errors():
         seen = verdict.Seen.of(local.read(compiled.bundle()))
-    host = verdict.judge(compiled, local.name(), seen)
-    generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    report = verdict.Report(generated, loaded.path, loaded.sha256, (host,))
-    for name, place in wanted:
-        write(name, place, report)
-    raise typer.Exit(report.exit())
+    return verdict.judge(compiled, local.name(), seen)
 
 
 def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:

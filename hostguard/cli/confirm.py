@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import typer
 
+from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, host_errors, need_root
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+
+REQUEST = {"do": "confirm"}
 
 
-def command() -> None:
+def command(inventory: InventoryOption = None, limit: LimitOption = None, forks: ForksOption = None) -> None:
     """Keep what the last apply did.
 
     Run it from a new connection: the one that applied proves nothing.
     """
+    if inventory:
+        raise typer.Exit(fleet.tell(fleet.target(inventory, limit, forks), REQUEST, "generation {generation} is kept"))
+    fleet.only_with_inventory(limit=limit, forks=forks)
     need_root("confirm")
 
     from hostguard.target import local
 
     with host_errors(CALL):
-        answer = local.ask({"do": "confirm"})
+        answer = local.ask(REQUEST)
     typer.echo(f"Generation {answer['generation']} is kept.")

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from hostguard.cli.failure import host_errors
+from hostguard.cli import fleet
+from hostguard.cli.failure import UNSEEN, host_errors
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+
+REQUEST = {"do": "history"}
 
 
-def command() -> None:
-    """List the generations of this host.
+def command(inventory: InventoryOption = None, limit: LimitOption = None, forks: ForksOption = None) -> None:
+    """List the generations of this host, or of the hosts of an inventory.
 
     When, by whom, which policy, and what became of each.
     """
+    from hostguard.target import local
+
+    if not inventory:
+        fleet.only_with_inventory(limit=limit, forks=forks)
+        with host_errors():
+            show(local.ask(REQUEST)["records"])
+        return
+    unseen = False
+    for host, answer in fleet.ask(fleet.target(inventory, limit, forks), REQUEST):
+        typer.echo(f"{host}:")
+        if "error" in answer:
+            typer.echo(answer["error"])
+            unseen = True
+        else:
+            show(answer["records"])
+    raise typer.Exit(UNSEEN if unseen else 0)
+
+
+def show(records: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from hostguard.cli import screen
-    from hostguard.target import local
 
-    with host_errors():
-        records = local.ask({"do": "history"})["records"]
     if not records:
         typer.echo("No generation yet: hostguard has not changed this host.")
         return

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hostguard.cli import fleet
 from hostguard.cli.failure import host_errors
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
     from hostguard.bundle import Compiled
+    from hostguard.fleet.engine import Target
+    from hostguard.policy.load import LoadedPolicy
     from hostguard.verdict import Seen
 
 DIFFERENT, UNSEEN = 2, 3
@@ -21,16 +25,41 @@ def command(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
     ] = False,
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    forks: ForksOption = None,
 ) -> None:
     """Show the difference, and what it would cut.
 
     The connections and services that enforcing would cut are named by process and account.
     """
-    compiled, seen = look(policy)
-    different = show(compiled, seen)
-    if unread(seen):
+    if inventory:
+        different, unseen = show_fleet(load(policy), fleet.target(inventory, limit, forks))
+    else:
+        fleet.only_with_inventory(limit=limit, forks=forks)
+        compiled, seen = look(policy)
+        different, unseen = show(compiled, seen), bool(unread(seen))
+    if unseen:
         raise typer.Exit(UNSEEN)
     raise typer.Exit(DIFFERENT if detailed_exitcode and different else 0)
+
+
+def show_fleet(loaded: LoadedPolicy, chosen: Target) -> tuple[bool, bool]:
+    """Print every host's plan; whether there is any difference, and whether anything could not be seen."""
+    from hostguard import impact
+    from hostguard.cli import screen
+
+    console = screen.result()
+    different = unseen = False
+    for host, compiled, seen in fleet.look(loaded, chosen, fleet.hosts(chosen), impact.ASK):
+        console.rule(f"[bold]{host}", align="left", characters="─")
+        if isinstance(seen, str):
+            console.print(f"not reached: {seen}", markup=False)
+            unseen = True
+            continue
+        different |= show(compiled, seen)
+        unseen |= bool(unread(seen))
+    return different, unseen
 
 
 def look(policy: object) -> tuple[Compiled, Seen]:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 
 
 def command(
@@ -18,17 +20,28 @@ def command(
         bool, typer.Option("--restart", help="Restart the services that would run on with hostguard's limits.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    forks: ForksOption = None,
 ) -> None:
     """Undo generations, newest first.
 
     Files, rules, kernel parameters, mounts and units go back to what they were.
     """
-    need_root("rollback")
-
     from hostguard.cli import screen
     from hostguard.target import local
 
     target = "one generation back" if to is None else f"to generation {to}"
+    if inventory:
+        chosen = fleet.target(inventory, limit, forks)
+        if not screen.agreed(f"Roll {len(fleet.hosts(chosen))} hosts back {target}?", yes):
+            raise Stop(CALL, ["nothing was touched"])
+        request = {"do": "rollback", "to": to, "restart": restart}
+        raise typer.Exit(
+            fleet.tell(chosen, request, "at generation {generation}; undone: {undone}; restarts owed: {owed}")
+        )
+    fleet.only_with_inventory(limit=limit, forks=forks)
+    need_root("rollback")
     if not screen.agreed(f"Roll this host back {target}?", yes):
         raise Stop(CALL, ["nothing was touched"])
     with screen.progress() as progress, host_errors(CALL):

@@ -25,6 +25,10 @@ options:
     description: Return what was seen instead of a verdict, for the command line to judge.
     type: bool
     default: false
+  extra:
+    description: With O(raw), evidence to collect beyond the controls' own.
+    type: dict
+    default: {}
 author: hostguard
 """
 RETURN = """

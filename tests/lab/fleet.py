@@ -51,5 +51,10 @@ class Fleet:
         input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the controller's."""
-        settings = {"ANSIBLE_HOME": str(self.folder / "ansible"), "ANSIBLE_HOST_KEY_CHECKING": "False"}
+        settings = {
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_HOST_KEY_CHECKING": "False",
+            # Another lab has the same addresses: over its socket we would be on its hosts.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
+        }
         return call([*inside(self.lab.world.name), *argv], check=check, env={**settings, **(env or {})}, input=input)

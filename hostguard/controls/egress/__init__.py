@@ -34,6 +34,12 @@ def ask_other_backend(_context: Context) -> Mapping[str, Any]:
 
 def judge_other_backend(_context: Context, said: Mapping[str, Any]) -> Verdict:
     expected = "no rules in the backend of iptables that is not in force"
+    unread = [f"{found['backend']} {family}" for family, found in said["other"].items() if found["rules"] is None]
+    if unread:
+        words = (
+            f"the kernel holds {', '.join(unread)} tables and nothing there reads them: install iptables-legacy-save"
+        )
+        return Verdict("unknown", expected, words)
     hidden = [
         f"{found['backend']} {family}: {count} rules"
         for family, found in sorted(said["other"].items())
