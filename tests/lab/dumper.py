@@ -114,6 +114,8 @@ def mounts() -> str:
         kind, source, special = right.split(" ", 2)
         if kind == "overlay":
             source, special = "overlay", ""
+        if kind == "autofs":
+            special = re.sub(r"\b(fd|pgrp|pipe_ino)=\d+", r"\1=", special)
         found.append(f"{where} {kind} {source} {root} {options} {special}".rstrip())
     return "\n".join(sorted(found))
 

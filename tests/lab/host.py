@@ -11,19 +11,16 @@ What such a host cannot do, so that a test does not wonder:
 
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
-from tests.lab import image
+from tests.lab import debian
+from tests.lab.any_host import AnyHost, Completed
 from tests.lab.network import Address, World, inside
 from tests.lab.process import LabError, call
 
 Backend = Literal["nft", "legacy"]
-Completed = subprocess.CompletedProcess[str]
 
 LABEL = "hostguard-lab"
 PODMAN = ("podman", "--cgroup-manager=cgroupfs", "--runtime=runc")  # crun refuses hybrid cgroups
@@ -33,7 +30,6 @@ PYTHON_SETTINGS = {
     "PYTHONPATH": f"{LIBRARIES_INSIDE}:{SOURCE_INSIDE}",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-DUMPER = Path(__file__).with_name("dumper.py")
 BOOT_SECONDS = 90
 
 # systemctl --wait needs somebody to talk to. The only poll is for the socket that it talks through.
@@ -44,8 +40,10 @@ echo "$state"
 """
 
 
-class Host:
+class Host(AnyHost):
     """A host of the lab. Make one with Lab.host(); it is started and has booted when you get it."""
+
+    settings = PYTHON_SETTINGS
 
     def __init__(self, world: World, container: str, number: int, *, hostname: str, image: str) -> None:
         self.world = world
@@ -111,29 +109,9 @@ class Host:
             timeout=timeout,
         )
 
-    def out(self, command: str | Sequence[str]) -> str:
-        """What a program in the host prints, without the last newline. It must succeed."""
-        return self.run(command).stdout.rstrip("\n")
-
     def in_network(self, argv: Sequence[str], *, check: bool = True, input: str | None = None) -> Completed:
         """Run a program of the machine's in the host's network namespace, past the host's own accounts."""
         return call([*inside(self.container), *argv], check=check, input=input)
-
-    def hostguard(
-        self,
-        *arguments: str,
-        check: bool = False,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Completed:
-        """Run this repository's hostguard in the host, straight from the sources."""
-        command = ["python3", "-m", "hostguard", *arguments]
-        return self.run(command, check=check, input=input, env={**PYTHON_SETTINGS, **(env or {})})
-
-    def write(self, path: str, text: str, *, mode: str = "644") -> None:
-        """Put a file into the host, and the folders on the way to it."""
-        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
-        self.run(["sh", "-c", script, "sh", path, mode], input=text)
 
     def use_backend(self, backend: Backend) -> None:
         """Choose what the `iptables` and `ip6tables` commands speak to."""
@@ -144,15 +122,6 @@ class Host:
     def backend(self) -> Backend:
         """What the host's `iptables` speaks to right now."""
         return "legacy" if "legacy" in self.out(["iptables", "--version"]) else "nft"
-
-    def state(self) -> str:
-        """What systemd says of the whole system: running, degraded, ..."""
-        return self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
-
-    def dump(self) -> dict[str, str]:
-        """Everything about the host that a rollback must restore, as text by section; see dumper.py."""
-        sections: dict[str, str] = json.loads(self.run(["python3", "-"], input=DUMPER.read_text()).stdout)
-        return sections
 
     def inspect(self, template: str) -> str:
         """What podman knows about the container."""
@@ -183,8 +152,8 @@ class Host:
             "--tmpfs=/run:rw,mode=755",
             "--tmpfs=/run/lock",
             "--tmpfs=/tmp:rw,mode=1777",
-            f"--volume={image.REPOSITORY}:{SOURCE_INSIDE}:ro",
-            f"--volume={image.libraries()}:{LIBRARIES_INSIDE}:ro",
+            f"--volume={debian.REPOSITORY}:{SOURCE_INSIDE}:ro",
+            f"--volume={debian.libraries()}:{LIBRARIES_INSIDE}:ro",
         ]
 
     def _failed(self) -> str:

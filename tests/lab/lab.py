@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from types import TracebackType
 
-from tests.lab import image
+from tests.lab import debian, image
 from tests.lab.host import LABEL, PODMAN, Backend, Host
 from tests.lab.network import LAST_NUMBER, World, namespaces, remove
 from tests.lab.process import LabError, call
@@ -43,14 +43,14 @@ class Lab:
         """Remove what dead owners left, then make the world."""
         image.ensure()  # says what is missing, before anything is made
         sweep()
-        with image.locked("world"):
+        with debian.locked("world"):
             self.world.start()
 
     def host(self, name: str = "host", *, backend: Backend = "nft", suite: str = "bookworm") -> Host:
         """Start a host that has booted when this returns."""
         if name == "world":
             raise LabError("the name 'world' is taken")
-        with image.locked("world"):  # for the number, which another process might choose as well
+        with debian.locked("world"):  # for the number, which another process might choose as well
             number = self._free_number()
             host = Host(
                 self.world,

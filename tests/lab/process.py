@@ -16,6 +16,16 @@ PACKAGE_OF = {
     "unshare": "util-linux",
     "tar": "tar",
 }
+PACKAGE_OF_MACHINES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mke2fs": "e2fsprogs",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "debootstrap": "debootstrap",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+}
 
 
 class LabError(Exception):
@@ -26,13 +36,13 @@ class LabUnavailable(LabError):
     """This machine cannot run lab hosts; the message says what to do about it."""
 
 
-def whats_missing() -> str | None:
+def whats_missing(package_of: Mapping[str, str] = PACKAGE_OF) -> str | None:
     """Say in one sentence why there can be no lab here; None when there can."""
     if os.geteuid() != 0:
         return "lab hosts need root (network namespaces, debootstrap): run the tests with sudo"
-    absent = [program for program in PACKAGE_OF if not shutil.which(program)]
+    absent = [program for program in package_of if not shutil.which(program)]
     if absent:
-        packages = " ".join(sorted({PACKAGE_OF[program] for program in absent}))
+        packages = " ".join(sorted({package_of[program] for program in absent}))
         return f"lab hosts need {', '.join(absent)}: apt-get install {packages}"
     return None
 

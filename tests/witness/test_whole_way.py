@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import testinfra
@@ -13,6 +11,7 @@ from tests.lab import Host, Lab, diff
 from tests.lab.fixture import MakeHost
 from tests.lab.network import ENEMY, ENEMY_V6, MANAGEMENT, PROVIDER, PROVIDER_V6, RESOLVER, VAULT
 from tests.witness import policy
+from tests.witness.report import audit, not_well, statuses
 from tests.witness.world import answers, listening, reaches
 
 # What other tools left on the host before us: all of it must survive, and come back to the letter.
@@ -51,19 +50,6 @@ def way(request: pytest.FixtureRequest, lab: Lab, lab_host: MakeHost) -> Way:
     host.run(OTHERS)
     policy.install(host)
     return Way(lab, host, host.dump())
-
-
-def audit(host: Host) -> tuple[int, dict[str, Any]]:
-    done = host.hostguard("audit", "--format", "json")
-    return done.returncode, json.loads(done.stdout)
-
-
-def statuses(report: dict[str, Any]) -> dict[str, str]:
-    return {result["id"]: result["status"] for result in report["hosts"][0]["results"]}
-
-
-def not_well(report: dict[str, Any]) -> dict[str, str]:
-    return {name: status for name, status in statuses(report).items() if status not in ("pass", "not_applicable")}
 
 
 def test_an_untouched_host_fails(way: Way) -> None:
