@@ -1,0 +1,233 @@
+"""What only a real machine shows: a kernel that never tracked a connection, its own sysctls and cgroups, real reboots.
+
+One machine goes the whole way, and each test goes on where the one before it ended: a boot takes half a minute here,
+and a dump ten seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.lab import diff
+from tests.lab.disk import whats_missing_for_machines
+from tests.lab.machine import CALLER, SERVERS, Machine
+from tests.witness import policy
+from tests.witness.report import audit, not_well, statuses
+
+GENERATIONS = "/var/lib/hostguard/generations"
+SANCTIONED, UNSANCTIONED = SERVERS
+RESTART = "systemctl restart envoy.service"
+# Modules stay loaded until the next boot, and their parameters with them: nothing can undo that in between.
+OF_MODULES = re.compile(r"sysctl: \+ net\.(netfilter\.nf_|nf_conntrack_max|ipv[46]\.\w*frag)")
+
+
+@dataclass
+class Way:
+    """One machine, and what it was at some points of its way."""
+
+    machine: Machine
+    dumps: dict[str, dict[str, str]] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def way() -> Iterator[Way]:
+    if reason := whats_missing_for_machines():
+        pytest.skip(reason)
+    with Machine() as machine:
+        policy.install(machine, where=policy.ON_A_MACHINE)
+        yield Way(machine)
+
+
+def modules(machine: Machine) -> set[str]:
+    return {line.split()[0] for line in machine.out("cat /proc/modules").splitlines()}
+
+
+def reaches(machine: Machine, account: str, address: str) -> bool:
+    call = ["runuser", "-u", account, "--", "nc", "-z", "-w", "3", address, "443"]
+    return machine.run(call, check=False).returncode == 0
+
+
+def dropped(machine: Machine) -> int:
+    """The packets that the chain's last rule has dropped, by the kernel's own count."""
+    last = machine.out("iptables -vnxL HOSTGUARD-OUTPUT | tail -1").split()
+    assert last[2] == "DROP"
+    return int(last[0])
+
+
+def last_status(machine: Machine) -> str:
+    return str(json.loads(machine.out(f"cat $(ls {GENERATIONS}/*.json | tail -1)"))["status"])
+
+
+def apply_detached(machine: Machine, window: str) -> None:
+    """An apply that does not hang on a connection."""
+    settings = [f"--setenv={name}={value}" for name, value in machine.settings.items()]
+    call = ["python3", "-m", "hostguard", "apply", "--yes", "--confirm-within", window]
+    machine.run(["systemd-run", "--quiet", "--collect", "--unit=applying", *settings, *call])
+
+
+def until(machine: Machine, status: str) -> None:
+    machine.run(f'until grep -qs \'"status": "{status}"\' $(ls {GENERATIONS}/*.json | tail -1); do sleep 0.1; done',
+                timeout=120)  # fmt: skip
+
+
+def test_an_untouched_machine_and_a_look_at_it(way: Way) -> None:
+    machine = way.machine
+    for account, address in (("envoy", SANCTIONED), ("envoy", UNSANCTIONED), ("root", SANCTIONED)):
+        assert reaches(machine, account, address), "what can't be reached before proves nothing after"
+    way.dumps["untouched"] = machine.dump()
+    code, report = audit(machine)
+    assert code == 1
+    way.statuses = statuses(report)
+    assert way.statuses["platform.aes"] == "pass"
+    plan = machine.hostguard("plan")
+    assert plan.returncode == 0, plan.stderr
+    assert "Enforcing would cut" not in plan.stdout
+    assert "nf_conntrack" not in modules(machine), "this kernel has never tracked a connection"
+
+
+def test_the_session_that_applies_lives_on_and_only_a_new_one_confirms(way: Way) -> None:
+    machine = way.machine
+    with machine.session() as session:
+        session.say("echo ready")
+        session.hears("^ready$")
+        assert "nf_conntrack" not in modules(machine)
+        # What it prints is the first packet of this connection that the kernel's tracking ever sees: an outgoing one.
+        session.say("python3 -m hostguard apply --confirm-within 60s --yes < /dev/null & echo pid $!")
+        pid = session.hears(r"^pid (\d+)$").group(1)
+        session.hears("kept only if confirmed within 60 s")
+        assert "nf_conntrack" in modules(machine)
+        session.say("echo are you $((40 + 2))")
+        session.hears("^are you 42$", seconds=20)
+        session.say("python3 -m hostguard confirm; echo confirm $?")
+        assert "proves nothing" in session.hears(r"(?s)\A.*^confirm 2$").group()
+        assert last_status(machine) == "unconfirmed"
+        confirmed = machine.hostguard("confirm")
+        assert confirmed.returncode == 0, confirmed.stderr
+        session.say(f"wait {pid}; echo applied $?")
+        session.hears("^applied 0$")
+    assert last_status(machine) == "applied"
+
+
+def test_with_restart_the_audit_is_clean(way: Way) -> None:
+    done = way.machine.hostguard("apply", "--yes", "--restart", "--confirm-within", "0")
+    assert done.returncode == 0, done.stderr
+    code, report = audit(way.machine)
+    assert (code, not_well(report)) == (0, {})
+
+
+def test_the_kernel_sees_it_too(way: Way) -> None:
+    machine = way.machine
+    pid = machine.out("systemctl show --value --property=MainPID envoy.service")
+    assert re.search(r"Max open files +65535 +65535", machine.out(f"cat /proc/{pid}/limits"))
+    cgroup = machine.out(f"cat /proc/{pid}/cgroup")
+    assert cgroup == "0::/hostguard.slice/hostguard-egress.slice/envoy.service", "one hierarchy, version 2"
+    folder = "/sys/fs/cgroup/hostguard.slice/hostguard-egress.slice"
+    limits = machine.out(f"cd {folder} && cat memory.max cpu.max pids.max").splitlines()
+    assert limits == [str(512 * 2**20), "150000 100000", "512"]
+    secrets = next(line for line in machine.out("cat /proc/mounts").splitlines() if " /run/secrets " in line)
+    assert {"noswap", "nosuid", "nodev", "noexec"} <= set(secrets.split()[3].split(","))
+    live = machine.out("sysctl -n net.core.somaxconn fs.nr_open fs.file-max net.ipv4.tcp_tw_reuse").splitlines()
+    somaxconn, nr_open, file_max, reuse = map(int, live)
+    assert somaxconn >= 4096
+    assert nr_open >= 65535
+    assert file_max >= 65535
+    assert reuse == 1
+    assert machine.out("sysctl -n net.ipv4.ip_local_port_range").split() == ["10240", "65535"]
+
+
+def test_real_connections_follow_the_policy(way: Way) -> None:
+    machine = way.machine
+    assert reaches(machine, "envoy", SANCTIONED)
+    for account, address in (("envoy", UNSANCTIONED), ("root", SANCTIONED)):
+        before = dropped(machine)
+        assert not reaches(machine, account, address), (account, address)
+        assert dropped(machine) > before, "held by our rule, not by the network"
+
+
+def test_it_is_clean_after_a_real_reboot(way: Way) -> None:
+    machine = way.machine
+    assert machine.reboot() == "running"
+    code, report = audit(machine)
+    assert (code, not_well(report)) == (0, {})
+    for tool in ("iptables", "ip6tables"):
+        rules = machine.out(f"{tool} -S OUTPUT").splitlines()
+        assert rules == ["-P OUTPUT DROP", "-A OUTPUT -j HOSTGUARD-OUTPUT"]
+    assert not reaches(machine, "envoy", UNSANCTIONED)
+    way.dumps["applied"] = machine.dump()
+
+
+def test_the_rules_were_there_before_the_network(way: Way) -> None:
+    said = way.machine.out(
+        "journalctl -b -o json -u hostguard-egress.service -u network-pre.target -u systemd-networkd.service"
+    )
+    # systemd's own words, in the order in which they were written: the start of a unit is done.
+    entries = [json.loads(line) for line in said.splitlines()]
+    done = [each["UNIT"] for each in entries if (each.get("JOB_TYPE"), each.get("JOB_RESULT")) == ("start", "done")]
+    in_turn = ("hostguard-egress.service", "network-pre.target", "systemd-networkd.service")
+    order = [done.index(unit) for unit in in_turn]
+    assert order == sorted(order), done
+
+
+def test_a_policy_that_cuts_management_off_undoes_itself(way: Way) -> None:
+    machine = way.machine
+    policy.install(machine, (f"from: [{CALLER}]", "from: [192.0.2.0/24]"), where=policy.ON_A_MACHINE)
+    apply_detached(machine, "15s")
+    give_up = time.monotonic() + 120
+    while machine.answers(seconds=3):
+        assert time.monotonic() < give_up, "nothing was cut"
+    while not machine.answers(seconds=3):
+        assert time.monotonic() < give_up, "it never came back"
+    until(machine, "rolled back")
+    # The kernel's own word that it was our rule: a packet to the caller from the SSH port.
+    assert re.search(rf"hostguard deny: .*DST={re.escape(CALLER)} .*SPT=22 ", machine.out("journalctl -b -k"))
+    machine.run("while systemctl is-active -q applying hostguard-confirm-3; do sleep 0.1; done", timeout=60)
+    history = machine.hostguard("history").stdout
+    assert (history.count("applied"), history.count("rolled back")) == (2, 1), history
+    policy.install(machine, where=policy.ON_A_MACHINE)
+    assert without_the_policys_time(diff(way.dumps["applied"], machine.dump())) == []
+
+
+def without_the_policys_time(changes: list[str]) -> list[str]:
+    """The tests themselves write the policy anew."""
+    return [change for change in changes if f" {policy.PLACE} " not in change]
+
+
+def test_a_reset_in_the_window_comes_up_on_the_old_generation(way: Way) -> None:
+    machine = way.machine
+    policy.install(machine, (f"{SANCTIONED}/32", f"{UNSANCTIONED}/32"), where=policy.ON_A_MACHINE)
+    apply_detached(machine, "600s")
+    until(machine, "unconfirmed")
+    assert reaches(machine, "envoy", UNSANCTIONED)
+    assert not reaches(machine, "envoy", SANCTIONED)
+    assert machine.reset() == "running"
+    assert last_status(machine) == "rolled back"
+    policy.install(machine, where=policy.ON_A_MACHINE)
+    code, report = audit(machine)
+    assert (code, not_well(report)) == (0, {})
+    assert reaches(machine, "envoy", SANCTIONED)
+    assert not reaches(machine, "envoy", UNSANCTIONED)
+    assert without_the_policys_time(diff(way.dumps["applied"], machine.dump())) == []
+
+
+def test_rollback_brings_back_every_detail(way: Way) -> None:
+    done = way.machine.hostguard("rollback", "--to", "0", "--yes", "--restart")
+    assert done.returncode == 0, done.stderr
+    changes = without_the_policys_time(diff(way.dumps["untouched"], way.machine.dump()))
+    assert [change for change in changes if not OF_MODULES.match(change)] == []
+
+
+def test_without_aes_the_audit_says_so_and_nothing_else_is_new(way: Way) -> None:
+    machine = way.machine
+    machine.shut_down()
+    assert machine.start(cpu="max,-aes") == "running"
+    assert " aes " not in machine.out("cat /proc/cpuinfo")
+    assert without_the_policys_time(diff(way.dumps["untouched"], machine.dump())) == [], "no trace over a boot either"
+    found = statuses(audit(machine)[1])
+    assert found == {**way.statuses, "platform.aes": "fail"}
