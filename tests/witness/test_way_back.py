@@ -91,6 +91,22 @@ def test_a_reboot_in_the_window_goes_back(host: Host) -> None:
     assert diff(before, host.dump()) == []
 
 
+def test_a_reboot_in_the_window_comes_up_on_the_generation_before(host: Host) -> None:
+    assert host.hostguard("apply", "--yes", "--restart", "--confirm-within", "0").returncode == 0
+    before = host.dump()
+    # Another account: rules change, and some sets, and the rules name the others too.
+    policy.install(host, ("users: [vault-agent]", "users: [root]"))
+    applying = Applying(host, "600s")
+    host.reboot()
+    applying.end()
+    assert last_status(host) == "rolled back"
+    after = host.dump()
+    for section in ("iptables", "ip6tables", "ipset"):
+        assert before[section] == after[section], section
+    policy.install(host)
+    assert host.hostguard("audit").returncode == 0
+
+
 def test_a_load_that_fails_leaves_nothing(host: Host) -> None:
     before = host.dump()
     broken = "/usr/local/sbin/ip6tables-restore"
