@@ -43,6 +43,8 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
     """The answer, or {"error": why there is none}."""
     try:
         return answer(request)
+    except PermissionError as error:
+        return {"error": "{}: needs root on the host (with ansible: become)".format(error.filename)}
     except (HostError, OSError) as error:
         return {"error": str(error)}
 
