@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ POLICY_SPEC: dict[str, Any] = {
 }
 APPLY_SPEC: dict[str, Any] = {
     **POLICY_SPEC,
+    "run_tags": {"type": "list", "elements": "str", "default": []},
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
@@ -61,6 +62,9 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         """The policy of this host: the file, with the inventory's `hostguard_policy` over it, or that alone."""
         overlay = plain(arguments["policy"])
         try:
+            if not overlay and not arguments["policy_file"]:
+                # An empty policy gives back all that was ever applied: too much for a variable that got lost.
+                raise AnsibleActionFail("there is no policy: neither `policy` nor `policy_file` says anything")
             if arguments["policy_file"]:
                 path = Path(self._find_needle("files", arguments["policy_file"]))
                 loaded = load.load(path, [("hostguard_policy", overlay)] if overlay else [])
@@ -68,7 +72,7 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
                 loaded = load.of_variables(overlay, "hostguard_policy")
         except load.PolicyError as error:
             raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
-        return compile_policy(loaded, areas=arguments["areas"])
+        return compile_policy(loaded, areas=areas_of(arguments["areas"], arguments.get("run_tags", ())))
 
     def ask(self, request: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """One round trip. Raises HostRefused, or AnsibleConnectionFailure where there is no way to the host."""
@@ -137,6 +141,13 @@ class Apply(HostguardAction):
                 return {"outcome": "applied" if status == store.APPLIED else status or "unknown"}
             time.sleep(PAUSE)
         return {"outcome": "lost"}
+
+
+def areas_of(areas: Sequence[str] | None, run_tags: Sequence[str]) -> Sequence[str] | None:
+    """The areas that a task speaks for, None for all: its own, or else those that the run's tags name."""
+    if areas is not None or "hostguard" in run_tags:
+        return areas
+    return [area for area in AREAS if area in run_tags] or None
 
 
 def told(answer: Mapping[str, Any]) -> dict[str, Any]:

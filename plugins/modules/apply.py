@@ -30,6 +30,13 @@ options:
     type: list
     elements: str
     choices: [platform, egress, kernel, limits, slices, secrets]
+  run_tags:
+    description:
+      - Where O(areas) is left out, the areas among these tags, unless C(hostguard) is among them too. A role hands down
+        C(ansible_run_tags), so that C(--tags kernel) of one transaction for all is one of the kernel alone.
+    type: list
+    elements: str
+    default: []
   confirm_within:
     description: How long the host waits for the second connection, such as C(60s); V(0) for hosts that are built.
     type: str
