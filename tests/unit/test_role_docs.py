@@ -1,0 +1,102 @@
+"""The roles say what the policy's classes say, and no more is written twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from hostguard.ansible import role_docs
+from hostguard.ansible.action import AREAS, areas_of
+from hostguard.bundle import compile_policy
+from hostguard.policy import load, model
+
+EXAMPLE = yaml.safe_load((Path(__file__).parents[2] / "examples" / "hostguard.yml").read_text(encoding="utf-8"))
+ROLES = {role.name: role for role in role_docs.ALL_ROLES}
+
+
+def files(role: str, *names: str) -> Any:
+    return yaml.safe_load((role_docs.ROLES.joinpath(role, *names)).read_text(encoding="utf-8"))
+
+
+def test_every_role_is_described() -> None:
+    assert {path.name for path in role_docs.ROLES.iterdir()} == set(ROLES)
+    assert {role.area for role in ROLES.values()} == {"", *AREAS}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_nothing_is_stale(name: str) -> None:
+    for path, text in role_docs.written(ROLES[name]).items():
+        assert path.read_text(encoding="utf-8") == text, "run `python -m hostguard.ansible.role_docs`"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_ansible_takes_the_example_and_refuses_a_typo(name: str) -> None:
+    options = files(name, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    validator = ArgumentSpecValidator(options)
+    assert validator.validate({"hostguard_policy": EXAMPLE}).error_messages == []
+    typo = validator.validate({"hostguard_policy": {**EXAMPLE, "egres": {}}})
+    assert "egres" in typo.error_messages[0]
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_defaults_are_those_of_the_specification(name: str) -> None:
+    options = files(name, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = files(name, "defaults", "main.yml")
+    assert defaults == {key: option.get("default", "") for key, option in options.items()}
+
+
+@pytest.mark.parametrize("name", [role.name for role in ROLES.values() if role.area])
+def test_a_role_looks_at_the_sections_that_it_names_and_no_others(name: str) -> None:
+    role = ROLES[name]
+    whole = compile_policy(load.of_variables(EXAMPLE, "all"), areas=[role.area])
+    named: dict[str, Any] = {}
+    for section in role.sections:
+        head, _, key = section.partition(".")
+        named[head] = {"providers": EXAMPLE["egress"]["providers"], "via": "direct", key: EXAMPLE[head][key]} if key \
+            else EXAMPLE[head]  # fmt: skip
+    alone = compile_policy(load.of_variables(named, "named"), areas=[role.area])
+    assert alone.resources == whole.resources
+    assert alone.evidence == whole.evidence
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_one_task_speaks_for_its_area(name: str) -> None:
+    (task,) = files(name, "tasks", "main.yml")
+    area = ROLES[name].area
+    action = next(value for key, value in task.items() if key.startswith("hostguard.hostguard."))
+    if area:
+        assert (action["areas"], task["tags"]) == ([area], ["hostguard", area])
+    else:
+        assert set(task["tags"]) == {"hostguard", *AREAS} - {"platform"}
+
+
+@pytest.mark.parametrize(
+    ("areas", "tags", "found"),
+    [
+        (None, ["all"], None),
+        (None, ["kernel"], ["kernel"]),
+        (None, ["slices", "egress", "deploy"], ["egress", "slices"]),
+        (None, ["hostguard", "kernel"], None),
+        (["limits"], ["kernel"], ["limits"]),
+        ([], ["all"], []),
+    ],
+)
+def test_areas_follow_the_tags_where_a_task_names_none(
+    areas: list[str] | None, tags: list[str], found: list[str] | None
+) -> None:
+    assert areas_of(areas, tags) == found
+
+
+class Mute(model.Section):
+    word: str
+    other: str
+    """This one has a text."""
+
+
+def test_a_field_without_a_text_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Mute\.word has no text"):
+        role_docs.docstrings(Mute)
