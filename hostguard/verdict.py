@@ -130,6 +130,8 @@ def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen
     if control.area not in compiled.loaded.policy.sections:
         said = f"the policy has no section `{control.area}`"
         return Result(control, "not_applicable", control.severity, "", said, "")
+    if compiled.areas is not None and control.area not in compiled.areas:
+        return Result(control, "not_applicable", control.severity, "", "of an area that was not asked about", "")
     if isinstance(control, JudgingControl):
         return _of_evidence(compiled, control, seen)
     assert isinstance(control, WantingControl)  # noqa: S101 - a control is one or the other

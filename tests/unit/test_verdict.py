@@ -228,3 +228,11 @@ def test_exit_codes(statuses: tuple[Status, ...], code: Exit) -> None:
     result = parameters(live("60"), live("10"), live("6"))
     results = tuple(Result(result.control, status, result.severity, "", "", "") for status in statuses)
     assert Report("", "", "", (HostReport("h", results),)).exit() == code
+
+
+def test_an_audit_of_one_area_says_nothing_of_the_others() -> None:
+    what = compile_policy(load(EXAMPLE), areas=["platform"])
+    results = judge(what, "host", Seen((), {}, {})).results
+    said = {status: {r.control.area for r in results if r.status == status} for status in ("unknown", "not_applicable")}
+    assert said["unknown"] == {"platform"}
+    assert said["not_applicable"] == {"egress", "kernel", "limits", "slices", "secrets"}
