@@ -213,7 +213,9 @@ class Audit(HostguardAction):
         name = str((task_vars or {}).get("inventory_hostname", ""))
         host = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
         wrong = [r for r in host.results if r.status in ("fail", "unknown")]
-        said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or "all well"
+        nothing = all(r.status == "not_applicable" for r in host.results)
+        well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
+        said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well
         return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": said}
 
 

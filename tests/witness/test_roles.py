@@ -99,9 +99,11 @@ def test_the_areas_one_after_another_come_to_the_same(fleet: Fleet, host: Host) 
 
 def test_platform_checks_fail_on_what_can_not_hold(fleet: Fleet, host: Host) -> None:
     before = host.dump()
-    holds = {"hostguard_policy": {"platform": {"clock_sync": "off", "aes": "off"}}}
-    assert play(fleet, ["platform_checks"], holds).code == 0
-    broken = {"hostguard_policy": {"platform": {"clock_sync": "off", "aes": "off", "kernel_min": "99.0"}}}
+    holds = play(fleet, ["platform_checks"], {"hostguard_policy": wanted()})
+    assert (holds.code, holds.last["msg"]) == (0, "all well"), holds.text
+    none = play(fleet, ["platform_checks"], {"hostguard_policy": {"kernel": {}}})
+    assert (none.code, none.last["msg"].partition(":")[0]) == (0, "nothing to check")
+    broken = {"hostguard_policy": wanted(('kernel_min: "4.18"', 'kernel_min: "99.0"'))}
     done = play(fleet, ["platform_checks", "hostguard"], broken)
     assert done.code == 2
     assert "platform.kernel fail" in done.last["msg"]
