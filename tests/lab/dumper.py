@@ -31,6 +31,7 @@ VOLATILE_SYSCTLS = re.compile(
     | .*\.stable_secret$     # random
     | .*nf_conntrack_(max|buckets|expect_max)$   # the machine's, not the host's
     | net\.ipv4\.(tcp|udp)_mem$ | .*\.retrans_time$
+    | net\.ipv4\.inet_peer_threshold$   # of the memory that was free at boot
     """,
     re.VERBOSE,
 )
@@ -114,6 +115,8 @@ def mounts() -> str:
         kind, source, special = right.split(" ", 2)
         if kind == "overlay":
             source, special = "overlay", ""
+        if kind == "devtmpfs":  # of the memory that was free at boot
+            special = re.sub(r"\b(size|nr_inodes)=\w+", r"\1=", special)
         if kind == "autofs":
             special = re.sub(r"\b(fd|pgrp|pipe_ino)=\d+", r"\1=", special)
         found.append(f"{where} {kind} {source} {root} {options} {special}".rstrip())

@@ -99,9 +99,10 @@ def test_the_session_that_applies_lives_on_and_only_a_new_one_confirms(way: Way)
         session.hears("^ready$")
         assert "nf_conntrack" not in modules(machine)
         # What it prints is the first packet of this connection that the kernel's tracking ever sees: an outgoing one.
-        session.say("python3 -m hostguard apply --confirm-within 60s --yes < /dev/null & echo pid $!")
+        # The window is long for a machine that others slow down; nothing waits for its end.
+        session.say("python3 -m hostguard apply --confirm-within 180s --yes < /dev/null & echo pid $!")
         pid = session.hears(r"^pid (\d+)$").group(1)
-        session.hears("kept only if confirmed within 60 s")
+        session.hears("kept only if confirmed within 180 s")
         assert "nf_conntrack" in modules(machine)
         session.say("echo are you $((40 + 2))")
         session.hears("^are you 42$", seconds=20)
@@ -179,10 +180,10 @@ def test_a_policy_that_cuts_management_off_undoes_itself(way: Way) -> None:
     machine = way.machine
     policy.install(machine, (f"from: [{CALLER}]", "from: [192.0.2.0/24]"), where=policy.ON_A_MACHINE)
     apply_detached(machine, "15s")
-    give_up = time.monotonic() + 120
-    while machine.answers(seconds=3):
+    give_up = time.monotonic() + 180
+    while machine.answers(seconds=5):
         assert time.monotonic() < give_up, "nothing was cut"
-    while not machine.answers(seconds=3):
+    while not machine.answers(seconds=15):
         assert time.monotonic() < give_up, "it never came back"
     until(machine, "rolled back")
     # The kernel's own word that it was our rule: a packet to the caller from the SSH port.
@@ -213,7 +214,12 @@ def test_a_reset_in_the_window_comes_up_on_the_old_generation(way: Way) -> None:
     assert (code, not_well(report)) == (0, {})
     assert reaches(machine, "envoy", SANCTIONED)
     assert not reaches(machine, "envoy", UNSANCTIONED)
-    assert without_the_policys_time(diff(way.dumps["applied"], machine.dump())) == []
+    # nft lists chains in the order in which they were made; iptables shows the same rules.
+    changes = without_the_policys_time(diff(way.dumps["applied"], machine.dump(), ignore=["nft"]))
+    # The boot has passed over the unit that loads the rules: whoever undid the apply has loaded them, and kept the
+    # connections that were open by then.
+    expected = re.compile(r"units: . hostguard-egress\.service |ipset: . add hostguard-4-HELD ")
+    assert [change for change in changes if not expected.match(change)] == []
 
 
 def test_rollback_brings_back_every_detail(way: Way) -> None:
