@@ -24,7 +24,7 @@ GENERATIONS = "/var/lib/hostguard/generations"
 SANCTIONED, UNSANCTIONED = SERVERS
 RESTART = "systemctl restart envoy.service"
 # Modules stay loaded until the next boot, and their parameters with them: nothing can undo that in between.
-OF_MODULES = re.compile(r"sysctl: \+ net\.(netfilter\.nf_|nf_conntrack_max|ipv[46]\.\w*frag)")
+OF_MODULES = re.compile(r"sysctl: [-+] net\.(netfilter\.nf_|nf_conntrack_max|ipv[46]\.\w*frag)")
 
 
 @dataclass
