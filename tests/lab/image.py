@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.lab import debian
 from tests.lab.process import LabError, LabUnavailable, call, whats_missing
 
+PACKAGES = (*debian.PACKAGES, "git", "gpg")  # for hosts that pull
+
 # They cannot work in a container or would reach for the machine's devices. systemd-sysctl is not among them: net.*
 # is the host's own, and a reboot must bring it back. Values that are the machine's are refused to it, see
 # tests/lab/host.py.
@@ -48,7 +50,7 @@ def ensure(suite: str = "bookworm") -> str:
 
 
 def _name(suite: str) -> str:
-    recipe = debian.recipe(suite, debian.PACKAGES, MASKED, _furnish, _import)
+    recipe = debian.recipe(suite, PACKAGES, MASKED, _furnish, _import)
     return f"localhost/hostguard-lab-{suite}:{recipe}"
 
 
@@ -61,7 +63,7 @@ def _build(suite: str, name: str) -> None:
     debian.say(f"building {name}: about a minute and a half, once")
     with tempfile.TemporaryDirectory(prefix="image-", dir=debian.CACHE) as scratch:
         tree = Path(scratch) / "tree"
-        debian.bootstrap(suite, debian.PACKAGES, tree)
+        debian.bootstrap(suite, PACKAGES, tree)
         _furnish(tree)
         debian.say("podman import")
         _import(tree, name)
