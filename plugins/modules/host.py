@@ -38,9 +38,10 @@ from ansible_collections.hostguard.hostguard.plugins.module_utils.hostguard_host
 
 
 def main():
-    # no_log here keeps the question out of the host's syslog: an allowlist may have a hundred thousand entries.
-    spec = {"request": {"type": "str", "required": True}}
-    module = AnsibleModule(argument_spec=spec, no_log=True, supports_check_mode=True)
+    # no_log keeps the question out of the host's syslog: an allowlist may have a hundred thousand entries. Said of the
+    # option: what AnsibleModule itself is told of it gives way to the task's.
+    spec = {"request": {"type": "str", "required": True, "no_log": True}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     request = json.loads(module.params["request"])
     if module.check_mode and program_main.changes(request):
         module.exit_json(skipped=True, changed=False, msg="check mode: nothing was asked")
