@@ -59,7 +59,9 @@ class Puller:
         with collection.environment() as environment:
             programs = Path(sys.executable).parent
             argv = [str(programs / "ansible-playbook"), "-i", str(self.fleet.inventory), str(self.playbook)]
-            done = self.fleet.run([*argv, "-e", repository.settings(**given)], env=environment)
+            done = self.fleet.run(
+                [*argv, "-e", repository.settings(**given)], env={**environment, "ANSIBLE_PIPELINING": "1"}
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.splitlines()[-2]
 
@@ -128,6 +130,8 @@ def test_a_signed_commit_is_applied_and_a_second_tick_changes_nothing(puller: Pu
     assert puller.value() == 1002
     assert puller.state()[1] == commit
     assert f"commit {commit} ran well" in puller.word()
+    assert not any("resources" in line for line in puller.journal()), "the question itself does not fill the journal"
+    assert puller.host.out("stat -c %a /etc/sysctl.d/zz-hostguard.conf") == "644", "no mask of the unit's own"
     history, marks = puller.host.hostguard("history").stdout, puller.state()
     assert puller.tick()
     assert any("changed=0" in line for line in puller.journal()), "it ran, and found all as it should be"
