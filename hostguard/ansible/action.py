@@ -113,6 +113,10 @@ class Apply(HostguardAction):
     def confirm(self, generation: int, seconds: float, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Confirm over a new connection; or see what became of the host that did not let us in again."""
         end = time.monotonic() + seconds
+        if self._connection.transport == "local":
+            # The host itself came in over nothing, so its own word proves nothing: somebody else must confirm.
+            trouble = "applied from the host itself, and nobody confirmed over a connection of his own"
+            return {"error": trouble, **self.aftermath(generation, end + GRACE, variables, max(PAUSE, seconds / 60))}
         trouble = "the time was over before anybody could confirm"
         while time.monotonic() < end:
             try:
@@ -127,19 +131,21 @@ class Apply(HostguardAction):
                 break
         return {"error": trouble, **self.aftermath(generation, end + GRACE, variables)}
 
-    def aftermath(self, generation: int, end: float, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def aftermath(
+        self, generation: int, end: float, variables: Mapping[str, Any], pause: float = PAUSE
+    ) -> dict[str, Any]:
         """What the host says of a generation that was not confirmed, once it answers and is done with it."""
         while time.monotonic() < end:
             try:
                 self.new_connection()
                 records = self.ask({"do": "history"}, variables)["records"]
             except (AnsibleConnectionFailure, HostRefused):
-                time.sleep(PAUSE)
+                time.sleep(pause)
                 continue
             status = next((record["status"] for record in records if record["number"] == generation), "")
             if status != store.UNCONFIRMED:
                 return {"outcome": "applied" if status == store.APPLIED else status or "unknown"}
-            time.sleep(PAUSE)
+            time.sleep(pause)
         return {"outcome": "lost"}
 
 

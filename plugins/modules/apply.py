@@ -38,7 +38,10 @@ options:
     elements: str
     default: []
   confirm_within:
-    description: How long the host waits for the second connection, such as C(60s); V(0) for hosts that are built.
+    description:
+      - How long the host waits for the second connection, such as C(60s); V(0) for hosts that are built.
+      - With C(ansible_connection=local) there is none. Then this task waits for somebody else, who must run
+        C(hostguard confirm) over a connection of his own.
     type: str
     default: 60s
   restart:
