@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hostguard import __version__
 from hostguard.cli import (
     apply,
     audit,
@@ -56,9 +57,7 @@ for module, panel in (
 
 def version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"hostguard {installed('hostguard')}")
+        typer.echo(f"hostguard {__version__}")
         raise typer.Exit
 
 

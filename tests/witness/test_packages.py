@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from hostguard import __version__
 from tests.lab import Lab
 from tests.lab.fleet import Fleet
 from tests.lab.network import inside
@@ -19,7 +19,6 @@ from tests.lab.process import call, whats_missing
 from tests.witness.playbook import ANSIBLE, wanted, write
 
 CHECKOUT = Path(__file__).parents[2]
-VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
 # Where everything but hostguard comes from: a path of our own environment's, whose editable hostguard stays unseen.
 LIBRARIES = sysconfig.get_path("purelib")
 
@@ -81,7 +80,7 @@ def check(fleet: Fleet, python: Path | str, env: Mapping[str, str]) -> str:
 
 
 def test_the_collection_has_the_version_of_the_package() -> None:
-    assert f"version: {VERSION}\n" in (CHECKOUT / "galaxy.yml").read_text()
+    assert f"version: {__version__}\n" in (CHECKOUT / "galaxy.yml").read_text()
 
 
 def test_a_wheel_is_a_collection_too(installed: Path, tmp_path: Path) -> None:
@@ -90,7 +89,7 @@ def test_a_wheel_is_a_collection_too(installed: Path, tmp_path: Path) -> None:
         done = subprocess.run(argv, capture_output=True, text=True, check=True, env=unconfigured(), cwd=tmp_path)
         return done.stdout
 
-    assert ["hostguard.hostguard", VERSION] in words(say("ansible", "galaxy", "collection", "list"))
+    assert ["hostguard.hostguard", __version__] in words(say("ansible", "galaxy", "collection", "list"))
     assert "service_slices" in say("ansible", "doc", "-t", "role", "-l", "hostguard.hostguard")
     assert "confirm_within" in say("ansible", "doc", "hostguard.hostguard.apply")
     assert "hostguard_policy" in say("ansible", "doc", "-t", "role", "hostguard.hostguard.kernel_tuning")
@@ -112,7 +111,7 @@ def test_the_role_runs_from_a_wheel_with_no_configuration(fleet: Fleet, installe
 def test_the_role_runs_from_what_galaxy_installed(fleet: Fleet, galaxy: Path, tmp_path: Path) -> None:
     """Its Python package is in the collection: the controller's own Python has none."""
     listed = call([*ANSIBLE, "galaxy", "collection", "list", "-p", str(galaxy)]).stdout
-    assert ["hostguard.hostguard", VERSION] in words(listed)
+    assert ["hostguard.hostguard", __version__] in words(listed)
     python = environment(tmp_path / "venv")
     said = check(fleet, python, {**unconfigured(), "ANSIBLE_COLLECTIONS_PATH": str(galaxy)})
     assert "would change" in said
