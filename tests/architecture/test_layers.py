@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-
-import hostguard
 
 PACKAGE = Path(__file__).parents[2] / "hostguard"
 HOST = sorted((PACKAGE / "host").rglob("*.py"))
@@ -101,8 +98,3 @@ def test_start_up_loads_nothing_heavy() -> None:
     look = "import hostguard.cli.main, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert {"rich", "pydantic", "yaml", "jinja2", "pyroute2", "iptc"} & set(done.stdout.split()) == set()
-
-
-def test_the_collection_has_the_package_s_version() -> None:
-    galaxy = yaml.safe_load((PACKAGE.parent / "galaxy.yml").read_text(encoding="utf-8"))
-    assert galaxy["version"] == hostguard.__version__
