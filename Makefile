@@ -1,5 +1,5 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse test lint bench lab clean
+.PHONY: help rehearse test molecule lint bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
@@ -14,6 +14,10 @@ rehearse: ## the example policy on this kernel, in namespaces that vanish: no ro
 test: ## every test; as root the lab's hosts too
 	@.ci/prepare test
 	@$(BIN)/python -m pytest $(ARGS)
+
+molecule: ## the roles' scenarios, as root; ARGS="test -s default" for one
+	@.ci/prepare test
+	@$(BIN)/python -m tests.molecule $(ARGS)
 
 lint: ## formatter, linter, types
 	@.ci/prepare test

@@ -10,18 +10,20 @@ examples:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
+from tests.lab import image
 from tests.lab.host import PODMAN, PYTHON_SETTINGS, Host
-from tests.lab.lab import KEEP, Lab, clean_up, owners
+from tests.lab.lab import KEEP, OWNER, Lab, clean_up, owners
 from tests.lab.process import LabError
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     try:
-        arguments.do(Lab(KEEP), arguments)
+        arguments.do(Lab(os.environ.get(OWNER, KEEP)), arguments)
     except LabError as error:
         print(f"hostguard-lab: {error}", file=sys.stderr)
         return 1
@@ -40,6 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--suite", default="bookworm", help="Debian release (default: bookworm)")
     up.set_defaults(do=_up)
 
+    image_ = verbs.add_parser("image", help="build an image unless it is there, and print its name")
+    image_.add_argument("suite", nargs="?", default="bookworm")
+    image_.set_defaults(do=_image)
+
+    prepare = verbs.add_parser("prepare", help="make a host's network, and print how podman starts it (JSON)")
+    prepare.add_argument("name")
+    prepare.add_argument("--suite", default="bookworm", help="Debian release (default: bookworm)")
+    prepare.set_defaults(do=_prepare)
+
     shell = verbs.add_parser("shell", help="a shell, or one command, in a host")
     shell.add_argument("name")
     shell.add_argument("command", nargs=argparse.REMAINDER)
@@ -53,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     down = verbs.add_parser("down", help="remove a host, or all of them when none is named")
     down.add_argument("name", nargs="?")
+    down.add_argument("--if-there", action="store_true", help="no error where there is no such host")
     down.add_argument("--all", action="store_true", help="also those of tests that are running right now")
     down.set_defaults(do=_down)
     return parser
@@ -64,6 +76,23 @@ def _up(lab: Lab, arguments: argparse.Namespace) -> None:
     lab.start()
     host = lab.host(arguments.name, backend=arguments.backend, suite=arguments.suite)
     print(_described(host))
+
+
+def _image(_: Lab, arguments: argparse.Namespace) -> None:
+    print(image.ensure(arguments.suite))
+
+
+def _prepare(lab: Lab, arguments: argparse.Namespace) -> None:
+    lab.start()
+    host = lab.prepare(arguments.name, suite=arguments.suite)
+    found = {
+        "name": host.container,
+        "address": host.address.ipv4,
+        "world": lab.world.name,
+        "podman": list(PODMAN),
+        "run": host.command(),
+    }
+    print(json.dumps(found))
 
 
 def _shell(lab: Lab, arguments: argparse.Namespace) -> None:
@@ -91,7 +120,9 @@ def _down(lab: Lab, arguments: argparse.Namespace) -> None:
         for owner in owners():
             clean_up(owner)
     elif arguments.name:
-        lab.find(arguments.name).remove()
+        if not arguments.if_there:
+            lab.find(arguments.name)
+        lab.remove(arguments.name)
         if not lab.names():
             lab.stop()
     else:

@@ -58,9 +58,13 @@ class Host(AnyHost):
 
     def start(self, backend: Backend = "nft") -> None:
         """Start the container, whose network is there already, and wait until it has booted."""
-        call([*PODMAN, "run", *self._options(), self.image])
+        call(self.command())
         self.wait()
         self.use_backend(backend)
+
+    def command(self) -> list[str]:
+        """What starts the container."""
+        return [*PODMAN, "run", *self._options(), self.image]
 
     def wait(self) -> str:
         """Wait for the end of the boot; return "running" or "degraded"."""

@@ -2,7 +2,7 @@
 
 Every name begins with `hostguard-lab-` and carries its owner. A process owns what it starts and takes it
 down at its end; what a killed process left is removed by the next one that starts a lab. What
-`python -m tests.lab up` starts belongs to `keep` and stays until `down`.
+`python -m tests.lab up` starts belongs to `keep` and stays until `down`, unless OWNER names another.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.lab.process import LabError, call
 
 PREFIX = "hostguard-lab-"
 KEEP = "keep"
+OWNER = "HOSTGUARD_LAB_OWNER"
 NAME = re.compile(rf"{PREFIX}(?P<owner>\d+\.\d+|{KEEP})-(?P<name>.+)")
 
 
@@ -48,6 +49,12 @@ class Lab:
 
     def host(self, name: str = "host", *, backend: Backend = "nft", suite: str = "bookworm") -> Host:
         """Start a host that has booted when this returns."""
+        host = self.prepare(name, suite=suite)
+        host.start(backend)
+        return host
+
+    def prepare(self, name: str, *, suite: str = "bookworm") -> Host:
+        """A host with its network, whose container is yet to be started."""
         if name == "world":
             raise LabError("the name 'world' is taken")
         with debian.locked("world"):  # for the number, which another process might choose as well
@@ -61,7 +68,6 @@ class Lab:
             )
             host.attach()
         self.hosts[name] = host
-        host.start(backend)
         return host
 
     def find(self, name: str) -> Host:
@@ -81,6 +87,14 @@ class Lab:
         """Remove every host and the world."""
         clean_up(self.owner)
         self.hosts.clear()
+
+    def remove(self, name: str) -> None:
+        """Remove a host, also one of which there is no more than the network."""
+        container = f"{PREFIX}{self.owner}-{name}"
+        if container in containers():
+            self.find(name).remove()
+        elif container in namespaces():
+            remove(container)
 
     def _free_number(self) -> int:
         taken = self.world.numbers()
