@@ -8,7 +8,7 @@ from typing import Any
 from tests.bench.figure import Figure, Unmeasured
 from tests.lab import Host, Lab, LabError
 from tests.lab.host import PYTHON_SETTINGS
-from tests.lab.image import REPOSITORY
+from tests.lab.debian import REPOSITORY
 
 RUNS = 21
 POLICY = "/etc/hostguard/policy.yml"
