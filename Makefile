@@ -25,9 +25,9 @@ lint: ## formatter, linter, types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: ## the ratios that the README names, measured side by side
-	@.ci/prepare test
-	@$(BIN)/python -m tests.bench
+bench: ## the ratios that the README names, measured side by side; ARGS="fleet" for some
+	@.ci/prepare bench
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lab: ## a throw-away systemd host: make lab ARGS="up web"
 	@.ci/prepare test

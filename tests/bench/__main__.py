@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME...]`: figures by name (start, audit, sets, connections), or all of them."""
+"""`python -m tests.bench [NAME...]`: figures by name (start, audit, sets, connections, fleet), or all of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import audit, connections, sets, start
-from tests.bench.figure import Figure, Unmeasured, seconds
+from tests.bench import audit, connections, fleet, sets, start
+from tests.bench.figure import Curve, Figure, Unmeasured, seconds
 
-FIGURES: dict[str, ModuleType] = {"start": start, "audit": audit, "sets": sets, "connections": connections}
+FIGURES: dict[str, ModuleType] = {
+    "start": start,
+    "audit": audit,
+    "sets": sets,
+    "connections": connections,
+    "fleet": fleet,
+}
 
 
 def row(figure: Figure) -> tuple[str, ...]:
@@ -28,27 +34,41 @@ def row(figure: Figure) -> tuple[str, ...]:
     )
 
 
+def plain_table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+
+
 def main(names: list[str]) -> int:
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         print(f"no figure {', '.join(unknown)}; there are: {', '.join(FIGURES)}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     for column in ("figure", "ratio", "quartiles", "hostguard", "against", "runs", "target"):
         table.add_column(column, no_wrap=column not in ("hostguard", "against"))
     chosen = names or list(FIGURES)
     failed = []
+    curves: list[Curve] = []
     for name in chosen:
         print(f"bench: measuring {name}", file=sys.stderr, flush=True)
         try:
-            for figure in FIGURES[name].measure():
-                table.add_row(*row(figure))
+            for found in FIGURES[name].measure():
+                if isinstance(found, Curve):
+                    curves.append(found)
+                else:
+                    table.add_row(*row(found))
         except Unmeasured as why:
             failed.append(name)
             table.add_row(name, "—", "", f"not measured: {why}")
     console.print(table)
     console.print("\nRatio: the median of the ratios of pairs measured right after one another. Target: a remark.\n")
+    for curve in curves:
+        console.print(f"{curve.title}:", highlight=False)
+        shown = plain_table(*curve.columns)
+        for cells in curve.rows:
+            shown.add_row(*cells)
+        console.print(shown, "")
     for name in chosen:
         console.print(f"{name}: {' '.join((FIGURES[name].measure.__doc__ or '').split())}", highlight=False)
     return 1 if failed else 0

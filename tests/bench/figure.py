@@ -37,18 +37,29 @@ class Figure:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quartiles of the ratios."""
+        """The quartiles of the ratios; of fewer than three pairs, the ends."""
+        if len(self.ratios) < 3:
+            return min(self.ratios), max(self.ratios)
         low, _, high = quantiles(self.ratios, n=4)
         return low, high
 
 
-def in_turn(runs: int, *timed: Callable[[], float]) -> list[list[float]]:
-    """What each returns, `runs` times, after one run of each that is thrown away.
+@dataclass(frozen=True)
+class Curve:
+    """Measurements that are no ratio of two: a table of their own."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def in_turn(runs: int, *timed: Callable[[], float], warm: bool = True) -> list[list[float]]:
+    """What each returns, `runs` times, after one run of each that is thrown away (`warm`).
 
     Who goes first moves on by one every round: a machine that slows down must not favour anybody.
     """
     results: list[list[float]] = [[] for _ in timed]
-    for one in timed:
+    for one in timed if warm else ():
         one()
     for at in range(runs):
         for step in range(len(timed)):

@@ -51,10 +51,14 @@ class Fleet:
         input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the controller's."""
-        settings = {
+        settings = {**self.settings(), **(env or {})}
+        return call([*inside(self.lab.world.name), *argv], check=check, env=settings, input=input)
+
+    def settings(self) -> dict[str, str]:
+        """Ansible's, in the controller's environment."""
+        return {
             "ANSIBLE_HOME": str(self.folder / "ansible"),
             "ANSIBLE_HOST_KEY_CHECKING": "False",
             # Another lab has the same addresses: over its socket we would be on its hosts.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
         }
-        return call([*inside(self.lab.world.name), *argv], check=check, env={**settings, **(env or {})}, input=input)

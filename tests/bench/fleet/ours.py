@@ -1,0 +1,30 @@
+"""What `hostguard apply -i` and `audit -i` do: have the engine run a playbook, and read what it tells.
+
+`python -m tests.bench.fleet.ours apply|read INVENTORY POLICY [restart]`: prints a word a host.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hostguard.fleet import engine
+
+
+def main(playbook: str, inventory: str, policy: str, *more: str) -> int:
+    variables: dict[str, object] = {"hostguard_policy_file": policy}
+    if playbook == "apply":
+        variables |= {"hostguard_confirm_within": "60s", "hostguard_restart": "restart" in more}
+    bad = 0
+    for event in engine.play(playbook, engine.Target((inventory,)), variables):
+        if event.status == "started":
+            continue
+        bad += event.status != "ok"
+        changes = [" ".join(change[:2]) for change in event.result.get("changes", [])]
+        print(event.host, event.result.get("outcome", event.status), "; ".join(changes))
+        if event.status != "ok":
+            print(event.result.get("msg", ""))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
