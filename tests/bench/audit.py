@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.bench.figure import Figure, Unmeasured
 from tests.lab import Host, Lab, LabError
-from tests.lab.host import PYTHON_SETTINGS
 from tests.lab.debian import REPOSITORY
+from tests.lab.host import PYTHON_SETTINGS
 
 RUNS = 21
 POLICY = "/etc/hostguard/policy.yml"
