@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any, Dict, List
 
-from . import snapshot, store, transaction, watcher, window
+from . import snapshot, store, transaction, window
 from .resource import HostError
 
 
@@ -50,6 +50,8 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def main(arguments: List[str]) -> int:
+    from . import watcher  # as a program only: who is asked by ansible has no use for it
+
     if arguments[:1] == ["expire"]:
         watcher.expire(int(arguments[1]))
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import evidence, facts, store
+from . import facts, store
 from .kinds import KINDS
 from .resource import Difference, HostError, Observation, Resource, partition, placeholders, resolve, unreadable
 
@@ -42,6 +42,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
 
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     """The whole answer to one question, as plain JSON."""
+    from . import evidence  # here, since an apply needs none of it: a host compiles what is imported, at every call
+
     resolved, seen = observe(bundle["resources"])
     return {
         "resources": resolved,
