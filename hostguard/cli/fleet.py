@@ -122,7 +122,9 @@ def apply(
         if len(planned) > 1:
             kind = "canaries" if wave.canary else "hosts"
             screen.remarks().print(f"Wave {number} of {len(planned)}: {len(wave.hosts)} {kind}")
-        for event in watched(play("apply", chosen, variables, wave.hosts), len(wave.hosts)):
+        for event in watched(play("apply", chosen, variables, wave.hosts)):
+            if event.status == "hosts":
+                continue
             state, message = state_of(event)
             fleet.states[event.host], said[event.host] = state, event
             log.write(event)
@@ -155,16 +157,19 @@ def owed(control: str) -> bool:
     return control.endswith(".running")
 
 
-def watched(events: Iterator[Event], count: int) -> Iterator[Event]:
+def watched(events: Iterator[Event]) -> Iterator[Event]:
     """The results alone, with what goes on shown on a terminal meanwhile."""
     from hostguard.cli import screen
 
     running: set[str] = set()
-    done = 0
+    done = count = 0
     with screen.progress() as progress:
         progress("starting ansible")
         for event in events:
-            if event.status == "started":
+            if event.status == "hosts":
+                count = len(event.result["hosts"])
+                yield event
+            elif event.status == "started":
                 running.add(event.host)
             else:
                 running.discard(event.host)
@@ -214,44 +219,45 @@ def audit(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = Non
     """Every host's verdict; of one that can't be reached every control is unknown."""
     from hostguard import verdict
 
-    names = list(some) if some is not None else hosts(chosen)
-    found: dict[str, HostReport] = {}
-    for host, compiled, seen in look(loaded, chosen, names):
-        found[host] = (
-            verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
-        )
-    return [found[host] for host in names]
+    return [
+        verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
+        for host, compiled, seen in look(loaded, chosen, some)
+    ]
 
 
 def look(
-    loaded: LoadedPolicy, chosen: Target, names: Sequence[str], ask: Mapping[str, Any] | None = None
-) -> Iterator[tuple[str, Compiled, Seen | str]]:
-    """Each host with its own policy, and what was seen there; or why nothing was. In the order in which they answer."""
+    loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None, ask: Mapping[str, Any] | None = None
+) -> list[tuple[str, Compiled, Seen | str]]:
+    """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
     from hostguard.bundle import compile_policy
     from hostguard.policy import load
     from hostguard.verdict import Seen
 
     compiled: dict[str, Compiled] = {"": compile_policy(loaded)}
     variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), "hostguard_extra": dict(ask or {})}
-    left = dict.fromkeys(names)
-    for event in watched(play("read", chosen, variables, names), len(names)):
-        left.pop(event.host, None)
+    found: dict[str, tuple[str, Compiled, Seen | str]] = {}
+    for event in watched(play("read", chosen, variables, some)):
+        if event.status == "hosts":
+            # One that ansible says nothing more of is not passed over: it was not seen.
+            found = {host: (host, compiled[""], "ansible said nothing of it") for host in event.result["hosts"]}
+            continue
         if "snapshot" not in event.result:
-            yield event.host, compiled[""], " ".join(str(event.result.get("msg", event.status)).split())
+            reason = " ".join(str(event.result.get("msg", event.status)).split())
+            found[event.host] = (event.host, compiled[""], reason)
             continue
         overlay = event.result["overlay"]
         key = json.dumps(overlay, sort_keys=True) if overlay else ""
         if key not in compiled:
             compiled[key] = compile_policy(load.load(Path(loaded.path), [("hostguard_policy", overlay)]))
-        yield event.host, compiled[key], Seen.of(json.loads(event.result["snapshot"]))
-    for host in left:
-        yield host, compiled[""], "ansible said nothing of it"
+        found[event.host] = (event.host, compiled[key], Seen.of(json.loads(event.result["snapshot"])))
+    return list(found.values())
 
 
 def ask(chosen: Target, request: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """One question to every host; {"error": …} from one that has no answer."""
-    names = hosts(chosen)
-    for event in watched(play("ask", chosen, {"hostguard_request": dict(request)}, names), len(names)):
+    for event in watched(play("ask", chosen, {"hostguard_request": dict(request)})):
+        if event.status == "hosts":
+            continue
         if "answer" in event.result:
             yield event.host, json.loads(event.result["answer"])
         else:

@@ -51,7 +51,7 @@ def show_fleet(loaded: LoadedPolicy, chosen: Target) -> tuple[bool, bool]:
 
     console = screen.result()
     different = unseen = False
-    for host, compiled, seen in fleet.look(loaded, chosen, fleet.hosts(chosen), impact.ASK):
+    for host, compiled, seen in fleet.look(loaded, chosen, ask=impact.ASK):
         console.rule(f"[bold]{host}", align="left", characters="─")
         if isinstance(seen, str):
             console.print(f"not reached: {seen}", markup=False)

@@ -41,7 +41,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Event:
-    """`started`, or `ok`, `failed` or `unreachable` with the result of the one task."""
+    """`started`, or `ok`, `failed` or `unreachable` with the result of the one task; first of all, of no host, `hosts`
+    with their names in the inventory's order."""
 
     host: str
     status: str
@@ -69,14 +70,18 @@ def play(
                 if event is None:
                     other.append(line)
                     continue
-                began = True
-                if event["event"] == "started":
+                if event["event"] == "hosts":
+                    began = bool(event["hosts"])
+                    yield Event("", "hosts", {"hosts": event["hosts"]})
+                elif event["event"] == "started":
                     yield Event(event["host"], "started", {})
                 elif event["event"] == "result":
                     yield Event(event["host"], event["status"], event["result"])
             code = running.wait()
             said.seek(0)
             words = (said.read() + "".join(other)).strip()
+    if not began and code == 0:
+        raise EngineError(f"{', '.join(target.inventory)}: found no hosts, expected an inventory with some")
     if not began:
         raise EngineError(words or f"ansible-playbook ended with {code}")
 

@@ -278,7 +278,7 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
 def test_a_terminal_that_goes_away_waits_until_the_host_is_whole(lab_host: MakeHost, name: str) -> None:
     host = lab_host("signals")
     policy.install(host)
-    number = int(host.out(f"ls {GENERATIONS} 2>/dev/null | wc -l")) + 1
+    number = int(host.out(f"ls {GENERATIONS}/*.json 2>/dev/null | wc -l")) + 1
     # On a terminal there is a second thread, which draws what goes on: a signal may come its way.
     host.write(
         "/usr/local/sbin/ip6tables-restore",
