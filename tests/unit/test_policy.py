@@ -178,7 +178,7 @@ BOMB = b"a: &a [x]\n" + b"".join(map(aliases, range(ord("b"), ord("l"))))
         (b"version: 1\0", "control characters are not allowed"),
         (b"version: !!python/object/apply:os.system ['true']", "the tag"),
         (b"version: !x 1", "the tag !x"),
-        (b"[" * 100_000, "nested more than 20 deep"),
+        (b"[" * 100_000, "nest"),  # in our words, or in those of PyYAML's own limit since 6.0.4
         (b"{a: " * 100_000, "nested more than 20 deep"),
         (b"version: *nothing", "*nothing"),
         (b"? [a, b]\n: 1\n", "as a key"),
