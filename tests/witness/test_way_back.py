@@ -245,7 +245,7 @@ def test_a_reboot_in_a_later_window_comes_up_on_what_was_confirmed(host: Host) -
 
 # Refuses the watcher, and him alone, until it is mended.
 REFUSES = """#!/bin/sh
-if [ ! -e /run/mended ] && tr '\\0' ' ' < /proc/$PPID/cmdline | grep -q ' expire '; then
+if [ ! -e /tmp/mended ] && tr '\\0' ' ' < /proc/$PPID/cmdline | grep -q ' expire '; then
     echo refused >&2
     exit 1
 fi
@@ -259,7 +259,7 @@ def test_the_watcher_does_not_give_up(host: Host) -> None:
     applying = Applying(host, "2s")
     host.run("until journalctl -q -u hostguard-confirm-1 | grep -q refused; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "unconfirmed"
-    host.run("touch /run/mended")
+    host.run("touch /tmp/mended")
     assert applying.end().returncode == 1
     watcher_is_gone(host)
     assert last_status(host) == "rolled back"
