@@ -38,7 +38,7 @@ except TimeoutError:
 
 @pytest.fixture
 def host(request: pytest.FixtureRequest, lab_host: MakeHost) -> Host:
-    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:20].rstrip("-"))
+    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:48].rstrip("-"))
     policy.install(fresh)
     fresh.run("systemctl stop ssh.service ssh.socket || true")
     return fresh

@@ -19,7 +19,7 @@ GENERATIONS = "/var/lib/hostguard/generations"
 @pytest.fixture
 def host(request: pytest.FixtureRequest, lab_host: MakeHost) -> Host:
     """A host of the test's own."""
-    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:20].rstrip("-"))
+    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:48].rstrip("-"))
     policy.install(fresh)
     return fresh
 
@@ -253,7 +253,7 @@ exec /usr/sbin/ip6tables-restore "$@"
 """
 
 
-def test_the_watcher_does_not_give_up(host: Host) -> None:
+def test_a_failing_way_back_is_tried_until_it_works(host: Host) -> None:
     host.write("/usr/local/sbin/ip6tables-restore", REFUSES, mode="755")
     before = host.dump()
     applying = Applying(host, "2s")
