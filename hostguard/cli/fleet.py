@@ -80,11 +80,16 @@ class Log:
         path.write_text(json.dumps({"status": event.status, **event.result}, indent=1) + "\n", encoding="utf-8")
 
 
+def message_of(event: Event) -> str:
+    """What ansible says of a host, in one line."""
+    return " ".join(str(event.result.get("msg", "")).split())
+
+
 def state_of(event: Event) -> tuple[str, str]:
     """A host's state after an apply, and what is to be said of it."""
     from hostguard.fleet.rollout import UNREACHABLE
 
-    message = " ".join(str(event.result.get("msg", "")).split())
+    message = message_of(event)
     if event.status == "unreachable":
         return UNREACHABLE, message
     return str(event.result.get("outcome", "failed")), message
@@ -196,7 +201,7 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
     for host in sorted(fleet.hosts, key=lambda host: fleet.state(host) in WELL):
         state = fleet.state(host)
         result = said[host].result if host in said else {}
-        message = "" if state in WELL else " ".join(str(result.get("msg", "")).split())
+        message = message_of(said[host]) if host in said and state not in WELL else ""
         owed_units = ", ".join(result.get("owed", []))
         table.add_row(
             Text(host),
@@ -242,8 +247,7 @@ def look(
             found = {host: (host, compiled[""], "ansible said nothing of it") for host in event.result["hosts"]}
             continue
         if "snapshot" not in event.result:
-            reason = " ".join(str(event.result.get("msg", event.status)).split())
-            found[event.host] = (event.host, compiled[""], reason)
+            found[event.host] = (event.host, compiled[""], message_of(event) or event.status)
             continue
         overlay = event.result["overlay"]
         key = json.dumps(overlay, sort_keys=True) if overlay else ""
@@ -261,7 +265,7 @@ def ask(chosen: Target, request: Mapping[str, Any]) -> Iterator[tuple[str, dict[
         if "answer" in event.result:
             yield event.host, json.loads(event.result["answer"])
         else:
-            words = " ".join(str(event.result.get("msg", event.status)).split())
+            words = message_of(event) or event.status
             yield event.host, {"error": words, "unreachable": event.status == "unreachable"}
 
 

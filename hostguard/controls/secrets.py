@@ -21,7 +21,6 @@ from hostguard.host.resource import Resource
 from hostguard.policy import Secrets
 
 OPTIONS = ("nosuid", "nodev", "noexec")
-NOSWAP_SINCE = (6, 4)
 WORLD = 0o007
 SECRET_NAME = re.compile(r"(?i)(api_?key|access_?key|private_?key|token|secret|passw(or)?d|credential)")
 # Names that look like a secret and hold the place of one.

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 WELL = ("applied", "unchanged")
 UNREACHABLE, NOT_BEGUN = "unreachable", "not begun"
-# Of these the host says itself that it is as it was; `lost` and `failed` want somebody to look.
-UNTOUCHED = ("blocked", "refused", "rolled back", UNREACHABLE, NOT_BEGUN)
 
 
 @dataclass(frozen=True)
