@@ -11,7 +11,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COLLECTION = "ansible_collections/hostguard/hostguard"
 FILES = ("plugins", "roles", "playbooks", "meta", "galaxy.yml", "README.md", "LICENSE")
-"""Links are followed: plugins/module_utils/hostguard_host is hostguard/host, as files of its own."""
 
 
 class Collection(BuildHookInterface):  # type: ignore[type-arg]

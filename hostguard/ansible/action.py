@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from pydantic_core import PydanticCustomError
@@ -17,10 +18,11 @@ from pydantic_core import PydanticCustomError
 from hostguard import verdict
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.host import store
+from hostguard.host.resource import HostError
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
+from hostguard.target import payload
 
-MODULE = "hostguard.hostguard.host"
 AREAS = ("platform", "egress", "kernel", "limits", "slices", "secrets")
 POLICY_SPEC: dict[str, Any] = {
     "policy": {"type": "dict", "default": {}},
@@ -33,11 +35,7 @@ APPLY_SPEC: dict[str, Any] = {
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
-AUDIT_SPEC: dict[str, Any] = {
-    **POLICY_SPEC,
-    "raw": {"type": "bool", "default": False},
-    "extra": {"type": "dict", "default": {}},
-}
+HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}}
 GRACE = 60.0
 """Seconds in which a host that nobody confirmed must have gone back, and answer again."""
 PAUSE = 0.5
@@ -74,15 +72,20 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
             raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
         return compile_policy(loaded, areas=areas_of(arguments["areas"], arguments.get("run_tags", ())))
 
-    def ask(self, request: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def command(self, task_vars: Mapping[str, Any]) -> str:
+        """What starts the host program there."""
+        named = str(self._templar.template(C.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars))))
+        environment = self._compute_environment_string()
+        command = payload.command(None if named.startswith("auto") else named)
+        return f"export {environment}; {command}" if environment else command
+
+    def ask(self, request: Mapping[str, Any], command: str) -> dict[str, Any]:
         """One round trip. Raises HostRefused, or AnsibleConnectionFailure where there is no way to the host."""
-        said = self._execute_module(
-            module_name=MODULE, module_args={"request": json.dumps(request)}, task_vars=task_vars
-        )
-        if "answer" not in said:
-            words = [str(said[key]).strip() for key in ("msg", "module_stderr", "module_stdout") if said.get(key)]
-            raise AnsibleActionFail("\n".join(words) or "the host program said nothing")
-        answer: dict[str, Any] = json.loads(said["answer"])
+        said = self._low_level_execute_command(command, in_data=payload.stdin(request))
+        try:
+            answer = payload.answer(said["rc"], said["stdout"], said["stderr"])
+        except HostError as error:
+            raise AnsibleActionFail(str(error)) from None
         if "error" in answer:
             raise HostRefused(answer["error"])
         return answer
@@ -97,31 +100,31 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
 class Apply(HostguardAction):
     def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
         arguments = self.arguments(APPLY_SPEC)
+        command = self.command(task_vars or {})
         seconds = window(arguments["confirm_within"])
         compiled = self.compiled(arguments)
         options = {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
         try:
-            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, variables)
+            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, command)
             if answer["outcome"] == "unconfirmed":
-                answer = {**answer, **self.confirm(answer["generation"], seconds, variables)}
+                answer = {**answer, **self.confirm(answer["generation"], seconds, command)}
         except HostRefused as refused:
             answer = {"outcome": "refused", "error": str(refused)}
         return {**result, **told(answer)}
 
-    def confirm(self, generation: int, seconds: float, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def confirm(self, generation: int, seconds: float, command: str) -> dict[str, Any]:
         """Confirm over a new connection; or see what became of the host that did not let us in again."""
         end = time.monotonic() + seconds
         if self._connection.transport == "local":
             # The host itself came in over nothing, so its own word proves nothing: somebody else must confirm.
             trouble = "applied from the host itself, and nobody confirmed over a connection of his own"
-            return {"error": trouble, **self.aftermath(generation, end + GRACE, variables, max(PAUSE, seconds / 60))}
+            return {"error": trouble, **self.aftermath(generation, end + GRACE, command, max(PAUSE, seconds / 60))}
         trouble = "the time was over before anybody could confirm"
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                self.ask({"do": "confirm"}, variables)
+                self.ask({"do": "confirm"}, command)
                 return {"outcome": "applied"}
             except AnsibleConnectionFailure as error:
                 trouble = f"no new connection to the host: {error}"
@@ -129,16 +132,14 @@ class Apply(HostguardAction):
             except HostRefused as refused:
                 trouble = str(refused)
                 break
-        return {"error": trouble, **self.aftermath(generation, end + GRACE, variables)}
+        return {"error": trouble, **self.aftermath(generation, end + GRACE, command)}
 
-    def aftermath(
-        self, generation: int, end: float, variables: Mapping[str, Any], pause: float = PAUSE
-    ) -> dict[str, Any]:
+    def aftermath(self, generation: int, end: float, command: str, pause: float = PAUSE) -> dict[str, Any]:
         """What the host says of a generation that was not confirmed, once it answers and is done with it."""
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                records = self.ask({"do": "history"}, variables)["records"]
+                records = self.ask({"do": "history"}, command)["records"]
             except (AnsibleConnectionFailure, HostRefused):
                 time.sleep(pause)
                 continue
@@ -207,15 +208,12 @@ def difference(resource: str, field: str, have: str, want: str) -> dict[str, str
 class Audit(HostguardAction):
     def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self.arguments(AUDIT_SPEC)
+        arguments = self.arguments(POLICY_SPEC)
         compiled = self.compiled(arguments)
         try:
-            bundle = compiled.bundle(extra=plain(arguments["extra"]))
-            snapshot = self.ask({"do": "read", "bundle": bundle}, task_vars or {})
+            snapshot = self.ask({"do": "read", "bundle": compiled.bundle()}, self.command(task_vars or {}))
         except HostRefused as refused:
             return {**result, "failed": True, "changed": False, "msg": str(refused)}
-        if arguments["raw"]:
-            return {**result, "changed": False, "snapshot": json.dumps(snapshot), "overlay": plain(arguments["policy"])}
         name = str((task_vars or {}).get("inventory_hostname", ""))
         host = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
         wrong = [r for r in host.results if r.status in ("fail", "unknown")]
@@ -223,6 +221,28 @@ class Audit(HostguardAction):
         well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
         said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well
         return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": said}
+
+
+class Host(HostguardAction):
+    """The host program, asked what it is asked."""
+
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        request = plain(self.arguments(HOST_SPEC)["request"])
+        if self._task.check_mode and changes(request):
+            return {**result, "skipped": True, "changed": False, "msg": "check mode: nothing was asked"}
+        try:
+            answer = self.ask(request, self.command(task_vars or {}))
+        except HostRefused as refused:
+            return {**result, "failed": True, "changed": False, "msg": str(refused)}
+        return {**result, "changed": answer.get("outcome") == "rolled back", "answer": answer}
+
+
+def changes(request: Mapping[str, Any]) -> bool:
+    """Whether the answer may leave the host another than it was."""
+    if request.get("do") == "apply":
+        return not request["options"]["check"]
+    return request.get("do") in ("rollback", "confirm")
 
 
 def window(text: str) -> float:

@@ -1,28 +1,130 @@
-"""The hosts of an inventory, as ansible itself reads it: static, dynamic, or a list with commas."""
+"""The hosts of an inventory as ansible itself reads it, each with a connection of ansible's: static, dynamic, or a list
+with commas; over ssh, or whatever else a plugin speaks.
+
+A question that changes nothing needs no playbook: it would cost a process for every host, and the answers have nothing
+to wait for. What ansible does for a task is done here by its own classes, and the order of the steps is theirs (see
+TaskExecutor._execute_internal).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ansible.errors import AnsibleError
+try:
+    from ansible.cli import CLI
+    from ansible.cli.adhoc import AdHocCLI
+except SystemExit as refused:  # a locale that is not UTF-8, say
+    raise ImportError(str(refused)) from None
+from ansible import constants as C
+from ansible import context
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.executor.task_executor import TaskExecutor
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play import Play
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins import loader as plugins
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
+
+from hostguard.ansible.action import Host as HostAction
+from hostguard.ansible.action import HostRefused, plain
+from hostguard.host.resource import HostError
+
+POLICY = "hostguard_policy"
 
 
 class InventoryError(Exception):
-    """An inventory that can't be used; the text says why."""
+    """An inventory that can't be used, or a host's variables; the text says why."""
 
 
-def hosts(sources: Sequence[str], limit: str | None) -> list[str]:
-    """Names in the inventory's order. Raises InventoryError where it can't be read, or has no such host."""
-    try:
-        manager = InventoryManager(loader=DataLoader(), sources=list(sources))
-        if limit:
-            manager.subset(limit)
-        found = [host.get_name() for host in manager.list_hosts("all")]
-    except AnsibleError as error:
-        raise InventoryError(str(error)) from None
-    if not found:
-        where = f" that match {limit!r}" if limit else ""
-        raise InventoryError(f"{', '.join(sources)}: found no hosts{where}, expected an inventory with some")
-    return found
+class Unreachable(Exception):
+    """There is no way to a host; the text is its connection's."""
+
+
+class Inventory:
+    """`names` of the hosts in the inventory's order. Raises InventoryError where it can't be read, or has none."""
+
+    def __init__(self, sources: Sequence[str], limit: str | None = None) -> None:
+        try:
+            self._loader = _loader()
+            self._inventory = InventoryManager(loader=self._loader, sources=list(sources))
+            self._variables = VariableManager(loader=self._loader, inventory=self._inventory)
+            if limit:
+                self._inventory.subset(limit)
+            self.names = [host.get_name() for host in self._inventory.list_hosts("all")]
+            task = {"action": "ansible.builtin.raw"}
+            play = {"name": "ask", "hosts": "all", "gather_facts": False, "tasks": [task]}
+            self._play = Play.load(play, variable_manager=self._variables, loader=self._loader)
+        except AnsibleError as error:
+            raise InventoryError(str(error)) from None
+        if not self.names:
+            where = f" that match {limit!r}" if limit else ""
+            raise InventoryError(f"{', '.join(sources)}: found no hosts{where}, expected an inventory with some")
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this
+        self._context = PlayContext(play=self._play, connection_lockfd=self._lock.fileno())
+
+    def host(self, name: str) -> Host:
+        """One host, ready to be asked. Not to be called from several threads at once.
+
+        Raises InventoryError where its variables can't be used.
+        """
+        try:
+            return self._host(name)
+        except AnsibleError as error:
+            raise InventoryError(str(error)) from None
+
+    def _host(self, name: str) -> Host:
+        host = self._inventory.get_host(name)
+        task = self._play.compile()[0].block[0].copy()
+        variables = self._variables.get_vars(play=self._play, host=host, task=task)
+        templar = Templar(loader=self._loader, variables=variables)
+        settings = self._context.set_task_and_variable_override(task=task, variables=variables, templar=templar)
+        settings.post_validate(templar=templar)
+        settings.remote_addr = settings.remote_addr or host.address
+        executor = TaskExecutor(host, task, variables, settings, self._loader, plugins, None, self._variables)
+        named = variables.get("ansible_connection")
+        kind = task.connection if named is None else templar.template(named)
+        executor._connection = executor._get_connection(variables, templar, kind)
+        executor._set_connection_options(variables, templar)
+        action = HostAction(task=task, connection=executor._connection, play_context=settings, loader=self._loader,
+                            templar=templar, shared_loader_obj=plugins)  # fmt: skip
+        policy = plain(templar.template(variables.get(POLICY))) or {}
+        if not isinstance(policy, dict):
+            raise InventoryError(f"{name}: {POLICY}: found {policy!r}, expected a mapping")
+        return Host(name, policy, action, action.command(variables))
+
+
+@functools.cache
+def _loader() -> DataLoader:
+    """Set ansible up as its own command does, once a process: ansible.cfg, vault passwords, the defaults of options."""
+    # Many hosts may not ask one terminal: whoever must be asked is not reached, as with ansible's own workers.
+    os.environ.setdefault("SSH_ASKPASS_REQUIRE", "force")
+    AdHocCLI(["ansible", "all"]).parse()
+    plugins.init_plugin_loader()
+    loader = DataLoader()
+    files = list(context.CLIARGS["vault_password_files"])
+    secrets = CLI.setup_vault_secrets(loader, list(C.DEFAULT_VAULT_IDENTITY_LIST), files, auto_prompt=False)
+    loader.set_vault_secrets(secrets)
+    return loader
+
+
+class Host:
+    """`policy` is what the inventory's variable `hostguard_policy` says of it, {} where it says nothing."""
+
+    def __init__(self, name: str, policy: dict[str, Any], action: HostAction, command: str) -> None:
+        self.name, self.policy = name, policy
+        self._action, self._command = action, command
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One round trip, from any thread. Raises Unreachable, or HostError where the host has no answer."""
+        try:
+            return self._action.ask(request, self._command)
+        except AnsibleConnectionFailure as error:
+            raise Unreachable(str(error)) from None
+        except (AnsibleError, HostRefused) as error:
+            raise HostError(str(error)) from None

@@ -45,20 +45,11 @@ def only_with_inventory(**options: object) -> None:
 
 
 def hosts(chosen: Target) -> list[str]:
-    from hostguard.ansible import inventory
+    from hostguard.ansible.inventory import Inventory, InventoryError
 
     try:
-        return inventory.hosts(chosen.inventory, chosen.limit)
-    except inventory.InventoryError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
-
-
-def play(name: str, chosen: Target, variables: Mapping[str, Any], some: Sequence[str] | None = None) -> Iterator[Event]:
-    from hostguard.fleet import engine
-
-    try:
-        yield from engine.play(name, chosen, variables, some)
-    except engine.EngineError as error:
+        return Inventory(chosen.inventory, chosen.limit).names
+    except InventoryError as error:
         raise Stop(CALL, [str(error), "nothing was touched"]) from None
 
 
@@ -108,7 +99,7 @@ def apply(
 ) -> int:
     """Apply wave by wave; the exit code."""
     from hostguard.cli import screen
-    from hostguard.fleet import rollout
+    from hostguard.fleet import engine, rollout
 
     try:
         step, budget = rollout.share(serial) if serial else None, rollout.share(max_fail)
@@ -127,7 +118,7 @@ def apply(
         if len(planned) > 1:
             kind = "canaries" if wave.canary else "hosts"
             screen.remarks().print(f"Wave {number} of {len(planned)}: {len(wave.hosts)} {kind}")
-        for event in watched(play("apply", chosen, variables, wave.hosts)):
+        for event in watched(engine.play("apply", chosen, variables, wave.hosts)):
             if event.status == "hosts":
                 continue
             state, message = state_of(event)
@@ -170,7 +161,7 @@ def watched(events: Iterator[Event]) -> Iterator[Event]:
     done = count = 0
     with screen.progress() as progress:
         progress("starting ansible")
-        for event in events:
+        for event in _stopping(events):
             if event.status == "hosts":
                 count = len(event.result["hosts"])
                 yield event
@@ -182,6 +173,16 @@ def watched(events: Iterator[Event]) -> Iterator[Event]:
                 yield event
             shown = ", ".join(sorted(running)[:3]) + (f" and {len(running) - 3} more" if len(running) > 3 else "")
             progress(f"{done} of {count} done" + (f"; on {shown}" if running else ""))
+
+
+def _stopping(events: Iterator[Event]) -> Iterator[Event]:
+    """Ends the command where the inventory or ansible itself is at fault."""
+    from hostguard.fleet.engine import EngineError
+
+    try:
+        yield from events
+    except EngineError as error:
+        raise Stop(CALL, [str(error), "nothing was touched"]) from None
 
 
 STYLE = {"applied": "green", "unchanged": "green", "unreachable": "yellow", "not begun": "yellow"}
@@ -235,38 +236,47 @@ def look(
 ) -> list[tuple[str, Compiled, Seen | str]]:
     """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
     from hostguard.bundle import compile_policy
+    from hostguard.fleet import asking
     from hostguard.policy import load
     from hostguard.verdict import Seen
 
-    compiled: dict[str, Compiled] = {"": compile_policy(loaded)}
-    variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), "hostguard_extra": dict(ask or {})}
-    found: dict[str, tuple[str, Compiled, Seen | str]] = {}
-    for event in watched(play("read", chosen, variables, some)):
-        if event.status == "hosts":
-            # One that ansible says nothing more of is not passed over: it was not seen.
-            found = {host: (host, compiled[""], "ansible said nothing of it") for host in event.result["hosts"]}
-            continue
-        if "snapshot" not in event.result:
-            found[event.host] = (event.host, compiled[""], message_of(event) or event.status)
-            continue
-        overlay = event.result["overlay"]
-        key = json.dumps(overlay, sort_keys=True) if overlay else ""
+    compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
+
+    def policy_of(overlay: Mapping[str, Any]) -> Compiled:
+        key = json.dumps(overlay, sort_keys=True)
         if key not in compiled:
             compiled[key] = compile_policy(load.load(Path(loaded.path), [("hostguard_policy", overlay)]))
-        found[event.host] = (event.host, compiled[key], Seen.of(json.loads(event.result["snapshot"])))
+        return compiled[key]
+
+    def request(overlay: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return {"do": "read", "bundle": policy_of(overlay).bundle(extra=dict(ask or {}))}
+        except load.PolicyError as error:
+            raise ValueError(f"the policy can't be used: {error}") from None
+
+    found: dict[str, tuple[str, Compiled, Seen | str]] = {}
+    for event in watched(asking.ask(chosen, request, some)):
+        if event.status == "hosts":
+            # One that nothing more is said of is not passed over: it was not seen.
+            found = {host: (host, compiled["{}"], "it was not asked") for host in event.result["hosts"]}
+            continue
+        answer = event.result.get("answer", {"error": message_of(event)})
+        if "error" in answer:
+            found[event.host] = (event.host, compiled["{}"], answer["error"] or event.status)
+        else:
+            found[event.host] = (event.host, policy_of(event.result["policy"]), Seen.of(answer))
     return list(found.values())
 
 
 def ask(chosen: Target, request: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """One question to every host; {"error": …} from one that has no answer."""
-    for event in watched(play("ask", chosen, {"hostguard_request": dict(request)})):
+    from hostguard.fleet import asking
+
+    for event in watched(asking.ask(chosen, lambda _: request)):
         if event.status == "hosts":
             continue
-        if "answer" in event.result:
-            yield event.host, json.loads(event.result["answer"])
-        else:
-            words = message_of(event) or event.status
-            yield event.host, {"error": words, "unreachable": event.status == "unreachable"}
+        unreachable = event.status == "unreachable"
+        yield event.host, event.result.get("answer") or {"error": message_of(event), "unreachable": unreachable}
 
 
 def tell(chosen: Target, request: Mapping[str, Any], words: str) -> int:

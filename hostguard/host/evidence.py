@@ -195,15 +195,16 @@ def _described(path: str, top: str) -> Dict[str, Any]:
     }
 
 
+ENVIRONMENT = ["Environment", "EnvironmentFiles"]
+
+
 def _unit_environment(_request: Request) -> Any:
     """The names of the variables that service units set, themselves and by their EnvironmentFile=, by unit. Their
     values stay here."""
     if not unit.systemd_runs():
         raise HostError("systemd does not run here")
-    # A pattern reaches the units that are loaded: those that run, and those that something refers to.
-    asked = ["systemctl", "show", "--no-pager", "--property=Id,Environment,EnvironmentFiles", "*.service"]
     found = {}
-    for block in unit.parse(run(asked).stdout):
+    for block in unit.services(ENVIRONMENT):
         names = set(re.findall(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=', block.get("Environment", "")))
         for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
             names |= {"{} ({})".format(name, path) for name in _variables(path)}

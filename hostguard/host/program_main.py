@@ -6,37 +6,40 @@ import json
 import sys
 from typing import Any, Dict, List
 
-from . import snapshot, store, transaction, window
 from .resource import HostError
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Do what a request asks: {"do": read | apply | rollback | confirm | history, …}."""
+    # Imported where they are used: a host compiles what is imported, at every call.
     do = request["do"]
     if do == "read":
+        from . import snapshot
+
         return snapshot.take(request["bundle"])
     if do == "apply":
+        from . import transaction
+
         return transaction.apply(request["bundle"], request["options"], lambda _: None)
     if do == "rollback":
+        from . import transaction
+
         return transaction.rollback(request["to"], lambda _: None, restart=request["restart"])
     if do == "confirm":
+        from . import window
+
         return {"outcome": "applied", "generation": window.confirm()}
     if do == "history":
+        from . import store
+
         return {"records": [_described(record) for record in store.records()]}
     raise HostError("the host program does not know {!r}: the controller is newer than it".format(do))
 
 
-def _described(record: store.Record) -> Dict[str, Any]:
+def _described(record: Dict[str, Any]) -> Dict[str, Any]:
     """What may leave the host of a generation: what it replaced was other tools', and may be a secret."""
     shown = {key: record[key] for key in ("number", "created", "status", "policy", "by")}
     return dict(shown, changes=len(record["changes"]))
-
-
-def changes(request: Dict[str, Any]) -> bool:
-    """Whether the answer may leave the host another than it was."""
-    if request["do"] == "apply":
-        return not request["options"]["check"]
-    return request["do"] in ("rollback", "confirm")
 
 
 def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import facts, store
-from .kinds import KINDS
+from .kinds import KINDS, process, unit
 from .resource import Difference, HostError, Observation, Resource, partition, placeholders, resolve, unreadable
 
 
@@ -44,13 +44,17 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     """The whole answer to one question, as plain JSON."""
     from . import evidence  # here, since an apply needs none of it: a host compiles what is imported, at every call
 
-    resolved, seen = observe(bundle["resources"])
-    return {
-        "resources": resolved,
-        "observations": {identity: list(observation) for identity, observation in seen.items()},
-        "leftovers": _leftovers(resolved, bundle["areas"]),
-        "evidence": evidence.collect(bundle["evidence"]),
-    }
+    of_units = [r for r in bundle["resources"] if r["kind"] in ("unit", "process")]
+    services = [unit.SERVICES] if any(r["collect"] == "unit-environment" for r in bundle["evidence"].values()) else []
+    properties = [*unit.properties_of(of_units), *process.ASKED, *evidence.ENVIRONMENT]
+    with unit.asked_once([*(r["unit"] for r in of_units), *services], properties):
+        resolved, seen = observe(bundle["resources"])
+        return {
+            "resources": resolved,
+            "observations": {identity: list(observation) for identity, observation in seen.items()},
+            "leftovers": _leftovers(resolved, bundle["areas"]),
+            "evidence": evidence.collect(bundle["evidence"]),
+        }
 
 
 def _leftovers(resources: List[Resource], areas: Optional[List[str]]) -> Optional[List[Resource]]:

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import zipfile
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Tuple
 
-from . import store
+from . import sources, store
 from .kinds.unit import systemd_runs
 from .program import environment, run
 from .resource import HostError
@@ -154,32 +154,13 @@ def close() -> None:
 
 
 def _install_program() -> None:
-    """The watcher must run when whatever started this apply (a checkout, a zip from a controller) is gone."""
+    """The watcher must run when whatever started this apply (a checkout, a question out of memory) is gone."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("__main__.py", MAIN)
-        for name, module in sources().items():
+        for name, module in sources.own().items():
             archive.writestr("hostguard_host/" + name, module)
     store.write_durably(PROGRAM, content.getvalue(), 0o600)
-
-
-def sources() -> Dict[str, bytes]:
-    """The host program's own modules by path, whether it runs from a folder or from a zip."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    archive: Optional[str] = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
-    if archive:
-        inside = os.path.relpath(here, archive) + "/"
-        with zipfile.ZipFile(archive) as opened:
-            names = [name for name in opened.namelist() if name.startswith(inside) and name.endswith(".py")]
-            return {name[len(inside) :]: opened.read(name) for name in names}
-    found = {}
-    for folder, _, names in os.walk(here):
-        for name in names:
-            if name.endswith(".py"):
-                path = os.path.join(folder, name)
-                with open(path, "rb") as file:
-                    found[os.path.relpath(path, here)] = file.read()
-    return found
 
 
 # What keeps a shell alive from one connection to the next: in it nobody can tell over which one he types.

@@ -21,25 +21,17 @@ options:
     type: list
     elements: str
     choices: [platform, egress, kernel, limits, slices, secrets]
-  raw:
-    description: Return what was seen instead of a verdict, for the command line to judge.
-    type: bool
-    default: false
-  extra:
-    description: With O(raw), evidence to collect beyond the controls' own.
-    type: dict
-    default: {}
 author: hostguard
 """
 RETURN = """
 results:
   description: The controls, as in C(hostguard audit --format json).
   type: list
-  returned: unless raw
+  returned: always
 summary:
   description: How many of each status.
   type: dict
-  returned: unless raw
+  returned: always
 """
 EXAMPLES = """
 - name: The platform is what the policy asks for

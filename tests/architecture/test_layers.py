@@ -25,8 +25,8 @@ ALLOWED = {
     "report": {"control", "host", "impact", "report", "verdict"},
     "target": {"host", "target"},
     "rehearse": {"controls", "host", "policy", "rehearse"},
-    "ansible": {"ansible", "bundle", "host", "policy", "report", "verdict"},
-    "fleet": {"ansible", "fleet"},
+    "ansible": {"ansible", "bundle", "host", "policy", "report", "target", "verdict"},
+    "fleet": {"ansible", "fleet", "host"},
 }
 
 

@@ -12,12 +12,14 @@ from .. import cgroup
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 from . import unit
 
+ASKED = ["ControlGroup"]
+
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not unit.systemd_runs():
         return {r["id"]: unreadable("systemd does not run here") for r in resources}
     try:
-        shown = unit.show([r["unit"] for r in resources], ["ControlGroup"])
+        shown = unit.show([r["unit"] for r in resources], ASKED)
     except HostError as error:
         return {r["id"]: unreadable(str(error)) for r in resources}
     return {r["id"]: _observe(r, shown[r["unit"]].get("ControlGroup", "")) for r in resources}

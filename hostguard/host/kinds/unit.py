@@ -7,9 +7,10 @@ started with) the last assignment of the unit's files is read: `assigned`. A uni
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List, Set
 
 from .. import cgroup
 from ..program import run
@@ -30,24 +31,63 @@ def parse(text: str) -> List[Dict[str, str]]:
 
 def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
     """Properties of units as systemd sees them, in one call for all units; "" is the manager and takes its own."""
-    found: Dict[str, Dict[str, str]] = {}
     named = [unit for unit in dict.fromkeys(units) if unit]
-    wanted_properties = "--property=" + ",".join(dict.fromkeys(list(ALWAYS) + properties))
-    if named:
-        blocks = parse(run(["systemctl", "show", "--no-pager", wanted_properties, "--", *named]).stdout)
-        found.update(zip(named, blocks))
+    found = dict(zip(named, _blocks(named, properties))) if named else {}
     if "" in units:
-        manager = parse(run(["systemctl", "show", "--no-pager", wanted_properties]).stdout + "\n")
+        manager = parse(run(["systemctl", "show", "--no-pager", _option(properties)]).stdout + "\n")
         found[""] = manager[0] if manager else {}
     return found
+
+
+def services(properties: List[str]) -> List[Dict[str, str]]:
+    """Properties of the services that are loaded: those that run, and those that something refers to."""
+    return _blocks([SERVICES], properties)
+
+
+SERVICES = "*.service"
+_asked: Dict[str, List[Dict[str, str]]] = {}
+_of: Set[str] = set()
+
+
+@contextlib.contextmanager
+def asked_once(units: List[str], properties: List[str]) -> Iterator[None]:
+    """Who asks for these within is answered by one call for all: it costs as much as each of theirs would."""
+    named = [unit for unit in dict.fromkeys(units) if unit]
+    if named and systemd_runs():
+        with contextlib.suppress(HostError):  # who asks by himself will meet it, and know what to make of it
+            blocks = _blocks(named, properties)
+            _of.update(ALWAYS, properties)
+            # systemctl tells those that are named first, in their order, and then what a pattern stands for.
+            single = [unit for unit in named if unit != SERVICES]
+            _asked.update({unit: [block] for unit, block in zip(single, blocks)})
+            _asked[SERVICES] = blocks[len(single) :]
+    try:
+        yield
+    finally:
+        _asked.clear()
+        _of.clear()
+
+
+def _blocks(named: List[str], properties: List[str]) -> List[Dict[str, str]]:
+    if all(unit in _asked for unit in named) and _of.issuperset(properties):
+        return [block for unit in named for block in _asked[unit]]
+    return parse(run(["systemctl", "show", "--no-pager", _option(properties), "--", *named]).stdout)
+
+
+def _option(properties: List[str]) -> str:
+    return "--property=" + ",".join(dict.fromkeys([*ALWAYS, *properties]))
+
+
+def properties_of(resources: List[Resource]) -> List[str]:
+    """What `read` asks for."""
+    return sorted({name for r in resources for name in r.get("properties", {})} | {"FragmentPath", "DropInPaths"})
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemd_runs():
         return {r["id"]: unreadable("systemd does not run here") for r in resources}
-    properties = sorted({name for r in resources for name in r.get("properties", {})} | {"FragmentPath", "DropInPaths"})
     try:
-        found = show([r["unit"] for r in resources], properties)
+        found = show([r["unit"] for r in resources], properties_of(resources))
     except HostError as error:
         return {r["id"]: unreadable(str(error)) for r in resources}
     return {r["id"]: _observe(r, found[r["unit"]]) for r in resources}

@@ -46,14 +46,15 @@ class Controller:
             self.fleet.inventory = whole
         return place
 
-    def ours(self, playbook: str, names: Sequence[str], *more: str) -> Command:
-        argv = [sys.executable, "-m", "tests.bench.fleet.ours", playbook, str(self.inventory(names)), str(self.policy)]
-        return Command(playbook, [*argv, *more], wanted="unchanged" if playbook == "apply" else "ok")
+    def apply(self, names: Sequence[str], *more: str) -> Command:
+        argv = [sys.executable, "-m", "tests.bench.fleet.ours", str(self.inventory(names)), str(self.policy)]
+        return Command("apply", [*argv, *more], wanted="unchanged")
 
-    def audit(self, names: Sequence[str]) -> Command:
-        """An audit that finds something has done its work, too."""
+    def audit(self, names: Sequence[str], *, anew: bool) -> Command:
+        """Over new connections, or over those that ansible left open. One that finds something has done its work."""
         argv = [str(BIN / "hostguard"), "audit", "--inventory", str(self.inventory(names)), "--policy"]
-        return Command("audit", [*argv, str(self.policy)], well=(0, 1, 3))
+        env = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none"} if anew else {}
+        return Command("audit anew" if anew else "audit", [*argv, str(self.policy)], env, well=(0, 1))
 
     def stock(self, names: Sequence[str]) -> Command:
         return Command(

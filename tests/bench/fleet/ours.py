@@ -1,6 +1,6 @@
-"""What `hostguard apply -i` and `audit -i` do: have the engine run a playbook, and read what it tells.
+"""What `hostguard apply -i` does: have the engine run a playbook, and read what it tells.
 
-`python -m tests.bench.fleet.ours apply|read INVENTORY POLICY [restart]`: prints a word a host.
+`python -m tests.bench.fleet.ours INVENTORY POLICY [restart]`: prints a word a host.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import sys
 from hostguard.fleet import engine
 
 
-def main(playbook: str, inventory: str, policy: str, *more: str) -> int:
-    variables: dict[str, object] = {"hostguard_policy_file": policy}
-    if playbook == "apply":
-        variables |= {"hostguard_confirm_within": "60s", "hostguard_restart": "restart" in more}
+def main(inventory: str, policy: str, *more: str) -> int:
+    variables = {"hostguard_policy_file": policy, "hostguard_confirm_within": "60s",
+                 "hostguard_restart": "restart" in more}  # fmt: skip
     bad = 0
-    for event in engine.play(playbook, engine.Target((inventory,)), variables):
+    for event in engine.play("apply", engine.Target((inventory,)), variables):
         if event.status in ("hosts", "started"):
             continue
         bad += event.status != "ok"

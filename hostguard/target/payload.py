@@ -1,0 +1,57 @@
+"""What travels to a host that is asked: one command, and on its standard input the host program and the request.
+
+Nothing is written there, and any way that runs a command will do: ssh, podman exec, a connection of ansible's.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from hostguard.host import arrival, sources
+from hostguard.host.resource import HostError
+
+PYTHONS = ("python3", "/usr/libexec/platform-python")
+"""The second is RHEL 8's own, which is on no PATH."""
+NO_PYTHON = 127
+
+
+def command(interpreter: str | None = None) -> str:
+    """A shell command; whose interpreter is not named takes the first that is there."""
+    # -I and -S: the account's own settings and packages are none of ours.
+    start = f"-I -S -c {shlex.quote(_start())}"
+    if interpreter:
+        return f"{shlex.quote(interpreter)} {start}"
+    tries = " || ".join(f"p=$(command -v {each})" for each in PYTHONS)
+    # Who closes without reading looks to the other end like a connection that broke.
+    nothing = f"{{ cat >/dev/null; echo 'python3 is not installed on this host' >&2; exit {NO_PYTHON}; }}"
+    return f"{tries} || {nothing}; $p {start}"
+
+
+def _start() -> str:
+    return f"import sys,zlib;exec(zlib.decompress(sys.stdin.buffer.read({len(_program())})))"
+
+
+@functools.cache
+def _program() -> bytes:
+    """The host program as one text of Python, compressed."""
+    text = f"sources={sources.own()!r}\nhere={{}}\nexec(sources['arrival.py'],here)\nhere['run'](sources)\n"
+    return zlib.compress(text.encode("utf-8"))
+
+
+def stdin(request: Mapping[str, Any]) -> bytes:
+    return _program() + zlib.compress(json.dumps(request).encode("ascii"))
+
+
+def answer(code: int, stdout: str, stderr: str) -> dict[str, Any]:
+    """What the host program answered; {"error": …} where it could not. Raises HostError where it never ran."""
+    _, mark, said = stdout.rpartition("\n" + arrival.MARK)
+    if not mark:
+        words = (stderr.strip() or stdout.strip()).splitlines()
+        raise HostError(words[-1] if words else f"the host program said nothing, and ended with {code}")
+    found: dict[str, Any] = json.loads(said.partition("\n")[0])
+    return found

@@ -1,0 +1,69 @@
+"""The host program on its way: through a shell, out of memory, and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hostguard.host.resource import HostError
+from hostguard.target import payload
+
+HISTORY = {"do": "history"}
+UNKNOWN = {"do": "dance"}
+
+
+def sent(command: str, request: Mapping[str, object], **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["sh", "-c", command], input=payload.stdin(request), capture_output=True, env={**os.environ, **env}, check=False
+    )
+
+
+def answered(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
+    return payload.answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_the_host_answers() -> None:
+    bundle = {"resources": [], "areas": None, "evidence": {"kernel": {"collect": "uname"}}}
+    found = answered(sent(payload.command(sys.executable), {"do": "read", "bundle": bundle}))
+    assert found["evidence"] == {"kernel": {"said": list(os.uname())}}
+
+
+def test_what_the_host_can_t_do_is_an_answer() -> None:
+    assert "does not know 'dance'" in str(answered(sent(payload.command(), UNKNOWN))["error"])
+
+
+def test_a_login_shell_may_say_something_first() -> None:
+    done = sent(f"echo 'Welcome! {{'; {payload.command()}; echo goodbye", UNKNOWN)
+    assert "dance" in str(answered(done)["error"])
+
+
+def test_the_accounts_own_python_settings_are_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
+    assert "error" in answered(sent(payload.command(), UNKNOWN, PYTHONPATH=str(tmp_path), PYTHONSTARTUP="/nowhere"))
+
+
+def test_a_host_without_python_is_told_from_a_broken_connection(tmp_path: Path) -> None:
+    (tmp_path / "cat").symlink_to(str(shutil.which("cat")))
+    sh = str(shutil.which("sh"))
+    if Path(payload.PYTHONS[1]).exists():
+        pytest.skip(f"{payload.PYTHONS[1]} is found here without a PATH")
+    done = subprocess.run(
+        [sh, "-c", payload.command()], input=payload.stdin(HISTORY), capture_output=True, env={"PATH": str(tmp_path)},
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == payload.NO_PYTHON
+    with pytest.raises(HostError, match="python3 is not installed"):
+        answered(done)
+
+
+def test_who_answers_nothing_is_no_answer() -> None:
+    with pytest.raises(HostError, match="out of cheese"):
+        payload.answer(1, "some\nwords\n", "Traceback\n  out of cheese\n")
+    with pytest.raises(HostError, match="said nothing, and ended with 9"):
+        payload.answer(9, "", "")
