@@ -2,8 +2,7 @@
 with commas; over ssh, or whatever else a plugin speaks.
 
 A question that changes nothing needs no playbook: it would cost a process for every host, and the answers have nothing
-to wait for. What ansible does for a task is done here by its own classes, and the order of the steps is theirs (see
-TaskExecutor._execute_internal).
+to wait for. What ansible does for a task is done here by its own classes, in its order (TaskExecutor in ansible-core).
 """
 
 from __future__ import annotations
@@ -22,12 +21,15 @@ except SystemExit as refused:  # a locale that is not UTF-8, say
 from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.executor.task_executor import TaskExecutor
 from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play import Play
 from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
+from ansible.plugins import AnsiblePlugin
 from ansible.plugins import loader as plugins
+from ansible.plugins.connection import ConnectionBase
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
@@ -86,12 +88,8 @@ class Inventory:
         settings = self._context.set_task_and_variable_override(task=task, variables=variables, templar=templar)
         settings.post_validate(templar=templar)
         settings.remote_addr = settings.remote_addr or host.address
-        executor = TaskExecutor(host, task, variables, settings, self._loader, plugins, None, self._variables)
-        named = variables.get("ansible_connection")
-        kind = task.connection if named is None else templar.template(named)
-        executor._connection = executor._get_connection(variables, templar, kind)
-        executor._set_connection_options(variables, templar)
-        action = HostAction(task=task, connection=executor._connection, play_context=settings, loader=self._loader,
+        connection = _connection(task, settings, variables, templar)
+        action = HostAction(task=task, connection=connection, play_context=settings, loader=self._loader,
                             templar=templar, shared_loader_obj=plugins)  # fmt: skip
         policy = plain(templar.template(variables.get(POLICY))) or {}
         if not isinstance(policy, dict):
@@ -111,6 +109,36 @@ def _loader() -> DataLoader:
     secrets = CLI.setup_vault_secrets(loader, list(C.DEFAULT_VAULT_IDENTITY_LIST), files, auto_prompt=False)
     loader.set_vault_secrets(secrets)
     return loader
+
+
+def _connection(task: Task, settings: PlayContext, variables: Mapping[str, Any], templar: Templar) -> ConnectionBase:
+    """A host's connection, and how it becomes root, with the options that its variables give them."""
+
+    def said(name: str, default: Any) -> Any:
+        return default if variables.get(name) is None else templar.template(variables[name])
+
+    def options(kind: str, plugin: AnsiblePlugin) -> dict[str, Any]:
+        names = C.config.get_plugin_vars(kind, plugin._load_name)
+        return {name: templar.template(variables[name]) for name in names if name in variables}
+
+    settings.connection = said("ansible_connection", task.connection)
+    connection = plugins.connection_loader.get(settings.connection, settings)
+    if connection is None:
+        raise AnsibleError(f"ansible has no connection plugin {settings.connection!r}")
+    if boolean(said("ansible_become", task.become), strict=False):
+        method = said("ansible_become_method", task.become_method)
+        become = plugins.become_loader.get(method)
+        if become is None:
+            raise AnsibleError(f"ansible has no become plugin {method!r}")
+        connection.set_become_plugin(become)
+        settings.set_become_plugin(become.name)
+    given = {**task.dump_attrs(), "timeout": settings.timeout}
+    given.pop("retries", None)  # the task's, and not the connection's
+    connection.set_options(task_keys=given, var_options=connection._resolve_option_variables(variables, templar))
+    connection._shell.set_options(task_keys=given, var_options=options("shell", connection._shell))
+    if connection.become:
+        connection.become.set_options(task_keys=given, var_options=options("become", connection.become))
+    return connection
 
 
 class Host:
