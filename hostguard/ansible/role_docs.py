@@ -7,8 +7,6 @@ not what it would be.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import sys
 import typing
 from collections.abc import Iterator
@@ -21,10 +19,11 @@ import yaml
 from pydantic import BaseModel, PlainValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from hostguard import generated
 from hostguard.ansible.action import APPLY_SPEC
 from hostguard.policy import model
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROLES = generated.ROOT / "roles"
 BEGIN = "<!-- Written by `python -m hostguard.ansible.role_docs`. -->"
 END = "<!-- The end of what is written. -->"
 DO_NOT_EDIT = "# Written by `python -m hostguard.ansible.role_docs` from hostguard/policy/model.py.\n---\n"
@@ -82,21 +81,8 @@ class Setting:
 
 def settings(of: type[BaseModel], path: tuple[str, ...] = ()) -> tuple[Setting, ...]:
     """Every key of a section, in the order of the class."""
-    texts = docstrings(of)
+    texts = generated.docstrings(of)
     return tuple(_setting(field, (*path, field.alias or name), texts[name]) for name, field in of.model_fields.items())
-
-
-def docstrings(of: type[BaseModel]) -> dict[str, str]:
-    """The text below each field. Read here, not by pydantic when the class is made: every audit would wait for it."""
-    (found,) = ast.parse(inspect.getsource(of)).body
-    assert isinstance(found, ast.ClassDef)  # noqa: S101 - it is the source of one
-    texts: dict[str, str] = {}
-    for field, below in zip(found.body, found.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            if not (isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)):
-                raise ValueError(f"{of.__name__}.{field.target.id} has no text below it")
-            texts[field.target.id] = str(below.value.value)
-    return texts
 
 
 def _setting(field: FieldInfo, path: tuple[str, ...], text: str) -> Setting:
@@ -250,7 +236,7 @@ def _flat(setting: Setting) -> Iterator[Setting]:
 
 def _row(name: str, expected: str, default: Any, text: str) -> str:
     shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
-    return "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", expected, shown, text)))
+    return generated.row((f"`{name}`", expected, shown, text))
 
 
 def _plain(text: str) -> str:
@@ -278,17 +264,5 @@ def written(role: Role) -> dict[Path, str]:
     }
 
 
-def main(arguments: list[str]) -> int:
-    stale = 0
-    for path, text in {path: text for role in ALL_ROLES for path, text in written(role).items()}.items():
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale += 1
-        print(path.relative_to(ROLES.parent))
-        if arguments != ["--check"]:
-            path.write_text(text, encoding="utf-8")
-    return int(bool(stale) and arguments == ["--check"])
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.keep({path: text for role in ALL_ROLES for path, text in written(role).items()}, sys.argv[1:]))

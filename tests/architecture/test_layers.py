@@ -20,12 +20,13 @@ ALLOWED = {
     "control": {"host", "policy"},
     "controls": {"control", "controls", "host", "policy"},
     "bundle": {"control", "controls", "host", "policy"},
+    "generated": set(),
     "verdict": {"bundle", "control", "controls", "host"},
     "impact": {"controls", "policy"},
     "report": {"control", "host", "impact", "report", "verdict"},
     "target": {"host", "target"},
     "rehearse": {"controls", "host", "policy", "rehearse"},
-    "ansible": {"ansible", "bundle", "host", "policy", "report", "target", "verdict"},
+    "ansible": {"ansible", "bundle", "generated", "host", "policy", "report", "target", "verdict"},
     "fleet": {"ansible", "fleet", "host"},
 }
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from hostguard import generated
 from hostguard.ansible import role_docs
 from hostguard.ansible.action import AREAS, areas_of
 from hostguard.bundle import compile_policy
@@ -100,4 +101,4 @@ class Mute(model.Section):
 
 def test_a_field_without_a_text_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Mute\.word has no text"):
-        role_docs.docstrings(Mute)
+        generated.docstrings(Mute)
