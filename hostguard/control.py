@@ -22,25 +22,58 @@ class Severity(enum.StrEnum):
     LOW = "low"
 
 
+ARTICLE, MANUAL = "article", "manual"
+PCI = "PCI DSS 4.0.1"
+SOC2 = "SOC 2 TSC 2017"
+"""The trust services criteria of 2017; the points of focus of 2022 left them as they are."""
+CIS_DEBIAN = "CIS Debian Linux 12 Benchmark 1.1.0"
+CIS_CONTROLS = "CIS Controls 8"
+NIST = "NIST SP 800-53 rev 5"
+
+
 @dataclass(frozen=True)
 class Reference:
-    """Who asks for it: a document and the place in it."""
+    """Who asks for it: a document, the place in it, and why the control answers it where its reader would wonder.
+
+    A wrong one misleads an audit: it stands where the requirement's own words ask for this, and nowhere else.
+    """
 
     source: str
     section: str
+    fits: str = ""
 
     def __str__(self) -> str:
         return f"{self.source}: {self.section}"
 
 
-def article(section: str) -> Reference:
+def article(section: str, fits: str = "") -> Reference:
     """A section of the article on integrating third-party APIs that the catalogue grows from."""
-    return Reference("article", section)
+    return Reference(ARTICLE, section, fits)
 
 
 def manual(section: str) -> Reference:
     """A page of the Linux manual or of systemd's."""
-    return Reference("manual", section)
+    return Reference(MANUAL, section)
+
+
+def pci(requirement: str, fits: str = "") -> Reference:
+    return Reference(PCI, requirement, fits)
+
+
+def soc2(criterion: str, fits: str = "") -> Reference:
+    return Reference(SOC2, criterion, fits)
+
+
+def cis_debian(recommendation: str, fits: str = "") -> Reference:
+    return Reference(CIS_DEBIAN, recommendation, fits)
+
+
+def cis_controls(safeguard: str, fits: str = "") -> Reference:
+    return Reference(CIS_CONTROLS, safeguard, fits)
+
+
+def nist(control: str, fits: str = "") -> Reference:
+    return Reference(NIST, control, fits)
 
 
 @dataclass(frozen=True)
@@ -72,6 +105,8 @@ class Control:
     rationale: str
     remediation: str
     references: tuple[Reference, ...]
+    beyond_article: str = ""
+    """Why it is here where no section of the article asks for it."""
 
     @property
     def area(self) -> str:

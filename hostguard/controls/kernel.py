@@ -13,7 +13,10 @@ from hostguard.control import (
     Verdict,
     WantingControl,
     article,
+    cis_debian,
     manual,
+    nist,
+    soc2,
 )
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource
@@ -137,7 +140,10 @@ def listening_ports(table: str) -> set[int]:
 
 
 TROUBLE = article("Dependency Fault Lines")
+WIDER = article("Dependency Fault Lines", "it asks for a wider port range, and this is what that costs")
 HARDENING = article("Optimization And Hardening")
+CAPACITY = soc2("A1.1", "the number is derived from the peak rate and its headroom")
+FLOODING = nist("SC-5(2)", "room for a burst of connections")
 IP_SYSCTL = "Documentation/networking/ip-sysctl.rst"
 
 
@@ -160,35 +166,44 @@ CONTROLS: tuple[Control, ...] = (
         "The accept queue holds a burst of connections",
         Severity.HIGH,
         "A listener's queue is cut to net.core.somaxconn. When it is full, new connections are dropped and their "
-        "clients wait for a retransmission of a second or more: a retry storm then looks like an outage.",
+        "clients wait for a retransmission of a second or more: a retry storm then looks like an outage. A running "
+        "listener keeps its queue until it calls listen(2) again.",
         HARDENING,
+        CAPACITY,
+        FLOODING,
         manual("listen(2)"),
     ),
     _control(
         "syn-backlog",
         "Half-open connections have room",
         Severity.MEDIUM,
-        "tcp_max_syn_backlog bounds the connections whose handshake has begun. Past it the kernel warns of SYN "
-        "flooding and falls back to cookies, or drops.",
+        "net.ipv4.tcp_max_syn_backlog bounds the connections whose handshake has begun, and so does the listener's "
+        "own queue (kernel.somaxconn): both must be long. Past them the kernel warns of SYN flooding and falls back to "
+        "cookies, or drops.",
         HARDENING,
+        CAPACITY,
+        FLOODING,
         manual(IP_SYSCTL),
     ),
     _control(
         "syncookies",
         "SYN cookies stand behind the backlog",
         Severity.MEDIUM,
-        "With tcp_syncookies = 1 a full backlog still lets true clients in. The value 2 sends cookies always, which "
-        "costs window scaling, and is for testing.",
-        TROUBLE,
+        "With net.ipv4.tcp_syncookies = 1 a full backlog still lets true clients in. The value 2 sends cookies always, "
+        "which can cost a connection its TCP options, and is for testing.",
+        article("Dependency Fault Lines", "it shows the kernel's warning of SYN flooding"),
+        cis_debian("3.3.10"),
+        nist("SC-5", "of a SYN flood"),
         manual(IP_SYSCTL),
     ),
     _control(
         "tw-reuse",
         "Ports in TIME_WAIT serve new outgoing connections",
         Severity.HIGH,
-        "Each closed connection holds its port for 60 s. With tcp_tw_reuse = 1 the kernel takes it again after one "
-        "second where timestamps prove that no old segment can be mistaken, so tcp_timestamps belongs to it. The "
-        "kernel's default, 2, does that on loopback alone; tcp_tw_recycle is gone since Linux 4.12.",
+        "The side that closes a connection first holds its port for 60 s. With net.ipv4.tcp_tw_reuse = 1 the kernel "
+        "takes it again after one second where timestamps prove that no old segment can be mistaken, so "
+        "net.ipv4.tcp_timestamps = 1 belongs to it. The kernel's default, 2, does that on loopback alone; "
+        "tcp_tw_recycle is gone since Linux 4.12.",
         TROUBLE,
         article("Admin Desk"),
         manual(IP_SYSCTL),
@@ -197,10 +212,12 @@ CONTROLS: tuple[Control, ...] = (
         "port-range",
         "There are ephemeral ports enough",
         Severity.HIGH,
-        "One destination address and port can have no more connections than there are local ports. The ends differ in "
-        "parity, since the kernel gives connect() one parity first and bind() the other.",
+        "From one local address there can be no more connections to one address and port than "
+        "net.ipv4.ip_local_port_range has ports. The ends differ in parity, since the kernel gives connect() one "
+        "parity first and bind() the other.",
         TROUBLE,
         article("Admin Desk"),
+        soc2("A1.1", "`hostguard size` sets the ports that the peak needs against those there are"),
         manual(IP_SYSCTL),
     ),
     WantingControl(
@@ -209,8 +226,9 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.MEDIUM,
         rationale="A wide ip_local_port_range can hand a service's own port to an outgoing connection; the service "
         "then fails to start with 'address already in use'.",
-        remediation="Run `hostguard apply`: it adds the ports to ip_local_reserved_ports and keeps those there.",
-        references=(TROUBLE, manual(IP_SYSCTL)),
+        remediation="Run `hostguard apply`: it adds the ports to net.ipv4.ip_local_reserved_ports and keeps those "
+        "there.",
+        references=(WIDER, manual(IP_SYSCTL)),
         wants=reserved,
     ),
     JudgingControl(
@@ -221,7 +239,7 @@ CONTROLS: tuple[Control, ...] = (
         "connection after some restart or other.",
         remediation="Add the ports to `kernel: {net.ipv4.ip_local_reserved_ports: …}`, or move the service below "
         "the range.",
-        references=(TROUBLE, manual(IP_SYSCTL)),
+        references=(WIDER, manual(IP_SYSCTL)),
         asks=ask_listeners,
         judges=judge_listeners,
         evidence="/proc/net/tcp, /proc/net/tcp6, " + sysctl.path_of(RESERVED),
@@ -230,9 +248,10 @@ CONTROLS: tuple[Control, ...] = (
         "keepalive",
         "Dead peers are noticed within two minutes",
         Severity.LOW,
-        "A pooled connection whose peer vanished looks usable until something is sent. 60 s of silence, then six "
-        "probes 10 s apart, end it in two minutes instead of the default two hours. It acts on sockets that ask for "
-        "SO_KEEPALIVE, as proxies do.",
+        "A pooled connection whose peer vanished looks usable until something is sent. 60 s of silence "
+        "(net.ipv4.tcp_keepalive_time), then six probes (tcp_keepalive_probes) 10 s apart (tcp_keepalive_intvl), end "
+        "it in two minutes instead of the default two hours. They act on sockets with SO_KEEPALIVE alone: see that the "
+        "proxy asks for it.",
         HARDENING,
         manual("tcp(7)"),
     ),
@@ -240,16 +259,17 @@ CONTROLS: tuple[Control, ...] = (
         "fin-timeout",
         "Orphaned connections are let go",
         Severity.LOW,
-        "tcp_fin_timeout is how long a closed socket waits for the peer's FIN. It is not the time in TIME_WAIT, which "
-        "is 60 s in every kernel.",
-        TROUBLE,
+        "net.ipv4.tcp_fin_timeout is how long a socket that its program has closed waits for the peer's FIN: 30 s "
+        "instead of the default 60. It is not the time in TIME_WAIT, which is 60 s in every kernel.",
+        article("Introduction", "connections that pile up cost memory"),
         manual("tcp(7)"),
     ),
     _control(
         "nr-open",
         "A process may have the open files that the limits promise",
         Severity.HIGH,
-        "fs.nr_open is the ceiling of every RLIMIT_NOFILE: a LimitNOFILE= above it fails to start the service.",
+        "fs.nr_open is the ceiling of every RLIMIT_NOFILE. systemd cuts a LimitNOFILE= above it to what it can get, "
+        "and says nothing.",
         article("Parameters"),
         manual("proc_sys_fs(5)"),
     ),
@@ -257,7 +277,8 @@ CONTROLS: tuple[Control, ...] = (
         "file-max",
         "The machine has open files for all services together",
         Severity.MEDIUM,
-        "fs.file-max bounds the open files of the whole machine; at it, every open() fails with ENFILE.",
+        "fs.file-max bounds the open files of the whole machine; at it, open() and socket() fail with ENFILE for all "
+        "but root.",
         article("Troubleshooting Matrix"),
         manual("proc_sys_fs(5)"),
     ),
@@ -267,7 +288,11 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.MEDIUM,
         rationale="Any parameter that the policy names is held like those of the catalogue: live, and at boot.",
         remediation="Run `hostguard apply`.",
-        references=(manual("sysctl.d(5)"),),
+        references=(
+            nist("CM-6(1)", "for what the policy names; which settings those should be is yours"),
+            manual("sysctl.d(5)"),
+        ),
+        beyond_article="which further parameters a host needs is the policy's to say",
         wants=custom,
     ),
 )

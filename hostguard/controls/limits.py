@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hostguard.control import Context, Control, Severity, WantingControl, article, manual
+from hostguard.control import Context, Control, Severity, WantingControl, article, manual, soc2
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 
@@ -91,15 +91,20 @@ CONTROLS: tuple[Control, ...] = (
         id="limits.units",
         title="The named services have the open files they need",
         severity=Severity.HIGH,
-        rationale="A proxy holds two sockets for each request under way. At its limit it answers 'Resource "
-        "temporarily unavailable' (EAGAIN) while the machine is idle.",
+        rationale="A proxy holds two sockets for each request under way. At its limit every further one fails with "
+        "EMFILE, 'Too many open files' (the article speaks of EAGAIN), while the machine is idle.",
         remediation="Run `hostguard apply`. Where a later drop-in wins (`systemctl cat UNIT`), remove it.",
-        references=(FILES, TROUBLE, manual("systemd.exec(5)")),
+        references=(
+            FILES,
+            TROUBLE,
+            soc2("A1.1", "the limit, unless the policy sets it, is derived from the peak rate and its headroom"),
+            manual("systemd.exec(5)"),
+        ),
         wants=units,
     ),
     WantingControl(
         id="limits.running",
-        title="What runs now has those limits",
+        title="The named services' running processes have that limit",
         severity=Severity.HIGH,
         rationale="A limit is given to a process when it starts. One that was started before keeps the old one, and "
         "LimitNOFILE= above the hard limit of the machine is silently cut: only /proc/PID/limits tells.",

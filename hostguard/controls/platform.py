@@ -15,6 +15,9 @@ from hostguard.control import (
     Verdict,
     article,
     manual,
+    nist,
+    pci,
+    soc2,
 )
 from hostguard.policy import Platform
 
@@ -113,6 +116,7 @@ def judge_clock(context: Context, said: Mapping[str, Any]) -> Verdict:
 
 PREREQUISITES = article("Environment Prerequisites")
 PARAMETERS = article("Parameters")
+INTRODUCTION = article("Introduction")
 
 
 def _check(
@@ -135,24 +139,27 @@ def _check(
 CONTROLS: tuple[Control, ...] = (
     _check(
         "aes",
-        "The CPU has AES instructions",
+        "Every CPU has AES instructions",
         Severity.MEDIUM,
         (
-            "Every TLS record is encrypted; in software that costs several times the CPU, and key-dependent timing.",
+            "Every TLS record is encrypted. Without AES instructions that costs several times the CPU time, and "
+            "look-ups in tables whose timing can tell of the key. One core without them is enough to be slow there.",
             "Run on a CPU with AES-NI or the ARMv8 AES extension, and let the hypervisor pass the flag to the guest.",
         ),
         {"cpuinfo": _file("/proc/cpuinfo")},
         judge_aes,
         "/proc/cpuinfo",
         PARAMETERS,
+        INTRODUCTION,
     ),
     _check(
         "kernel",
-        "The kernel is recent enough",
+        "The running kernel is no older than the policy allows",
         Severity.HIGH,
         (
-            "Socket filtering as it is used here needs Linux 4.18.",
-            "Upgrade the distribution's kernel, and reboot.",
+            "The article asks for Linux 4.18 or later (`platform.kernel_min`). A version is a floor for features, not "
+            "a patch level: distributions mend old versions, and their package lists tell of holes.",
+            "Upgrade the distribution's kernel, and reboot into it.",
         ),
         {"uname": {"collect": "uname"}},
         judge_kernel,
@@ -161,11 +168,13 @@ CONTROLS: tuple[Control, ...] = (
     ),
     _check(
         "openssl",
-        "OpenSSL is recent enough",
+        "OpenSSL is no older than the policy allows, the program and the library",
         Severity.HIGH,
         (
-            "TLS 1.3 came with OpenSSL 1.1.1. The binary and the library can differ, and programs use the library.",
-            "Upgrade the packages openssl and libssl.",
+            "TLS 1.3 came with OpenSSL 1.1.1 (`platform.openssl_min`); upstream has mended nothing before 3.0 for the "
+            "public since September 2023, a distribution may. The program and the library can differ, and services use "
+            "the library.",
+            "Upgrade the distribution's packages of OpenSSL (on Debian openssl and libssl).",
         ),
         {"openssl": {"collect": "openssl"}},
         judge_openssl,
@@ -177,19 +186,28 @@ CONTROLS: tuple[Control, ...] = (
         "No process runs on with a replaced OpenSSL",
         Severity.MEDIUM,
         (
-            "An upgrade replaces the file; a process that had it open runs on with the old code, and its holes.",
+            "An upgrade replaces the library's file; a process that had it open runs on with the old code and its "
+            "holes.",
             "Restart the services named (needrestart lists them too).",
         ),
         {"stale": {"collect": "stale-libraries", "name": "libcrypto"}},
         judge_stale,
         "/proc/*/maps",
-        PREREQUISITES,
+        article("Environment Prerequisites", "the version that counts is the one in memory"),
+        pci(
+            "6.3.3", "a patch protects once the processes run it; that it was installed is for the package list to show"
+        ),
+        soc2("CC7.1", "a process that runs on with a hole that was found and mended"),
+        nist("SI-2", "an update is in force when the old code is gone from memory"),
     ),
     _check(
         "cpus",
-        "There are CPUs enough",
+        "There are as many CPUs as the policy asks for",
         Severity.LOW,
-        ("One core for handshakes and one for everything else is the least.", "Give the host more CPUs."),
+        (
+            "On a single core (`platform.cpu_min`, 2 if left out) a burst of TLS handshakes holds up everything else.",
+            "Give the host more CPUs.",
+        ),
         {"cpus": {"collect": "cpus"}},
         judge_cpus,
         "sysconf(_SC_NPROCESSORS_ONLN)",
@@ -200,13 +218,17 @@ CONTROLS: tuple[Control, ...] = (
         "The kernel is in FIPS mode",
         Severity.HIGH,
         (
-            "PCI-DSS or SOC 2 programmes may ask for validated cryptographic modules at the boundary.",
-            "Install the distribution's FIPS packages, boot with fips=1, and reboot.",
+            "Who has promised validated modules (to a government, in a contract) needs the kernel and the TLS library "
+            "in FIPS mode; this shows the kernel's. PCI DSS and SOC 2 ask for strong cryptography and name no FIPS. "
+            "Certificates of FIPS 140-2 are historical since September 2026: look for 140-3.",
+            "Run a distribution that has validated modules (RHEL: fips=1 at installation; Ubuntu: `pro enable "
+            "fips-updates`; Debian has none), and see that the proxy's TLS library is one of them.",
         ),
         {"fips": _file("/proc/sys/crypto/fips_enabled")},
         judge_fips,
         "/proc/sys/crypto/fips_enabled",
         PREREQUISITES,
+        nist("SC-13", "where FIPS-validated cryptography is the kind that was chosen; of the kernel alone"),
     ),
     _check(
         "clock-sync",
@@ -220,7 +242,9 @@ CONTROLS: tuple[Control, ...] = (
         {"clock": {"collect": "adjtimex"}},
         judge_clock,
         "adjtimex(2)",
-        article("Introduction"),
+        INTRODUCTION,
+        pci("10.6.1"),
+        nist("SC-45"),
         manual("adjtimex(2)"),
     ),
 )

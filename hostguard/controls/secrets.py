@@ -14,7 +14,11 @@ from hostguard.control import (
     Verdict,
     WantingControl,
     article,
+    cis_controls,
     manual,
+    nist,
+    pci,
+    soc2,
 )
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
@@ -134,6 +138,8 @@ def _secrets(context: Context) -> Secrets:
     return context.policy.secrets
 
 
+SECURED = soc2("CC6.1", "credentials are such assets")
+AT_REST = nist("SC-28", "by leaving nothing of it at rest on a disk")
 INJECTION = article("Step 2: Automated Secret Injection and Rotation")
 
 CONTROLS: tuple[Control, ...] = (
@@ -141,11 +147,18 @@ CONTROLS: tuple[Control, ...] = (
         id="secrets.mount",
         title="Secrets live on a tmpfs of their own",
         severity=Severity.HIGH,
-        rationale="What is written to a tmpfs is never on a disk, and is gone with the power. Its own mount gives it "
+        rationale="What is written to a tmpfs is on no disk, as long as it is not swapped out (secrets.swap), and is "
+        "gone with the power. Its own mount gives it "
         "a size, an owner and a mode, and no set-user-ID, device or program can hide in it.",
         remediation="Run `hostguard apply`. If the path holds files already, move them away first: a mount hides "
         "them, and they stay on the disk.",
-        references=(INJECTION, manual("tmpfs(5)")),
+        references=(
+            INJECTION,
+            SECURED,
+            nist("IA-5", "of tokens, keys and passwords for services"),
+            AT_REST,
+            manual("tmpfs(5)"),
+        ),
         wants=mount,
     ),
     WantingControl(
@@ -154,7 +167,7 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.HIGH,
         rationale="A daemon that starts before the mount writes its secrets to the disk beneath it.",
         remediation="Run `hostguard apply`.",
-        references=(INJECTION, manual("systemd.mount(5)")),
+        references=(INJECTION, AT_REST, manual("systemd.mount(5)")),
         wants=boot,
     ),
     JudgingControl(
@@ -165,7 +178,7 @@ CONTROLS: tuple[Control, ...] = (
         "before that, swap must be off or encrypted.",
         remediation="Turn swap off (`swapoff -a` and /etc/fstab), encrypt it with a random key (crypttab(5)), or run "
         "Linux 6.4 and apply again.",
-        references=(INJECTION, manual("tmpfs(5)")),
+        references=(INJECTION, nist("SC-28", "what is swapped out is at rest, on a disk"), manual("tmpfs(5)")),
         asks=ask_swap,
         judges=judge_swap,
         evidence="/proc/self/mountinfo, /proc/swaps",
@@ -177,7 +190,14 @@ CONTROLS: tuple[Control, ...] = (
         rationale="A credential that any account may read belongs to whoever breaks into the weakest of them.",
         remediation="`chmod o-rwx` the files named, and mend the mode in what writes them (a Vault Agent sink's "
         "`mode`, say).",
-        references=(INJECTION,),
+        references=(
+            article("Step 2: Automated Secret Injection and Rotation", "its file of the token is one of these"),
+            pci("7.2.5", "who can read an account's credential can use the account"),
+            SECURED,
+            cis_controls("3.3", "of the credentials; whether the group is the right one is yours to say"),
+            nist("AC-6", "not every account needs them"),
+            nist("IA-5", "of tokens, keys and passwords for services"),
+        ),
         asks=ask_tree,
         judges=judge_tree,
         evidence="mode of everything below the secrets path",
@@ -189,7 +209,13 @@ CONTROLS: tuple[Control, ...] = (
         rationale="Any account may ask systemd for a unit's environment, every child process inherits it, and an "
         "EnvironmentFile= is on a disk.",
         remediation="Have the service read the secret from the tmpfs, or use LoadCredential= (systemd.exec(5)).",
-        references=(article("Environment Prerequisites"), manual("systemd.exec(5)")),
+        references=(
+            article("Environment Prerequisites"),
+            pci("8.6.2", "a unit file is a configuration file; the secret is found by the variable's name"),
+            SECURED,
+            nist("IA-5(7)", "a unit file is static storage; the secret is found by the variable's name"),
+            manual("systemd.exec(5)"),
+        ),
         asks=ask_environment,
         judges=judge_environment,
         evidence="systemctl show --property=Environment,EnvironmentFiles '*.service' (names only)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, Severity, WantingControl, article, manual
+from hostguard.control import Context, Control, Severity, WantingControl, article, manual, nist
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 
@@ -69,6 +69,8 @@ def unit_name(name: str) -> str:
 
 
 ISOLATION = article("Optimization And Hardening")
+QUOTA = nist("SC-6", "by quota")
+MEMBER = nist("SC-6", "a quota holds for what is inside it")
 
 CONTROLS: tuple[Control, ...] = (
     WantingControl(
@@ -76,9 +78,10 @@ CONTROLS: tuple[Control, ...] = (
         title="Each slice has its limits, in the kernel's own files",
         severity=Severity.MEDIUM,
         rationale="A flood of answers or retries must not take the memory, the CPU or the process table of the whole "
-        "host. The kernel enforces what stands in the cgroup's files; a unit file is only the intention.",
+        "host. The kernel enforces what stands in the cgroup's files; a unit file is only the intention. A limit that "
+        "is left out is none, but `memory_max`, which follows from the capacity.",
         remediation="Run `hostguard apply`.",
-        references=(ISOLATION, manual("systemd.resource-control(5)")),
+        references=(ISOLATION, QUOTA, manual("systemd.resource-control(5)")),
         wants=limits,
     ),
     WantingControl(
@@ -87,16 +90,16 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.MEDIUM,
         rationale="A slice bounds what is in it. Slice= in a drop-in moves a service into it at its next start.",
         remediation="Run `hostguard apply`. Where a later drop-in wins (`systemctl cat UNIT`), remove it.",
-        references=(ISOLATION, manual("systemd.resource-control(5)")),
+        references=(ISOLATION, MEMBER, manual("systemd.resource-control(5)")),
         wants=members,
     ),
     WantingControl(
         id="slices.running",
-        title="What runs now is inside its slice",
+        title="The services' running processes are inside their slice",
         severity=Severity.MEDIUM,
         rationale="A service that was started before its drop-in runs on outside the slice, without any limit.",
         remediation="Restart the service: `hostguard apply --restart`, or `systemctl restart UNIT` when it suits.",
-        references=(ISOLATION, manual("cgroups(7)")),
+        references=(ISOLATION, MEMBER, manual("cgroups(7)")),
         wants=running,
     ),
 )

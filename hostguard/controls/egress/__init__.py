@@ -16,7 +16,12 @@ from hostguard.control import (
     Verdict,
     WantingControl,
     article,
+    cis_controls,
+    cis_debian,
     manual,
+    nist,
+    pci,
+    soc2,
 )
 from hostguard.controls.egress import allowlist, boot, chains
 from hostguard.policy.model import Egress
@@ -57,7 +62,11 @@ def hidden_rules(saved: str) -> int:
     return len(dropping) + sum(line.startswith("-A ") for line in lines)
 
 
-OUTBOUND = article("Step 1: Egress Filtering and Firewall Hardening")
+STEP_1 = "Step 1: Egress Filtering and Firewall Hardening"
+OUTBOUND = article(STEP_1)
+ENFORCED = "under `egress.mode: enforce` only"
+DENIED = pci("1.3.2", ENFORCED)
+BY_DEFAULT = nist("SC-7(5)", ENFORCED)
 APPLY = "Run `hostguard apply`. Where another tool keeps putting its rules first, order it before hostguard."
 
 CONTROLS: tuple[Control, ...] = (
@@ -67,9 +76,24 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.HIGH,
         rationale="A host that can reach anything can be made to send anything anywhere. Packets are dropped unless "
         "their account, address, protocol and port are allowed; replies leave only on sanctioned inbound ports, "
-        "since a listener that answers whoever connects in is a way out too.",
+        "since a listener that answers whoever connects in is a way out too. Under `egress.mode: observe` they are "
+        "logged and not dropped, and the audit passes all the same. Frames from packet sockets (CAP_NET_RAW) never "
+        "pass OUTPUT.",
         remediation=APPLY,
-        references=(OUTBOUND, manual("iptables-extensions(8)")),
+        references=(
+            OUTBOUND,
+            article("Implementation Logic", "under `via: proxy` the proxy's account alone reaches the providers"),
+            DENIED,
+            soc2("CC6.6", ENFORCED),
+            soc2("CC6.7", ENFORCED),
+            cis_debian("4.4.2.3", "the outbound ones; " + ENFORCED),
+            cis_debian("4.4.3.3", "the outbound ones; " + ENFORCED),
+            cis_controls("4.4", "the outgoing half of one; " + ENFORCED),
+            nist("AC-4", "account by account; " + ENFORCED),
+            BY_DEFAULT,
+            nist("SC-7(12)", "for what leaves; " + ENFORCED),
+            manual("iptables-extensions(8)"),
+        ),
         wants=lambda context: chains.output(_egress(context)),
     ),
     WantingControl(
@@ -79,7 +103,15 @@ CONTROLS: tuple[Control, ...] = (
         rationale="An address that was added by hand, or left behind when a provider moved, is a hole that no file "
         "shows: the kernel's own sets are compared, entry by entry.",
         remediation=APPLY,
-        references=(OUTBOUND, manual("ipset(8)")),
+        references=(
+            OUTBOUND,
+            pci("1.2.5", "the kernel's list is the policy's; to approve it is yours"),
+            pci("1.2.8", "what is in force is compared with the policy, entry by entry"),
+            soc2("CC7.1", "an entry that was added by hand is found at the next audit"),
+            nist("CM-6", "a change behind the policy's back is seen, and undone by the next apply"),
+            nist("SC-7(5)", "these are the exceptions; " + ENFORCED),
+            manual("ipset(8)"),
+        ),
         wants=lambda context: allowlist.destination_sets(_egress(context)),
     ),
     WantingControl(
@@ -87,9 +119,17 @@ CONTROLS: tuple[Control, ...] = (
         title="Who may connect in is answered, and nobody else",
         severity=Severity.HIGH,
         rationale="The management networks must be answered or the host is lost; a stateless rule for source port 22 "
-        "would let anything out that leaves from there.",
+        "would let anything out that leaves from there. What comes in is accepted where it answers us, and dropped by "
+        "nobody here: a requirement for inbound traffic (PCI DSS 1.3.1) needs other rules in INPUT.",
         remediation=APPLY,
-        references=(OUTBOUND, manual("iptables-extensions(8)")),
+        references=(
+            article(STEP_1, "its script lets established connections in"),
+            pci("1.3.2", "a reply is outbound traffic; " + ENFORCED),
+            cis_debian("4.4.2.3", "the established ones"),
+            cis_debian("4.4.3.3", "the established ones"),
+            nist("SC-7(5)", "of replies; " + ENFORCED),
+            manual("iptables-extensions(8)"),
+        ),
         wants=lambda context: [*allowlist.reply_sets(_egress(context)), *chains.replies(_egress(context))],
     ),
     WantingControl(
@@ -97,9 +137,17 @@ CONTROLS: tuple[Control, ...] = (
         title="Containers get out no further than the host",
         severity=Severity.HIGH,
         rationale="The packets of a container behind NAT pass FORWARD and never OUTPUT: without a rule there every "
-        "container is a way out.",
+        "container is a way out. Under `egress.containers: deny` none of them gets out, under `same` they reach what "
+        "every account of the host may reach.",
         remediation=APPLY,
-        references=(OUTBOUND, manual("iptables(8)")),
+        references=(
+            article(STEP_1, "what a container sends leaves the host too"),
+            pci("1.3.2", "a container's traffic leaves the environment through its host; " + ENFORCED),
+            soc2("CC6.7", ENFORCED),
+            nist("AC-4", ENFORCED),
+            BY_DEFAULT,
+            manual("iptables(8)"),
+        ),
         wants=lambda context: chains.forward(_egress(context)),
     ),
     WantingControl(
@@ -109,7 +157,11 @@ CONTROLS: tuple[Control, ...] = (
         rationale="Rules that are loaded after the network is up leave every boot open for some seconds, and rules "
         "that are loaded by nobody leave it open for good.",
         remediation="Run `hostguard apply`.",
-        references=(OUTBOUND, manual("systemd.special(7), network-pre.target")),
+        references=(
+            article(STEP_1, "a rule that a reboot loses filters nothing"),
+            pci("1.2.8", "what a boot loads is what is in force, and root alone may write it"),
+            manual("systemd.special(7), network-pre.target"),
+        ),
         wants=lambda context: boot.boot(_egress(context)),
     ),
     JudgingControl(
@@ -120,7 +172,11 @@ CONTROLS: tuple[Control, ...] = (
         "changes nothing here, but a DROP there is an outage that nobody finds.",
         remediation="Look with `iptables-legacy-save` (or `iptables-nft-save`), move what is meant to the backend in "
         "force, and flush the other.",
-        references=(OUTBOUND, manual("xtables-nft(8)")),
+        references=(
+            article(STEP_1, "its script begins by flushing what was there"),
+            cis_debian("4.1.1", "rules in two backends are two firewalls; that no second tool is enabled is not read"),
+            manual("xtables-nft(8)"),
+        ),
         asks=ask_other_backend,
         judges=judge_other_backend,
         evidence="iptables-legacy-save or iptables-nft-save, whichever is not in force",
