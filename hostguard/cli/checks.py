@@ -1,20 +1,53 @@
-"""hostguard checks: the catalogue in a line each."""
+"""hostguard checks: the catalogue, a line a control."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
 
-def command() -> None:
-    """List every control."""
+import typer
+
+from hostguard.cli.failure import CALL, Stop
+
+if TYPE_CHECKING:
+    from hostguard.catalogue.entries import Entry
+
+
+def command(
+    area: Annotated[
+        str | None, typer.Option("--area", metavar="AREA", help="Those of one area, such as egress.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+) -> None:
+    """List every control.
+
+    As JSON each in full, with the requirements that it answers.
+    """
+    from hostguard.catalogue.entries import entries
+
+    found = entries()
+    areas = dict.fromkeys(entry.control.area for entry in found)
+    if area is not None and area not in areas:
+        raise Stop(CALL, [f"--area: found {area!r}, expected one of {', '.join(areas)}"])
+    chosen = [entry for entry in found if area in (None, entry.control.area)]
+    if format_ == "json":
+        from hostguard.catalogue import json
+
+        typer.echo(json.render(chosen))
+    elif format_ == "table":
+        _table(chosen)
+    else:
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+
+
+def _table(chosen: list[Entry]) -> None:
     from rich.table import Table
 
     from hostguard.cli import screen
-    from hostguard.control import WantingControl
-    from hostguard.controls import CATALOGUE
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("control", "severity", "fixed by apply", "what must be true"):
+    for column in ("control", "severity", "fixed by", "what must be true"):
         table.add_column(column, no_wrap=column != "what must be true")
-    for control in CATALOGUE:
-        fixed = "yes" if isinstance(control, WantingControl) else "check only"
-        table.add_row(control.id, str(control.severity), fixed, control.title)
+    for entry in chosen:
+        by = "apply" if entry.fixed_by_apply else "you"
+        table.add_row(entry.control.id, str(entry.control.severity), by, entry.control.title)
     screen.result().print(table)

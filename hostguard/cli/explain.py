@@ -14,26 +14,18 @@ def command(
 ) -> None:
     """Explain one control in full.
 
-    Why it must be true, who asks for it, and what to do where it is not.
+    Why it must be true, how it is read, reached and undone, what to do where it is not, and who asks for it.
     """
     import difflib
-    import textwrap
+    import shutil
 
-    from hostguard.control import JudgingControl
-    from hostguard.controls import CATALOGUE
+    from hostguard.catalogue import text
+    from hostguard.catalogue.entries import entries
+    from hostguard.cli.screen import PIPE_WIDTH
 
-    known = {each.id: each for each in CATALOGUE}
-    found = known.get(control)
-    if found is None:
+    known = {entry.control.id: entry for entry in entries()}
+    if control not in known:
         near = difflib.get_close_matches(control, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`hostguard checks` lists them"
         raise Stop(CALL, [f"there is no control {control!r}: {hint}"])
-    how = f"reads {found.evidence}; check only" if isinstance(found, JudgingControl) else "read and fixed by apply"
-    typer.echo(f"{found.id}  [{found.severity}]\n{found.title}\n")
-    for head, body in (
-        ("Why", found.rationale),
-        ("How", how),
-        ("What to do", found.remediation),
-        ("Asked for by", "; ".join(map(str, found.references))),
-    ):
-        typer.echo(textwrap.fill(f"{head}: {body}", width=100, subsequent_indent="  "))
+    typer.echo(text.render(known[control], shutil.get_terminal_size((PIPE_WIDTH, 0)).columns))

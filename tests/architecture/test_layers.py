@@ -21,6 +21,7 @@ ALLOWED = {
     "controls": {"control", "controls", "host", "policy"},
     "bundle": {"control", "controls", "host", "policy"},
     "generated": set(),
+    "catalogue": {"bundle", "catalogue", "control", "controls", "generated", "host", "policy"},
     "verdict": {"bundle", "control", "controls", "host"},
     "impact": {"controls", "policy"},
     "report": {"control", "host", "impact", "report", "verdict"},

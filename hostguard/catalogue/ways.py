@@ -1,0 +1,100 @@
+"""How a resource of each kind is read, reached and undone: in words, once a kind.
+
+They stand here and not beside the kinds, since those travel to the host at every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Way:
+    """`undo` is what `hostguard rollback` does; `by_hand` the same for one control, without hostguard."""
+
+    read: str
+    reach: str
+    undo: str
+    by_hand: str
+
+
+WAYS: Mapping[str, Way] = {
+    "file": Way(
+        read="content, mode and owner; a symbolic link in its place counts as a difference",
+        reach="written beside, flushed to the disk and renamed over, owned by root: a reader sees the old file or the "
+        "new one",
+        undo="content, mode, owner and time stamps go back; a file that was not there is removed again",
+        by_hand="remove the file; after a unit's, `systemctl daemon-reload`",
+    ),
+    "pam_limit": Way(
+        read="the last line of /etc/security/limits.conf and limits.d/*.conf that sets it, as pam_limits takes it, and "
+        "every line of an account or group that undercuts it",
+        reach="by the file beside it; a session that is open keeps what it has until the next login",
+        undo="goes back with its file",
+        by_hand="remove the file's line, and log in again",
+    ),
+    "sysctl": Way(
+        read="the live value in /proc/sys, and the one that wins at the next boot among all files of sysctl.d(5), with "
+        "its file and line",
+        reach="written to /proc/sys and read back, with a line in /etc/sysctl.d/zz-hostguard.conf for the next boot; "
+        "where a minimum is wanted, a greater value stays",
+        undo="the live value and the line go back; what Linux sets once and for all (kernel.modules_disabled, say) "
+        "goes back at the next boot",
+        by_hand="remove the line from /etc/sysctl.d/zz-hostguard.conf, and `sysctl -w KEY=VALUE` the old value",
+    ),
+    "mount": Way(
+        read="/proc/self/mountinfo for type, options, size and what is mounted below; stat(2) for mode and owner",
+        reach="mounted, or remounted with the wanted options; refused over files, since a mount hides them and leaves "
+        "them on the disk",
+        undo="unmounted, or remounted as it was: what is in it is gone; lazily where a service holds a file open",
+        by_hand="stop what uses it, then `umount PATH`",
+    ),
+    "unit": Way(
+        read="`systemctl show`: what systemd makes of the unit after all drop-ins; for a running service's Slice= the "
+        "last line of its files",
+        reach="`systemctl daemon-reload`, then enabled and started where that is wanted; systemd's own defaults by "
+        "`systemctl daemon-reexec`; no service is restarted",
+        undo="disabled, and stopped if no service hangs on it, unless it was on before; systemd reads the files again",
+        by_hand="`systemctl disable UNIT` for a unit of hostguard's (stopping a slice stops what is in it); a drop-in "
+        "goes with its file",
+    ),
+    "slice": Way(
+        read="the slice's own cgroup files: memory.max, memory.high, cpu.max and pids.max, or those of cgroup v1",
+        reach="systemd writes them from the unit; what was changed behind its back is written again",
+        undo="the limits that stood there are written back, and the slice is stopped once nothing runs in it",
+        by_hand="move its services out and restart them, then `systemctl stop SLICE`",
+    ),
+    "process": Way(
+        read="/proc/PID/limits or /proc/PID/cgroup of every process of the service; the worst one counts",
+        reach="by a restart of the service, and so only with `hostguard apply --restart`, or when you restart it",
+        undo="a running service stays as it is: it follows the files at its next start, or with `rollback --restart`",
+        by_hand="`systemctl restart UNIT` after its files went back",
+    ),
+    "ipset": Way(
+        read="`ipset save`: the kernel's own entries against the policy's, one by one",
+        reach="filled under another name and swapped in: no packet meets half a set",
+        undo="refilled with what it held before, or destroyed once no rule uses it",
+        by_hand="`ipset add SET ENTRY` or `ipset del SET ENTRY`, until the next apply",
+    ),
+    "ruleset": Way(
+        read="`iptables-save` and `ip6tables-save` of the backend in force against our rules as this host's iptables "
+        "writes them itself; the chain's policy, and where the jump to it stands",
+        reach="one `iptables-restore --noflush` a family: a single transaction in the kernel, and other tools' rules "
+        "stay",
+        undo="our chains, jumps and policy go back; other tools' rules stay as they are now",
+        by_hand="`iptables -P OUTPUT ACCEPT` first, then `iptables -D HOOK -j CHAIN`; the same with `ip6tables`",
+    ),
+}
+
+LEAVING: Mapping[str, str] = {
+    "platform": "lower the floor under `platform`, or set it to `off` where the key takes that",
+    "egress": "`egress.mode: observe` logs what enforcing would drop, and drops nothing; leave `egress` out, and the "
+    "next apply gives back all of it",
+    "kernel": "give the parameter another value under `kernel`; leave `kernel` out, and the next apply gives back all "
+    "of it",
+    "limits": "leave the service out of `limits.units`, or `limits` out as a whole: the next apply gives it back",
+    "slices": "leave the service or the slice out of `slices`: the next apply gives it back",
+    "secrets": "leave `secrets` out: the next apply gives back all of it",
+}
+"""By area: how a policy does without one control of it."""
