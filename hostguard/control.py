@@ -21,6 +21,11 @@ class Severity(enum.StrEnum):
     MEDIUM = "medium"
     LOW = "low"
 
+    def reaches(self, gate: Severity) -> bool:
+        """Whether it is as severe as the gate, or more so."""
+        severest_first = list(Severity)
+        return severest_first.index(self) <= severest_first.index(gate)
+
 
 ARTICLE, MANUAL = "article", "manual"
 PCI = "PCI DSS 4.0.1"

@@ -21,6 +21,7 @@ from hostguard.host.resource import (
     Resource,
 )
 from hostguard.host.snapshot import differ
+from hostguard.policy import Waiver
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 MOST_SHOWN = 3
@@ -48,6 +49,10 @@ class Result:
     expected: str
     actual: str
     evidence: str
+    waiver: Waiver | None = None
+    """Who accepted that it fails. In force where the status is `waived`; where it is `fail` it has expired."""
+    known: bool = False
+    """Whether it failed in the baseline already."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +73,23 @@ class Report:
     policy_path: str
     policy_sha256: str
     hosts: tuple[HostReport, ...]
+    warnings: tuple[str, ...] = ()
+    """What deserves a word, and is no result."""
 
     def count(self) -> dict[Status, int]:
         counts = [host.count() for host in self.hosts]
         return {status: sum(count[status] for count in counts) for status in STATUSES}
 
-    def exit(self) -> Exit:
-        count = self.count()
-        if count["fail"]:
+    def failing(self) -> tuple[Result, ...]:
+        """What fails, and did not in the baseline."""
+        results = (result for host in self.hosts for result in host.results)
+        return tuple(result for result in results if result.status == "fail" and not result.known)
+
+    def exit(self, gate: Severity = Severity.LOW) -> Exit:
+        """What fails below the gate, or was known to, is no failure; what was not seen never passes."""
+        if any(result.severity.reaches(gate) for result in self.failing()):
             return Exit.FAILED
-        return Exit.UNSEEN if count["unknown"] else Exit.WELL
+        return Exit.UNSEEN if self.count()["unknown"] else Exit.WELL
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from ansible.plugins.action import ActionBase
 from pydantic_core import PydanticCustomError
 
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
-from hostguard import verdict
+from hostguard import verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.host import store
 from hostguard.host.resource import HostError
@@ -215,7 +216,8 @@ class Audit(HostguardAction):
         except HostRefused as refused:
             return {**result, "failed": True, "changed": False, "msg": str(refused)}
         name = str((task_vars or {}).get("inventory_hostname", ""))
-        host = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
+        judged = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
+        host = waivers.heed(judged, compiled.loaded.policy.waivers, datetime.datetime.now(datetime.UTC).date()).report
         wrong = [r for r in host.results if r.status in ("fail", "unknown")]
         nothing = all(r.status == "not_applicable" for r in host.results)
         well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
@@ -256,5 +258,5 @@ def window(text: str) -> float:
 
 
 def plain(found: Any) -> Any:
-    """Ansible's own kinds of text and numbers as Python's."""
-    return json.loads(json.dumps(found))
+    """Ansible's own kinds of text and numbers as Python's, and a date as the text that it was."""
+    return json.loads(json.dumps(found, default=str))

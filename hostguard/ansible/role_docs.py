@@ -56,7 +56,7 @@ ALL_ROLES = (
     Role("resource_limits", "Open files of sessions and services", "limits", ("limits", "capacity")),
     Role("service_slices", "Memory, CPU and tasks of services", "slices", ("slices", "capacity")),
     Role("secret_mount", "A tmpfs for credentials that never reaches a disk", "secrets", ("secrets",)),
-    Role("platform_checks", "What the host must be; checks only", "platform", ("platform",)),
+    Role("platform_checks", "What the host must be; checks only", "platform", ("platform", "waivers")),
 )
 
 
@@ -92,6 +92,9 @@ def _setting(field: FieldInfo, path: tuple[str, ...], text: str) -> Setting:
     arguments = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
         element, inner = _core(arguments[0], ())
+        if isinstance(element, type) and issubclass(element, BaseModel):
+            inside = settings(element, path)
+            return Setting(path, "list", text, "with these settings", default, elements="dict", inside=inside)
         return Setting(path, "list", text, _expected(element, inner), default, elements=_scalar(element, inner))
     if typing.get_origin(kind) is dict:
         value, inner = _core(arguments[1], ())
@@ -185,7 +188,7 @@ def _option(setting: Setting, role: Role | None = None) -> dict[str, Any]:
     """Nothing is required here: what a file has may be left out of the variable. The policy's own check comes later,
     on the controller too, and sees the two together."""
     if role and setting.path[0] not in ("version", *(section.partition(".")[0] for section in role.sections)):
-        return {"type": "dict", "description": ["This role does not look at it."]}
+        return {"type": setting.type, "description": ["This role does not look at it."]}
     option: dict[str, Any] = {"type": setting.type, "description": [setting.text, *_below(setting)]}
     if setting.type != "dict" and not setting.choices:
         option["description"].append(f"{'Each ' if setting.elements else 'Takes '}{setting.expected}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +15,22 @@ from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    from hostguard.baseline import Failure
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import HostReport
+    from hostguard.verdict import Report
+    from hostguard.waivers import Waived
 
 STDOUT = "-"
+
+
+class Gate(enum.StrEnum):
+    """hostguard.control.Severity, which costs the import of the policy's classes."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
 
 
 def command(
@@ -28,6 +41,15 @@ def command(
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
+    ] = None,
+    fail_on: Annotated[
+        Gate, typer.Option("--fail-on", help="Exit 1 only where a control of this severity, or a higher one, fails.")
+    ] = Gate.LOW,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", metavar="FILE", help="An earlier --format json: exit 1 only for what did not fail in it."
+        ),
     ] = None,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
@@ -40,22 +62,65 @@ def command(
     wanted = outputs(format_ or ["table"], output)
     if not inventory:
         fleet.only_with_inventory(limit=limit, forks=forks)
+    failed_before = known_failures(baseline) if baseline else None
     loaded = load(policy)
 
-    import time
+    from hostguard.control import Severity
 
-    from hostguard import verdict
-
-    hosts = fleet.audit(loaded, fleet.target(inventory, limit, forks)) if inventory else [this_host(loaded)]
-    generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    report = verdict.Report(generated, loaded.path, loaded.sha256, tuple(hosts))
+    report = audited(loaded, inventory, limit, forks)
+    if failed_before is not None:
+        report = compared(report, failed_before)
     for name, place in wanted:
         write(name, place, report)
-    raise typer.Exit(report.exit())
+    gate = Severity(fail_on)
+    below = sum(not result.severity.reaches(gate) for result in report.failing())
+    if below:
+        typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {gate}", err=True)
+    raise typer.Exit(report.exit(gate))
 
 
-def this_host(loaded: LoadedPolicy) -> HostReport:
-    from hostguard import verdict
+def audited(loaded: LoadedPolicy, inventory: list[str] | None, limit: str | None, forks: int | None) -> Report:
+    """The policy's report, with its waivers heeded, and their warnings said on stderr."""
+    import time
+
+    from hostguard import verdict, waivers
+
+    today = fleet.today()
+    if inventory:
+        hosts = fleet.audit(loaded, fleet.target(inventory, limit, forks), today)
+        scope = waivers.Scope.PART if limit else waivers.Scope.FLEET
+    else:
+        hosts, scope = [this_host(loaded, today)], waivers.Scope.ONE
+    warnings = waivers.warnings(hosts, scope, today)
+    for warning in warnings:
+        typer.echo(f"hostguard: warning: {warning}", err=True)
+    generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return verdict.Report(generated, loaded.path, loaded.sha256, tuple(host.report for host in hosts), warnings)
+
+
+def known_failures(path: Path) -> frozenset[Failure]:
+    from hostguard import baseline
+
+    try:
+        return baseline.read(path.read_bytes())
+    except OSError as error:
+        raise Stop(CALL, [f"--baseline {path}: can't read: {error.strerror}"]) from None
+    except baseline.NoBaseline as error:
+        expected = "what `hostguard audit --format json` wrote"
+        raise Stop(CALL, [f"--baseline {path}: {error}; expected {expected}"]) from None
+
+
+def compared(report: Report, failed_before: frozenset[Failure]) -> Report:
+    from hostguard import baseline
+
+    count = baseline.mended(report, failed_before)
+    if count:
+        typer.echo(f"hostguard: {count} of the baseline {'are' if count > 1 else 'is'} mended; write it anew", err=True)
+    return baseline.mark(report, failed_before)
+
+
+def this_host(loaded: LoadedPolicy, today: date) -> Waived:
+    from hostguard import verdict, waivers
     from hostguard.bundle import compile_policy
     from hostguard.cli import screen
     from hostguard.target import local
@@ -63,7 +128,7 @@ def this_host(loaded: LoadedPolicy) -> HostReport:
     compiled = compile_policy(loaded)
     with screen.progress(), host_errors():
         seen = verdict.Seen.of(local.read(compiled.bundle()))
-    return verdict.judge(compiled, local.name(), seen)
+    return waivers.heed(verdict.judge(compiled, local.name(), seen), loaded.policy.waivers, today)
 
 
 def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:

@@ -16,16 +16,14 @@ def command(
 
     Why it must be true, how it is read, reached and undone, what to do where it is not, and who asks for it.
     """
-    import difflib
     import shutil
 
     from hostguard.catalogue import text
     from hostguard.catalogue.entries import entries
     from hostguard.cli.screen import PIPE_WIDTH
+    from hostguard.controls import hint
 
-    known = {entry.control.id: entry for entry in entries()}
-    if control not in known:
-        near = difflib.get_close_matches(control, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`hostguard checks` lists them"
-        raise Stop(CALL, [f"there is no control {control!r}: {hint}"])
-    typer.echo(text.render(known[control], shutil.get_terminal_size((PIPE_WIDTH, 0)).columns))
+    entry = next((each for each in entries() if each.control.id == control), None)
+    if entry is None:
+        raise Stop(CALL, [f"there is no control {control!r}: {hint(control)}"])
+    typer.echo(text.render(entry, shutil.get_terminal_size((PIPE_WIDTH, 0)).columns))

@@ -13,11 +13,14 @@ import typer
 from hostguard.cli.failure import CALL, UNSEEN, Stop
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Event, Target
     from hostguard.fleet.rollout import Fleet
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import HostReport, Seen
+    from hostguard.verdict import Seen
+    from hostguard.waivers import Waived
 
 InventoryOption = Annotated[
     list[str] | None,
@@ -142,7 +145,7 @@ def audit_canaries(loaded: LoadedPolicy, chosen: Target, names: Sequence[str]) -
 
     screen.remarks().print("Auditing the canaries")
     bad = []
-    for report in audit(loaded, chosen, names):
+    for report in (host.report for host in audit(loaded, chosen, today(), names)):
         wrong = [r for r in report.results if r.status in ("fail", "unknown")]
         bad += [f"{report.host}: {r.control.id} {r.status} ({r.actual})" for r in wrong if not owed(r.control.id)]
     return f"a canary does not pass its audit: {'; '.join(bad)}" if bad else ""
@@ -221,14 +224,24 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
     screen.remarks().print(f"What each host said: {log.folder}", markup=False)
 
 
-def audit(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None) -> list[HostReport]:
+def audit(loaded: LoadedPolicy, chosen: Target, day: date, some: Sequence[str] | None = None) -> list[Waived]:
     """Every host's verdict; of one that can't be reached every control is unknown."""
-    from hostguard import verdict
+    from hostguard import verdict, waivers
 
-    return [
-        verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
-        for host, compiled, seen in look(loaded, chosen, some)
-    ]
+    found = []
+    for host, compiled, seen in look(loaded, chosen, some):
+        judged = (
+            verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
+        )
+        found.append(waivers.heed(judged, compiled.loaded.policy.waivers, day))
+    return found
+
+
+def today() -> date:
+    """In UTC, in which waivers end."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).date()
 
 
 def look(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from hostguard.policy.document import Path
-from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice
+from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice, Waiver
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 
@@ -29,15 +29,15 @@ class Destination(NamedTuple):
     path: Path
 
 
-def contradictions(sections: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every contradiction in the sections that could be read; those that could not are None."""
-    policy = Policy.model_construct(version=1, **sections)
+def contradictions(policy: Policy) -> Iterator[Finding]:
+    """Every contradiction in what could be read of a policy; sections that could not be are None."""
     if policy.egress:
         yield from _egress(policy.egress)
     if policy.kernel is not None:
         yield from _kernel(policy.kernel, policy.limits.nofile if policy.limits else None)
     if policy.slices is not None:
         yield from _slices(policy.slices, policy.capacity)
+    yield from _waivers(policy.waivers)
 
 
 def destinations(egress: Egress) -> Iterator[Destination]:
@@ -137,6 +137,17 @@ def _slices(slices: Mapping[str, Slice], capacity: Capacity | None) -> Iterator[
             yield Finding((*path, "memory_high"), found, f"at most memory_max ({wanted.memory_max} bytes)")
         if not capacity and not wanted.model_fields_set - {"units"}:
             yield Finding(path, "no limit", "memory_max, memory_high, cpu_quota or tasks_max (or a capacity)")
+
+
+def _waivers(waivers: Sequence[Waiver]) -> Iterator[Finding]:
+    said: set[tuple[str, str | None]] = set()
+    for at, waiver in enumerate(waivers):
+        for number, host in enumerate(waiver.hosts or (None,)):
+            place: Path = ("control",) if host is None else ("hosts", number)
+            if (waiver.control, host) in said:
+                found = waiver.control if host is None else f"{waiver.control} on {host}"
+                yield Finding(("waivers", at, *place), found, "one waiver for it: another stands above")
+            said.add((waiver.control, host))
 
 
 def cautions(policy: Policy) -> Iterator[Finding]:

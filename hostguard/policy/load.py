@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hostguard.policy import checks
 from hostguard.policy.document import Document, NotADocument, Path, dotted, read
-from hostguard.policy.model import Policy
+from hostguard.policy.model import NO_SECTIONS, Policy
 
 PLACES = (FilePath("hostguard.yml"), FilePath("/etc/hostguard/policy.yml"))
 LONGEST_SHOWN = 60
@@ -149,7 +149,7 @@ def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, lis
     problems += [
         source.problem((key,), "nothing", "its settings ({} for all defaults), or no such key")
         for key, section in data.items()
-        if section is None
+        if section is None and key not in NO_SECTIONS
     ]
     taken: list[Path] = []
     rest: Any = data
@@ -171,8 +171,7 @@ def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, lis
             if rest is None:
                 return None, problems
             continue
-        sections = {name: getattr(policy, name) for name in policy.sections}
-        for path, found, expected in checks.contradictions(sections):
+        for path, found, expected in checks.contradictions(policy):
             if not _follows(path := _original(path, taken), taken):
                 problems.append(source.problem(path, found, expected))
         return policy, problems
@@ -283,7 +282,7 @@ def _schema() -> Any:
 
 def _inside(node: Any, part: str | int, schema: Any) -> Any:
     node = _dereferenced(node, schema)
-    return node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+    return node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
 
 
 def _dereferenced(node: Any, schema: Any) -> Any:

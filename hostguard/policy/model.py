@@ -8,6 +8,7 @@ The text below a field says what it is for: `python -m hostguard.ansible.role_do
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 from collections.abc import Callable
@@ -172,6 +173,26 @@ def sysctl_value(found: Any) -> str:
     return " ".join(text.split())
 
 
+def line(most: int) -> Callable[[Any], str]:
+    """A line for people: it stands in reports, and nowhere on a host."""
+
+    def check(found: Any) -> str:
+        if not isinstance(found, str) or not found.strip() or not found.isprintable() or len(found) > most:
+            raise unexpected(f"one line of text, at most {most} characters")
+        return found.strip()
+
+    return check
+
+
+def date(found: Any) -> datetime.date:
+    if isinstance(found, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", found, re.ASCII):
+        try:
+            return datetime.date.fromisoformat(found)
+        except ValueError:
+            pass
+    raise unexpected("a date, such as 2026-12-31")
+
+
 def filled(found: Any) -> Any:
     if isinstance(found, list | tuple | dict) and not found:
         raise unexpected("at least one")
@@ -207,6 +228,21 @@ Version = Annotated[
     str,
     PlainValidator(grammar(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}[a-z]?", 'a version in quotes, such as "4.18"')),
 ]
+ControlPattern = Annotated[
+    str,
+    PlainValidator(
+        grammar(
+            r"[a-z]{1,32}\.(\*|[a-z0-9][a-z0-9_-]{0,63})", "a control, such as kernel.somaxconn, or kernel.* for all"
+        )
+    ),
+]
+HostPattern = Annotated[
+    str,
+    PlainValidator(
+        grammar(r"[A-Za-z0-9_.:@/*?\[\]!-]{1,253}", 'the name of a host, or a shell pattern in quotes, such as "db*"')
+    ),
+]
+Day = Annotated[datetime.date, PlainValidator(date)]
 Cidr = Annotated[Network, PlainValidator(network)]
 IPAddress = Annotated[Address, PlainValidator(address)]
 Port = Annotated[int, PlainValidator(port)]
@@ -337,6 +373,25 @@ class Platform(Section):
     """The kernel in FIPS mode."""
 
 
+class Waiver(Section):
+    """A risk that somebody accepts: a control that may fail, until a day. The audit alone heeds it."""
+
+    control: ControlPattern
+    """The control that may fail; `kernel.*` is every one of an area."""
+    hosts: Annotated[tuple[HostPattern, ...], BeforeValidator(filled), AfterValidator(distinct)] | None = None
+    """Hosts where it may, as names or shell patterns; left out, everywhere."""
+    reason: Annotated[str, PlainValidator(line(200))]
+    """Why it may."""
+    by: Annotated[str, PlainValidator(line(100))]
+    """Who accepts the risk."""
+    expires: Day
+    """The last day on which it holds (UTC)."""
+
+
+NO_SECTIONS = ("version", "waivers")
+"""Keys under which nothing of a host is managed."""
+
+
 class Policy(Section):
     """A whole policy. A section that is None was left out, and is not managed."""
 
@@ -356,8 +411,11 @@ class Policy(Section):
     """A tmpfs for credentials that never reaches a disk."""
     platform: Platform | None = None
     """What the host must be; checks only."""
+    waivers: tuple[Waiver, ...] = ()
+    """Controls that may fail: the audit reports them as waived, and by whom, until the day comes."""
 
     @property
     def sections(self) -> tuple[str, ...]:
         """The sections that the policy manages."""
-        return tuple(name for name in type(self).model_fields if name != "version" and getattr(self, name) is not None)
+        named = (name for name in type(self).model_fields if name not in NO_SECTIONS)
+        return tuple(name for name in named if getattr(self, name) is not None)

@@ -20,6 +20,7 @@ def plain(report: Report) -> dict[str, Any]:
         "generated": report.generated,
         "policy": {"path": report.policy_path, "sha256": report.policy_sha256},
         "summary": report.count(),
+        "warnings": list(report.warnings),
         "hosts": [of_host(host) for host in report.hosts],
     }
 
@@ -30,7 +31,7 @@ def of_host(host: HostReport) -> dict[str, Any]:
 
 def _result(result: Result) -> dict[str, Any]:
     control = result.control
-    return {
+    plain: dict[str, Any] = {
         "id": control.id,
         "area": control.area,
         "title": control.title,
@@ -42,3 +43,8 @@ def _result(result: Result) -> dict[str, Any]:
         "remediation": control.remediation,
         "references": [str(reference) for reference in control.references],
     }
+    if waiver := result.waiver:
+        plain["waiver"] = {"reason": waiver.reason, "by": waiver.by, "expires": waiver.expires.isoformat()}
+    if result.known:
+        plain["baseline"] = "known"
+    return plain

@@ -46,23 +46,42 @@ def _host(console: Console, host: HostReport) -> None:
     table.add_column("control", no_wrap=True)
     table.add_column("seen", overflow="fold", ratio=1)
     for result in host.results:
-        word, style = MARK[result.status]
-        table.add_row(Text(word, style), Text(result.control.id), Text(result.actual))
+        table.add_row(_mark(result), Text(result.control.id), Text(result.actual))
     console.print(Text(host.host, "bold"))
     console.print(table)
     for result in host.results:
         if result.status in ("fail", "unknown"):
             _explained(console, result)
+    _waived(console, host)
     console.print()
     console.print(summary(host))
 
 
+def _mark(result: Result) -> Text:
+    word, style = ("known", "red") if result.known else MARK[result.status]
+    return Text(word, style)
+
+
+def _waived(console: Console, host: HostReport) -> None:
+    lines = [
+        Text.assemble(
+            _mark(result),
+            " ",
+            (result.control.id, "bold"),
+            f"  until {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}",
+        )
+        for result in host.results
+        if result.status == "waived" and result.waiver
+    ]
+    if lines:
+        console.print()
+        console.print(Text("\n").join(lines))
+
+
 def _explained(console: Console, result: Result) -> None:
-    word, style = MARK[result.status]
     console.print()
-    console.print(
-        Text.assemble((word, style), " ", (result.control.id, "bold"), f"  {result.control.title}  [{result.severity}]")
-    )
+    head = (result.control.id, "bold")
+    console.print(Text.assemble(_mark(result), " ", head, f"  {result.control.title}  [{result.severity}]"))
     rows = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 2))
     rows.add_column(no_wrap=True, style="dim")
     rows.add_column(overflow="fold", ratio=1)
@@ -83,5 +102,7 @@ def summary(host: HostReport) -> Text:
     for status in STATUSES:
         if count[status]:
             style = MARK[status][1]
-            parts += [(f"{count[status]} {status.replace('_', ' ')}", style), (", ", "")]
+            known = sum(result.known for result in host.results) if status == "fail" else 0
+            told = f" ({known} known)" if known else ""
+            parts += [(f"{count[status]} {status.replace('_', ' ')}{told}", style), (", ", "")]
     return Text.assemble((host.host, "bold"), ": ", *parts[:-1])

@@ -22,12 +22,14 @@ ALLOWED = {
     "bundle": {"control", "controls", "host", "policy"},
     "generated": set(),
     "catalogue": {"bundle", "catalogue", "control", "controls", "generated", "host", "policy"},
-    "verdict": {"bundle", "control", "controls", "host"},
+    "verdict": {"bundle", "control", "controls", "host", "policy"},
+    "waivers": {"controls", "policy", "verdict"},
+    "baseline": {"control", "verdict"},
     "impact": {"controls", "policy"},
     "report": {"control", "host", "impact", "report", "verdict"},
     "target": {"host", "target"},
     "rehearse": {"controls", "host", "policy", "rehearse"},
-    "ansible": {"ansible", "bundle", "generated", "host", "policy", "report", "target", "verdict"},
+    "ansible": {"ansible", "bundle", "generated", "host", "policy", "report", "target", "verdict", "waivers"},
     "fleet": {"ansible", "fleet", "host"},
 }
 

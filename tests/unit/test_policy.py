@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -89,6 +90,16 @@ secrets: {mode: "0755"}
 
 HEAD = "version: 1\n"
 PORTS = "net.ipv4.ip_local_port_range"
+
+
+def waived(change: str) -> str:
+    """A policy with one waiver, one key of which is not as it should be."""
+    key = change.partition(":")[0]
+    good = {"control": "kernel.*", "reason": "r", "by": "b", "expires": "2026-12-31"}
+    rest = [f"{name}: {word}" for name, word in good.items() if name != key]
+    return HEAD + f"waivers:\n  - {{{', '.join([change, *rest])}}}\n"
+
+
 DIRECT = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n  inbound: {ssh: {from: [10.0.0.0/8], ports: [22]}}\n"
 
 
@@ -126,6 +137,21 @@ DIRECT = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n  inbound: {ss
         (HEAD + "secrets: {path: /usr/lib/secrets}\n", "secrets.path", "an absolute path of its own"),
         (HEAD + "platform: {kernel_min: 4.18}\n", "platform.kernel_min", "in quotes"),
         (HEAD + "platform: {fips: preferred}\n", "platform.fips", "off or required"),
+        (waived("control: somaxconn"), "waivers[0].control", "a control, such as"),
+        (waived("control: kernel.somax*"), "waivers[0].control", "a control, such as"),
+        (waived("hosts: []"), "waivers[0].hosts", "at least one"),
+        (waived("hosts: db1"), "waivers[0].hosts", "a list"),
+        (waived("hosts: [a, a]"), "waivers[0].hosts", "each once"),
+        (waived("hosts: [a b]"), "waivers[0].hosts[0]", "the name of a host"),
+        (waived("reason: ' '"), "waivers[0].reason", "one line of text"),
+        (waived('reason: "a\\nb"'), "waivers[0].reason", "one line of text"),
+        (waived("reason: " + "x" * 201), "waivers[0].reason", "at most 200"),
+        (waived("expires: 2026-02-30"), "waivers[0].expires", "a date"),
+        (waived("expires: 20261231"), "waivers[0].expires", "a date"),
+        (waived("until: 2026-12-31"), "waivers[0].until", "control, expires, hosts, reason"),
+        (HEAD + "waivers: [{control: kernel.*, reason: r, by: b}]\n", "waivers[0].expires", "a value"),
+        (HEAD + "waivers:\n", "waivers", "a list"),
+        (HEAD + "waivers: {control: kernel.*}\n", "waivers", "a list"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(problems: Problems, text: str, key: str, expected: str) -> None:
@@ -150,6 +176,24 @@ def test_overlap_is_a_matter_of_account_and_port(read: Load, problems: Problems)
         ("ports: [1], users: [x]", "ports: [1], users: [x], protocol: udp"),
     ):
         read(services(first, second))
+
+
+def test_a_waiver_stands_once_for_a_host(problems: Problems, read: Load) -> None:
+    text = HEAD + "waivers:\n"
+    for hosts in ("hosts: [a, b], ", "hosts: [c, b], ", "", ""):
+        text += f"  - {{control: kernel.fin-timeout, {hosts}reason: r, by: b, expires: 2026-12-31}}\n"
+    assert [(found.line, found.key, found.found) for found in problems(text)] == [
+        (4, "waivers[1].hosts[1]", "kernel.fin-timeout on b"),
+        (6, "waivers[3].control", "kernel.fin-timeout"),
+    ]
+    read("\n".join(text.splitlines()[:3]))
+
+
+def test_a_date_may_be_quoted_and_a_waiver_manages_nothing(read: Load) -> None:
+    for quote in ("", "'", '"'):
+        policy = read(waived(f"expires: {quote}2026-12-31{quote}")).policy
+        assert policy.waivers[0].expires == date(2026, 12, 31)
+        assert policy.sections == ()
 
 
 def test_words_mean_what_they_look_like(read: Load) -> None:

@@ -19,6 +19,9 @@ from hostguard.policy.load import LoadedPolicy, PolicyError, load
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hostguard.yml").read_text(encoding="utf-8")
 PLAIN: dict[str, Any] = yaml.safe_load(EXAMPLE)
+PLAIN["waivers"] = [
+    {"control": "kernel.somaxconn", "hosts": ["web1", "db*"], "reason": "x", "by": "y", "expires": "2026-12-31"}
+]
 
 # What a value would have to say to become more than a value: in a rule, a unit, a path, a template, a shell.
 TRICKS = [

@@ -11,11 +11,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from hostguard import generated
 from hostguard.ansible import role_docs
-from hostguard.ansible.action import AREAS, areas_of
+from hostguard.ansible.action import AREAS, areas_of, plain
 from hostguard.bundle import compile_policy
 from hostguard.policy import load, model
 
 EXAMPLE = yaml.safe_load((Path(__file__).parents[2] / "examples" / "hostguard.yml").read_text(encoding="utf-8"))
+WAIVER = {"control": "platform.aes", "hosts": ["db*"], "reason": "old CPUs", "by": "jane", "expires": "2026-12-31"}
+EXAMPLE["waivers"] = [WAIVER]
 ROLES = {role.name: role for role in role_docs.ALL_ROLES}
 
 
@@ -42,6 +44,16 @@ def test_ansible_takes_the_example_and_refuses_a_typo(name: str) -> None:
     assert validator.validate({"hostguard_policy": EXAMPLE}).error_messages == []
     typo = validator.validate({"hostguard_policy": {**EXAMPLE, "egres": {}}})
     assert "egres" in typo.error_messages[0]
+
+
+def test_ansible_looks_into_a_list_of_settings() -> None:
+    options = files("hostguard", "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    wrong = {"hostguard_policy": {"waivers": [{**WAIVER, "host": "db1"}]}}
+    assert "host" in ArgumentSpecValidator(options).validate(wrong).error_messages[0]
+
+
+def test_a_date_of_an_inventory_is_the_text_that_it_was() -> None:
+    assert plain(yaml.safe_load("{expires: 2026-12-31}")) == {"expires": "2026-12-31"}
 
 
 @pytest.mark.parametrize("name", ROLES)
