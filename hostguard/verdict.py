@@ -40,6 +40,15 @@ class Exit(enum.IntEnum):
 
 
 @dataclass(frozen=True)
+class Change:
+    """One thing that is not as it was applied; `since` (RFC 3339, UTC) is "" where that is not known."""
+
+    what: str
+    since: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Result:
     """One control on one host."""
 
@@ -53,6 +62,8 @@ class Result:
     """Who accepted that it fails. In force where the status is `waived`; where it is `fail` it has expired."""
     known: bool = False
     """Whether it failed in the baseline already."""
+    drift: tuple[Change, ...] = ()
+    """What has changed since the last apply, where that was asked."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen
     if isinstance(control, JudgingControl):
         return _of_evidence(compiled, control, seen)
     assert isinstance(control, WantingControl)  # noqa: S101 - a control is one or the other
-    return _of_resources(control, resources, seen)
+    return of_resources(control, resources, seen)
 
 
 def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Result:
@@ -162,7 +173,7 @@ def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Res
     return Result(control, verdict.status, severity, verdict.expected, verdict.actual, control.evidence)
 
 
-def _of_resources(control: WantingControl, resources: list[Resource], seen: Seen) -> Result:
+def of_resources(control: WantingControl, resources: list[Resource], seen: Seen) -> Result:
     """A control fails if any of its resources differs, is unknown if any could not be read, and passes only if
     all of them were seen as wanted. What does not apply (a unit that is not installed) decides nothing."""
     differences = [(r, differ(r, seen.observations[r["id"]])) for r in resources]
@@ -173,7 +184,7 @@ def _of_resources(control: WantingControl, resources: list[Resource], seen: Seen
     named = [r for r, _ in wrong] or looked
     expected = _some([_wanted(r, alone=len(named) == 1) for r in named])
     if wrong:
-        actual = _some([_said(r, difference) for r, found in wrong for difference in found])
+        actual = _some([in_words(r, difference) for r, found in wrong for difference in found])
         return Result(control, "fail", control.severity, expected, actual, evidence)
     if unread:
         return Result(control, "unknown", control.severity, expected, _some([u.reason for u in unread]), evidence)
@@ -196,7 +207,7 @@ def _some(texts: list[str]) -> str:
     return "; ".join(distinct[:MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _said(resource: Resource, difference: Difference) -> str:
+def in_words(resource: Resource, difference: Difference) -> str:
     if resource.get("blocked"):
         return difference.blocked
     have = difference.have.splitlines()

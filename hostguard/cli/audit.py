@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +51,10 @@ def command(
             "--baseline", metavar="FILE", help="An earlier --format json: exit 1 only for what did not fail in it."
         ),
     ] = None,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Compare with the last apply instead of a policy: what changed, and by what."),
+    ] = False,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
@@ -62,12 +66,13 @@ def command(
     wanted = outputs(format_ or ["table"], output)
     if not inventory:
         fleet.only_with_inventory(limit=limit, forks=forks)
+    if drift and policy:
+        raise Stop(CALL, ["--drift compares with what was applied last: leave --policy out"])
     failed_before = known_failures(baseline) if baseline else None
-    loaded = load(policy)
+    report = drifted(inventory, limit, forks) if drift else audited(load(policy), inventory, limit, forks)
 
     from hostguard.control import Severity
 
-    report = audited(loaded, inventory, limit, forks)
     if failed_before is not None:
         report = compared(report, failed_before)
     for name, place in wanted:
@@ -96,6 +101,33 @@ def audited(loaded: LoadedPolicy, inventory: list[str] | None, limit: str | None
         typer.echo(f"hostguard: warning: {warning}", err=True)
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return verdict.Report(generated, loaded.path, loaded.sha256, tuple(host.report for host in hosts), warnings)
+
+
+def drifted(inventory: list[str] | None, limit: str | None, forks: int | None) -> Report:
+    """What differs from the last applied generation of each host."""
+    import time
+
+    from hostguard import drift, verdict
+    from hostguard.target import local
+
+    answers: dict[str, dict[str, Any]]
+    if inventory:
+        answers = dict(sorted(fleet.ask(fleet.target(inventory, limit, forks), drift.REQUEST)))
+    else:
+        with host_errors():
+            answers = {local.name(): local.ask(drift.REQUEST)}
+    hosts, policies = [], set()
+    for host, answer in answers.items():
+        if "error" in answer:
+            hosts.append(drift.unreached(host, answer["error"]))
+            continue
+        generation = answer["generation"]
+        typer.echo(f"hostguard: {host}: generation {generation['number']}, {generation['created']}", err=True)
+        policies.add((generation["policy"]["path"], generation["policy"]["sha256"]))
+        hosts.append(drift.judge(host, answer))
+    path, sha256 = policies.pop() if len(policies) == 1 else ("that each host was applied with", "")
+    generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return verdict.Report(generated, path, sha256, tuple(hosts))
 
 
 def known_failures(path: Path) -> frozenset[Failure]:

@@ -20,8 +20,8 @@ def find(name: str) -> Optional[str]:
 
 
 def environment() -> Dict[str, str]:
-    """A C locale: what we read must not be translated."""
-    return dict(os.environ, PATH=PATH, LC_ALL="C")
+    """A C locale, and UTC: what we read must not be translated."""
+    return dict(os.environ, PATH=PATH, LC_ALL="C", TZ="UTC")
 
 
 def run(

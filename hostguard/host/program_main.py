@@ -10,7 +10,7 @@ from .resource import HostError
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what a request asks: {"do": read | apply | rollback | confirm | history, …}."""
+    """Do what a request asks: {"do": read | apply | rollback | confirm | history | drift, …}."""
     # Imported where they are used: a host compiles what is imported, at every call.
     do = request["do"]
     if do == "read":
@@ -33,6 +33,10 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
         from . import store
 
         return {"records": [_described(record) for record in store.records()]}
+    if do == "drift":
+        from . import traces
+
+        return traces.take()
     raise HostError("the host program does not know {!r}: the controller is newer than it".format(do))
 
 

@@ -47,4 +47,6 @@ def _result(result: Result) -> dict[str, Any]:
         plain["waiver"] = {"reason": waiver.reason, "by": waiver.by, "expires": waiver.expires.isoformat()}
     if result.known:
         plain["baseline"] = "known"
+    if result.drift:
+        plain["drift"] = [{"what": each.what, "since": each.since, "by": each.by} for each in result.drift]
     return plain

@@ -24,6 +24,7 @@ ALLOWED = {
     "catalogue": {"bundle", "catalogue", "control", "controls", "generated", "host", "policy"},
     "verdict": {"bundle", "control", "controls", "host", "policy"},
     "waivers": {"controls", "policy", "verdict"},
+    "drift": {"control", "controls", "host", "verdict"},
     "baseline": {"control", "verdict"},
     "impact": {"controls", "policy"},
     "report": {"control", "host", "impact", "report", "verdict"},

@@ -105,7 +105,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
             "masked": shown.get("LoadState") == "masked",
             "drop_ins": _own_drop_ins(resource["unit"], shown) if resource.get("ours") else [],
-            "assigned": {name: _assigned(name, shown) for name in resource.get("assigned", {})},
+            "assigned": {name: assigned(name, shown) for name in resource.get("assigned", {})},
         }
     )
 
@@ -115,7 +115,7 @@ def _own_drop_ins(unit: str, shown: Dict[str, str]) -> List[str]:
     return [path for path in shown.get("DropInPaths", "").split() if os.path.dirname(path).endswith("/" + unit + ".d")]
 
 
-def _assigned(name: str, shown: Dict[str, str]) -> List[str]:
+def assigned(name: str, shown: Dict[str, str]) -> List[str]:
     """The last assignment of a setting in a unit's files, in systemd's order, and its file."""
     last = ["", ""]
     for path in [shown.get("FragmentPath", ""), *shown.get("DropInPaths", "").split()]:
