@@ -92,6 +92,8 @@ def _settings(name: str, settings: Dict[str, str]) -> Dict[str, str]:
 def _of_manager(setting: str) -> str:
     """systemd's own tool puts the files in order, each below its name as a comment."""
     path = last = ""
+    if not find("systemd-analyze"):
+        return ""
     for line in run(["systemd-analyze", "--no-pager", "cat-config", MANAGER_FILE], check=False).stdout.splitlines():
         if line.startswith("# /") and os.path.isfile(line[2:]):
             path = line[2:]

@@ -94,7 +94,7 @@ def _explained(console: Console, result: Result) -> None:
         if said:
             rows.add_row(name, Text(said))
     for change in result.drift:
-        rows.add_row("drift", Text(f"{change.what}; since {change.since or 'when, is not known'}; by {change.by}"))
+        rows.add_row("drift", Text(f"{change.what} · since: {change.since or 'not known'} · by: {change.by}"))
     console.print(rows)
 
 

@@ -96,6 +96,42 @@ def test_the_audit_of_a_fleet_is_one_report(fleet: Fleet) -> None:
     assert states(done) == {"b": "applied", "a": "unchanged", "c": "unchanged"}
 
 
+WAIVER = """\
+hostguard_policy:
+  waivers:
+    - {control: kernel.*, hosts: [b], reason: tried out, by: jane, expires: 9999-12-31}
+"""
+
+
+def not_well(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str, str]]:
+    hosts = json.loads(done.stdout)["hosts"]
+    results = [(host["host"], result["id"], result["status"]) for host in hosts for result in host["results"]]
+    return [result for result in results if result[2] not in ("pass", "not_applicable")]
+
+
+def test_a_waiver_of_the_inventory_and_the_drift_of_a_fleet(fleet: Fleet) -> None:
+    addresses = {name: host.address.ipv4 for name, host in fleet.hosts.items()}
+    fleet.write_inventory(addresses, {"b": WAIVER})
+    drift = [sys.executable, "-m", "hostguard", "audit", "--drift", "--format", "json", "-i", str(fleet.inventory)]
+    unused = run(fleet, "audit", "--format", "json")
+    assert "the waiver of jane for kernel.*: it fails on no host" in unused.stderr
+    assert (fleet.run(drift).returncode, run(fleet, "audit", "--limit", "a").stderr) == (0, "")
+    fleet.hosts["b"].run("sysctl -qw net.ipv4.tcp_fin_timeout=61")
+    try:
+        done = run(fleet, "audit", "--format", "json")
+        assert (done.returncode, not_well(done)) == (0, [("b", "kernel.fin-timeout", "waived")]), done.stderr
+        assert json.loads(done.stdout)["warnings"] == []
+        done = fleet.run(drift)
+        assert (done.returncode, not_well(done)) == (1, [("b", "kernel.fin-timeout", "fail")]), done.stderr
+        fleet.write_inventory({"gone": NOWHERE, **addresses})
+        done = fleet.run([*drift, "--limit", "gone,a"])
+        assert done.returncode == 3
+        assert {(host, status) for host, _, status in not_well(done)} == {("gone", "unknown")}
+    finally:
+        fleet.hosts["b"].run("sysctl -qw net.ipv4.tcp_fin_timeout=30")
+        fleet.write_inventory(addresses)
+
+
 def test_a_host_that_does_not_answer_holds_up_nobody_and_passes_nothing(fleet: Fleet) -> None:
     addresses = {name: host.address.ipv4 for name, host in fleet.hosts.items()}
     fleet.write_inventory({"gone": NOWHERE, **addresses})

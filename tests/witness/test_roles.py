@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,10 @@ def test_platform_checks_fail_on_what_can_not_hold(fleet: Fleet, host: Host) -> 
     done = play(fleet, ["platform_checks", "hostguard"], broken)
     assert done.code == 2
     assert "platform.kernel fail" in done.last["msg"]
+    # A date as an inventory has it, without quotes.
+    waiver = {"control": "platform.kernel", "reason": "r", "by": "jane", "expires": date(9999, 12, 31)}
+    waived = play(fleet, ["platform_checks"], {"hostguard_policy": {**broken["hostguard_policy"], "waivers": [waiver]}})
+    assert (waived.code, waived.last["msg"], waived.last["summary"]["waived"]) == (0, "all well", 1), waived.text
     assert changes(before, host) == []
 
 
