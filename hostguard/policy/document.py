@@ -68,7 +68,7 @@ class _Reader:
             self.count(found.size, line)
             return found
         if event.tag and not isinstance(event, yaml.ScalarEvent):
-            raise NotADocument(line, dotted(path), f"the tag {event.tag}", "no tags")
+            raise NotADocument(line, dotted(path), f"the tag {safe(event.tag)}", "no tags")
         if isinstance(event, yaml.ScalarEvent):
             made = _Value(self.scalar(event, path, line), 1)
             self.count(1, line)
@@ -87,7 +87,7 @@ class _Reader:
 
     def scalar(self, event: Any, path: Path, line: int) -> Any:
         if event.tag and event.tag != "!":
-            raise NotADocument(line, dotted(path), f"the tag {event.tag}", "no tags")
+            raise NotADocument(line, dotted(path), f"the tag {safe(event.tag)}", "no tags")
         if event.style:  # quoted, or a block
             return event.value
         return plain(event.value)
@@ -169,10 +169,11 @@ def dotted(path: Path) -> str:
         if isinstance(part, int):
             said += f"[{part}]"
         else:
-            word = (
-                part
-                if part.isascii() and part.isprintable() and len(part) <= LONGEST_KEY
-                else ascii(part[:LONGEST_KEY])
-            )
-            said += f".{word}" if said else word
+            said += f".{safe(part)}" if said else safe(part)
     return said
+
+
+def safe(word: str) -> str:
+    """A word of the file as an error may show it. Tags too can hold anything: `!%1b` is an escape."""
+    harmless = word.isascii() and word.isprintable() and len(word) <= LONGEST_KEY
+    return word if harmless else ascii(word[:LONGEST_KEY])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hostguard.bundle import compile_policy
@@ -89,6 +89,7 @@ def test_any_bytes(raw: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.sampled_from(list("version: 1\n-[]{}&*!|>'\"%@`#,?~\t\0éx")), max_size=200))
+@example("!%1b")
 def test_any_yaml_like_text(text: str) -> None:
     read(text)
 
