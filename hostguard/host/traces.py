@@ -27,6 +27,7 @@ SLICE_SETTINGS = {
     "cpu_quota": "CPUQuota",
     "tasks_max": "TasksMax",
 }
+DPKG_STATUS = "/var/lib/dpkg/status"
 MANAGER_FILE = "systemd/system.conf"
 
 
@@ -131,8 +132,10 @@ def _words(moment: float) -> str:
 
 
 def _package(path: str) -> Optional[str]:
-    said = [ask(path) for program, ask in (("dpkg", _of_dpkg), ("rpm", _of_rpm)) if find(program)]
-    return next(filter(None, said), None if None in said or not said else "")
+    if find("dpkg") and os.path.exists(DPKG_STATUS) and os.path.getsize(DPKG_STATUS):
+        return _of_dpkg(path)
+    # Not beside dpkg: where rpm is a mere tool, asking it makes a database.
+    return _of_rpm(path) if find("rpm") else None
 
 
 def _of_dpkg(path: str) -> Optional[str]:
