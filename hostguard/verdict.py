@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from hostguard.bundle import Compiled
@@ -86,6 +86,10 @@ class Report:
     hosts: tuple[HostReport, ...]
     warnings: tuple[str, ...] = ()
     """What deserves a word, and is no result."""
+    policy_lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    """Where in the policy's file a section, and each of its keys, stands."""
+    folder: str = ""
+    """Where the audit was asked for: a relative path of the policy begins there."""
 
     def count(self) -> dict[Status, int]:
         counts = [host.count() for host in self.hosts]

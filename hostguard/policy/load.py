@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,6 +19,7 @@ from hostguard.policy.model import NO_SECTIONS, Policy
 PLACES = (FilePath("hostguard.yml"), FilePath("/etc/hostguard/policy.yml"))
 LONGEST_SHOWN = 60
 MOST_ROUNDS = 50
+LINES_DEEP = 2  # sections and their keys
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class LoadedPolicy:
     path: str
     sha256: str
     warnings: tuple[Problem, ...]
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    """Where in the file a section, and each of its keys, stands."""
 
 
 def find(named: FilePath | None) -> FilePath:
@@ -105,7 +108,8 @@ def _loaded(
     if policy is None or problems:
         raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
-    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings)
+    lines = {tuple(map(str, path)): line for path, line in source.document.lines.items() if len(path) <= LINES_DEEP}
+    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines)
 
 
 class _Source:

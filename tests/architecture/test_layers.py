@@ -27,7 +27,7 @@ ALLOWED = {
     "drift": {"control", "controls", "host", "verdict"},
     "baseline": {"control", "verdict"},
     "impact": {"controls", "policy"},
-    "report": {"control", "host", "impact", "report", "verdict"},
+    "report": {"__version__", "control", "controls", "host", "impact", "policy", "report", "verdict"},
     "target": {"host", "target"},
     "rehearse": {"controls", "host", "policy", "rehearse"},
     "ansible": {"ansible", "bundle", "generated", "host", "policy", "report", "target", "verdict", "waivers"},
