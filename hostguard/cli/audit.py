@@ -13,6 +13,7 @@ from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, Stop, host_errors
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.whole_file import replace
 
 if TYPE_CHECKING:
     from datetime import date
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hostguard.waivers import Waived
 
 STDOUT = "-"
+FORMATS = "table, json, junit, sarif, html, markdown or prometheus; several as F=FILE."
 
 
 class Gate(enum.StrEnum):
@@ -37,7 +39,7 @@ def command(
     policy: PolicyOption = None,
     format_: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="F[=FILE]", help="table or json; several as F=FILE.", show_default="table"),
+        typer.Option("--format", metavar="F[=FILE]", help=FORMATS, show_default="table"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
@@ -100,7 +102,10 @@ def audited(loaded: LoadedPolicy, inventory: list[str] | None, limit: str | None
     for warning in warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return verdict.Report(generated, loaded.path, loaded.sha256, tuple(host.report for host in hosts), warnings)
+    reports = tuple(host.report for host in hosts)
+    return verdict.Report(
+        generated, loaded.path, loaded.sha256, reports, warnings, policy_lines=loaded.lines, folder=str(Path.cwd())
+    )
 
 
 def drifted(inventory: list[str] | None, limit: str | None, forks: int | None) -> Report:
@@ -190,6 +195,6 @@ def write(name: str, place: str, report: object) -> None:
         sys.stdout.write(render(name, report, colour=screen.colour(sys.stdout), width=width))
         return
     try:
-        Path(place).write_text(render(name, report, colour=False, width=screen.PIPE_WIDTH), encoding="utf-8")
+        replace(Path(place), render(name, report, colour=False, width=screen.PIPE_WIDTH))
     except OSError as error:
         raise Stop(CALL, [f"{place}: can't write: {error.strerror}"]) from None

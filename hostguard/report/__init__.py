@@ -1,4 +1,4 @@
-"""What people and machines read: one file a format. A new format is a new file and a line here."""
+"""What people and machines read: one file a format. A new format is a new file and a name here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
+from hostguard.report.text import printable
 from hostguard.verdict import Report
 
 
@@ -13,11 +14,11 @@ class Format(Protocol):
     def __call__(self, report: Report, *, colour: bool, width: int) -> str: ...
 
 
-NAMES = ("table", "json")
+NAMES = ("table", "json", "junit", "sarif", "html", "markdown", "prometheus")
 
 
 def render(name: str, report: Report, *, colour: bool, width: int) -> str:
     """A report in one of the formats. `colour` and `width` (in columns) are for those that a person reads."""
     module = import_module(f"hostguard.report.{name}")
     made: Callable[..., str] = module.render
-    return made(report, colour=colour, width=width)
+    return made(printable(report), colour=colour, width=width)

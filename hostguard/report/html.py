@@ -1,0 +1,165 @@
+"""The audit as one page that needs nothing from elsewhere: the verdict, what is wrong and how to mend it, each host."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from hostguard.control import Control, Severity, Status
+from hostguard.report.text import FIRST, of_waiver, silent, worst_first
+from hostguard.verdict import HostReport, Report, Result
+
+TEMPLATES = Path(__file__).parent / "templates"
+WORD: dict[Status, tuple[str, str]] = {
+    "fail": ("✕", "fail"),
+    "unknown": ("?", "unknown"),
+    "waived": ("◷", "waived"),
+    "pass": ("✓", "pass"),
+    "not_applicable": ("–", "not applicable"),
+}
+THINNEST = 0.6
+"""Percent of a bar: one failure among thousands is still seen."""
+MOST_OPEN = 4
+"""So many findings stand open at first; of more, all are folded."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Hosts of which the same was seen."""
+
+    result: Result
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A control that fails or is unknown somewhere."""
+
+    control: Control
+    severity: Severity
+    hosts: Mapping[Status, int]
+    seen: tuple[Alike, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    number: int
+    worst: Status
+    count: Mapping[Status, int]
+    areas: tuple[tuple[str, tuple[Result, ...]], ...]
+
+    def area(self, name: str) -> Counter[Status]:
+        return Counter(result.status for area, results in self.areas if area == name for result in results)
+
+
+def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
+    style = (TEMPLATES / "audit.css").read_text(encoding="utf-8")
+    hosts = [_host(number, each) for number, each in enumerate(report.hosts, 1)]
+    unwell = [each for each in hosts if each.worst in ("fail", "unknown")]
+    well = [each for each in hosts if each.worst not in ("fail", "unknown")]
+    unwell.sort(key=lambda each: (FIRST.index(each.worst), -each.count[each.worst]))
+    found = findings(report)
+    unseen: dict[str, list[str]] = {}
+    for host in report.hosts:
+        if reason := silent(host):
+            unseen.setdefault(reason, []).append(host.host)
+    return (
+        _environment()
+        .get_template("audit.html.j2")
+        .render(
+            report=report,
+            count=report.count(),
+            segments=segments(report.count()),
+            findings=found,
+            failing=sum("fail" in finding.hosts for finding in found),
+            silent=unseen,
+            opened=len(found) <= MOST_OPEN,
+            waivers=alike(worst_first(report.hosts, "waived")),
+            areas=list(dict.fromkeys(result.control.area for host in report.hosts for result in host.results)),
+            unwell=unwell,
+            well=well,
+            style=Markup(style),  # noqa: S704 - a file of ours
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals.update(WORD=WORD, FIRST=FIRST, of_waiver=of_waiver, worst=worst)
+    return made
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    return min(statuses, key=FIRST.index, default="not_applicable")
+
+
+def segments(count: Mapping[Status, int]) -> list[tuple[Status, float, float]]:
+    """A bar's parts: status, where it begins and how wide it is, in percent."""
+    shares = {status: max(count[status], sum(count.values()) * THINNEST / 100) for status in FIRST if count[status]}
+    begin, made = 0.0, []
+    for status, share in shares.items():
+        wide = 100 * share / sum(shares.values())
+        made.append((status, round(begin, 3), round(wide, 3)))
+        begin += wide
+    return made
+
+
+def findings(report: Report) -> list[Finding]:
+    """What is wrong, by control: failing before unknown, then by severity and by how many hosts it concerns.
+
+    Without the hosts of which nothing was seen: each would be in every finding.
+    """
+    by_control: dict[str, list[tuple[str, Result]]] = {}
+    for host, result in worst_first((host for host in report.hosts if not silent(host)), "fail", "unknown"):
+        by_control.setdefault(result.control.id, []).append((host, result))
+    made = [
+        Finding(
+            pairs[0][1].control,
+            min((result.severity for _, result in pairs), key=list(Severity).index),
+            Counter(result.status for _, result in pairs),
+            tuple(alike(pairs)),
+        )
+        for pairs in by_control.values()
+    ]
+    return sorted(
+        made, key=lambda f: (not f.hosts.get("fail"), list(Severity).index(f.severity), -sum(f.hosts.values()))
+    )
+
+
+def alike(pairs: Sequence[tuple[str, Result]]) -> list[Alike]:
+    """Hosts together where all that was seen of a control is the same."""
+    together: dict[tuple[object, ...], list[str]] = {}
+    of: dict[tuple[object, ...], Result] = {}
+    for host, result in pairs:
+        what = (result.control.id, result.status, result.expected, result.actual, result.evidence, of_waiver(result))
+        together.setdefault(what, []).append(host)
+        of.setdefault(what, result)
+    return [Alike(of[what], tuple(hosts)) for what, hosts in together.items()]
+
+
+def _host(number: int, host: HostReport) -> Host:
+    areas: dict[str, list[Result]] = {}
+    for result in host.results:
+        areas.setdefault(result.control.area, []).append(result)
+    ordered = tuple(
+        (area, tuple(sorted(results, key=lambda result: FIRST.index(result.status)))) for area, results in areas.items()
+    )
+    return Host(host.host, number, worst(result.status for result in host.results), host.count(), ordered)

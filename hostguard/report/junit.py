@@ -1,0 +1,68 @@
+"""The audit as JUnit XML, for the test pages of CI servers: a suite a host, a test case a control."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from hostguard.report.text import of_waiver
+from hostguard.verdict import HostReport, Report, Result
+
+
+def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
+    root = ElementTree.Element("testsuites", {"name": "hostguard", **_counts(report)})
+    for host in report.hosts:
+        _host(root, report, host)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _host(root: ElementTree.Element, report: Report, host: HostReport) -> None:
+    # Its readers expect a time without a zone.
+    when = report.generated.removesuffix("Z")
+    named = {"name": host.host, "hostname": host.host, "timestamp": when}
+    suite = ElementTree.SubElement(root, "testsuite", {**named, **_counts(host)})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in (("policy", report.policy_path), ("policy.sha256", report.policy_sha256)):
+        ElementTree.SubElement(properties, "property", name=name, value=value)
+    for result in host.results:
+        control = result.control
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"{host.host}.{control.area}", name=control.id, time="0"
+        )
+        _outcome(case, result)
+
+
+def _outcome(case: ElementTree.Element, result: Result) -> None:
+    control = result.control
+    if result.status == "fail":
+        message = f"{control.title}: expected {result.expected}, found {result.actual}"
+        failure = ElementTree.SubElement(case, "failure", type=str(result.severity), message=message)
+        failure.text = _body(result)
+    elif result.status == "unknown":
+        error = ElementTree.SubElement(case, "error", type="unknown", message=f"could not be seen: {result.actual}")
+        error.text = _body(result)
+    elif result.status in ("waived", "not_applicable"):
+        ElementTree.SubElement(case, "skipped", message=of_waiver(result) or result.actual)
+
+
+def _body(result: Result) -> str:
+    said = (
+        ("expected", result.expected),
+        ("actual", result.actual),
+        ("evidence", result.evidence),
+        ("waiver", of_waiver(result)),
+        ("to do", result.control.remediation),
+    )
+    return "\n".join(f"{name}: {text}" for name, text in said if text)
+
+
+def _counts(of: Report | HostReport) -> dict[str, str]:
+    count = of.count()
+    counts = {
+        "tests": sum(count.values()),
+        "failures": count["fail"],
+        "errors": count["unknown"],
+        "skipped": count["waived"] + count["not_applicable"],
+        "time": 0,
+    }
+    return {name: str(number) for name, number in counts.items()}

@@ -1,0 +1,70 @@
+"""What a host or a policy said, as text that no format has to fear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hostguard.control import Severity, Status
+from hostguard.verdict import HostReport, Report, Result
+
+FIRST: tuple[Status, ...] = ("fail", "unknown", "waived", "pass", "not_applicable")
+"""What a reader must know, first."""
+SEVERITIES = tuple(Severity)
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Whatever does not print (controls, ANSI escapes, lone surrogates, marks that reorder text) as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def printable(report: Report) -> Report:
+    """The same report, of text that prints. Names stay on one line; what a host said keeps its lines."""
+    return replace(
+        report,
+        policy_path=visible(report.policy_path),
+        folder=visible(report.folder),
+        warnings=tuple(visible(warning, "\n\t") for warning in report.warnings),
+        hosts=tuple(HostReport(visible(host.host), tuple(map(_printable, host.results))) for host in report.hosts),
+    )
+
+
+def _printable(result: Result) -> Result:
+    waiver = result.waiver
+    return replace(
+        result,
+        expected=visible(result.expected, "\n\t"),
+        actual=visible(result.actual, "\n\t"),
+        evidence=visible(result.evidence, "\n\t"),
+        waiver=waiver
+        and waiver.model_copy(update={"reason": visible(waiver.reason, "\n\t"), "by": visible(waiver.by)}),
+    )
+
+
+def of_waiver(result: Result) -> str:
+    """What is to be said of a result's waiver; nothing where it has none."""
+    if not result.waiver:
+        return ""
+    held = "waived until" if result.status == "waived" else "the waiver ended on"
+    return f"{held} {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}"
+
+
+def silent(host: HostReport) -> str:
+    """Why nothing at all could be seen of a host; nothing where something was."""
+    said = {(result.status, result.actual) for result in host.results if result.status != "not_applicable"}
+    return said.pop()[1] if len(said) == 1 and next(iter(said))[0] == "unknown" else ""
+
+
+def worst_first(hosts: Iterable[HostReport], *statuses: Status) -> list[tuple[str, Result]]:
+    """The results of these statuses, each with its host: by status, severity and control."""
+    found = [(host.host, result) for host in hosts for result in host.results if result.status in statuses]
+    return sorted(found, key=lambda pair: (FIRST.index(pair[1].status), *_rank(pair[1])))
+
+
+def _rank(result: Result) -> tuple[int, str]:
+    return SEVERITIES.index(result.severity), result.control.id

@@ -1,0 +1,415 @@
+"""Every format says what the report says, and nothing that a host says breaks out of any: read by other parsers."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from junitparser import Error, Failure, JUnitXml, Skipped
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from prometheus_client.parser import text_string_to_metric_families
+
+from hostguard.control import Severity
+from hostguard.controls import CATALOGUE
+from hostguard.policy import load
+from hostguard.report import NAMES, markdown, render
+from hostguard.report.html import segments
+from hostguard.report.sarif import artifact, line_of
+from hostguard.report.text import visible
+from hostguard.verdict import STATUSES, HostReport, Report
+from tests.unit import reports
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = Path(__file__).parent / "schemas"
+CASES = {"every status": reports.every_status(), "hostile": reports.hostile(), "fleet": reports.fleet(60)}
+EMPTY = reports.report()
+
+cases = pytest.mark.parametrize("report", CASES.values(), ids=CASES.keys())
+
+
+def said(name: str, report: Report, colour: bool = False) -> str:
+    return render(name, report, colour=colour, width=120)
+
+
+def pairs(report: Report) -> int:
+    return sum(report.count().values())
+
+
+# Every format
+
+
+@pytest.mark.parametrize("name", NAMES)
+@cases
+def test_text_that_any_terminal_and_any_parser_takes(name: str, report: Report) -> None:
+    text = said(name, report)
+    assert text.encode("utf-8").endswith(b"\n")
+    assert {letter for letter in text if not letter.isprintable()} <= {"\n"}
+
+
+def test_colour_is_the_only_escape_on_a_terminal() -> None:
+    text = said("table", CASES["hostile"], colour=True)
+    assert "\x1b[" in text
+    assert not re.search(r"[^\x20-\x7e\n]", "".join(c for c in re.sub(r"\x1b\[[0-9;]*m", "", text) if c.isascii()))
+    assert "\x1b[2J" not in text
+    assert "\x1b[31m\\" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_audit_of_no_host_is_a_report_too(name: str) -> None:
+    assert said(name, EMPTY)
+
+
+# JSON
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, in which a key that it does not name is wrong."""
+    if isinstance(schema, dict):
+        made = {key: closed(each) for key, each in schema.items()}
+        return {**made, "additionalProperties": False} if "required" in made and "type" in made else made
+    return [closed(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def audit_schema() -> Any:
+    return json.loads((ROOT / "hostguard/report/audit-1.schema.json").read_text(encoding="utf-8"))
+
+
+@cases
+def test_json_is_as_its_schema_says_and_says_no_more(report: Report) -> None:
+    schema = closed(audit_schema())
+    checker = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    checker.check_schema(schema)
+    found = json.loads(said("json", report))
+    checker.validate(found)
+    assert found["summary"] == report.count()
+
+
+def test_the_schema_refuses_what_is_none() -> None:
+    good = json.loads(said("json", CASES["every status"]))
+    for path, value in (
+        (("hosts", 0, "results", 0, "status"), "passed"),
+        (("hosts", 0, "results", 3, "waiver"), {}),
+        (("summary", "pass"), -1),
+        (("warnings",), None),
+    ):
+        wrong = copy.deepcopy(good)
+        place = wrong
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = value
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, audit_schema())
+
+
+# JUnit
+
+
+@cases
+def test_junit_as_junitparser_reads_it(report: Report) -> None:
+    suites = list(JUnitXml.fromstring(said("junit", report).encode()))
+    assert len(suites) == len(report.hosts)
+    for suite, host in zip(suites, report.hosts, strict=True):
+        count = host.count()
+        assert suite.tests == len(list(suite)) == len(host.results)
+        assert (suite.failures, suite.errors) == (count["fail"], count["unknown"])
+        assert suite.skipped == count["waived"] + count["not_applicable"]
+        assert suite.timestamp == "2026-11-23T18:00:00"
+        kinds = Counter(type(case.result[0]) if case.result else None for case in suite)
+        assert kinds[Failure] == count["fail"]
+        assert kinds[Error] == count["unknown"]
+        assert kinds[Skipped] == count["waived"] + count["not_applicable"]
+        assert kinds[None] == count["pass"]
+
+
+def test_junit_says_why_and_what_to_do() -> None:
+    suite = next(iter(JUnitXml.fromstring(said("junit", CASES["every status"]).encode())))
+    cases = {case.name: case for case in suite}
+    failed = cases["platform.kernel"]
+    assert (failed.classname, failed.result[0].type) == ("bar1.platform", "high")
+    assert "expected ≥ 65535, found 128" in failed.result[0].message
+    assert "to do: Upgrade the distribution's kernel" in failed.result[0].text
+    assert "the waiver ended on 2026-11-01" in cases["platform.fips"].result[0].text
+    assert "waived until 2027-01-31" in cases["platform.openssl-running"].result[0].message
+
+
+def test_junit_keeps_hostile_text_as_text() -> None:
+    root = ElementTree.fromstring(said("junit", CASES["hostile"]))  # noqa: S314 - our own
+    assert {element.tag for element in root.iter()} == {
+        "testsuites", "testsuite", "properties", "property", "testcase", "failure", "error", "skipped",
+    }  # fmt: skip
+    assert any("<script>alert(1)</script>" in (element.text or "") for element in root.iter("failure"))
+
+
+# SARIF
+
+
+def sarif(report: Report) -> Any:
+    found = json.loads(said("sarif", report))
+    schema = json.loads((SCHEMAS / "sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8"))
+    jsonschema.Draft4Validator(schema, format_checker=jsonschema.FormatChecker()).validate(found)
+    (run,) = found["runs"]
+    return run
+
+
+@cases
+def test_sarif_as_its_schema_says(report: Report) -> None:
+    run, count = sarif(report), report.count()
+    results = run["results"]
+    # What passes would be an alert on GitHub, whatever its kind.
+    assert len(results) == count["fail"] + count["unknown"] + count["waived"]
+    assert Counter(result["kind"] for result in results) == Counter(
+        fail=count["fail"] + count["waived"], open=count["unknown"]
+    )
+    # SARIF 3.27.10: of any other kind than fail the level is none.
+    assert all((result["level"] == "none") == (result["kind"] != "fail") for result in results)
+    assert sum(bool(result["suppressions"]) for result in results) == count["waived"]
+    prints = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
+    assert len(set(prints)) == len(prints)
+    rules = run["tool"]["driver"]["rules"]
+    assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in results)
+    assert not any("](" in result["message"]["text"] for result in results)
+
+
+def test_sarif_has_a_rule_for_every_control() -> None:
+    rules = sarif(EMPTY)["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [control.id for control in CATALOGUE]
+    levels = {Severity.HIGH: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
+    for rule, control in zip(rules, CATALOGUE, strict=True):
+        assert rule["defaultConfiguration"]["level"] == levels[control.severity]
+        assert control.remediation in rule["help"]["text"]
+        assert control.remediation in rule["help"]["markdown"]
+        assert 0 < float(rule["properties"]["security-severity"]) <= 10
+
+
+def test_sarif_fingerprints_are_of_the_host_and_the_control_alone() -> None:
+    def prints(report: Report) -> dict[tuple[str, str], Any]:
+        found = sarif(report)["results"]
+        return {(r["properties"]["host"], r["ruleId"]): r["partialFingerprints"] for r in found}
+
+    report = CASES["every status"]
+    moved = replace(report, generated="2027-01-01T00:00:00Z", policy_lines={}, hosts=report.hosts[::-1])
+    assert prints(report) == prints(moved) != {}
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "uri", "relative"),
+    [
+        ("hostguard.yml", "/srv/r", "hostguard.yml", True),
+        ("./a/../hostguard.yml", "/srv/r", "hostguard.yml", True),
+        ("/srv/r/policies/a b.yml", "/srv/r", "policies/a%20b.yml", True),
+        ("../other/p.yml", "/srv/r", "file:///srv/other/p.yml", False),
+        ("/etc/hostguard/policy.yml", "/srv/r", "file:///etc/hostguard/policy.yml", False),
+        ("/srv/repository/p.yml", "/srv/r", "file:///srv/repository/p.yml", False),
+        ("hostguard.yml", "", "hostguard.yml", True),
+    ],
+)
+def test_sarif_names_the_policy_as_code_scanning_wants_it(path: str, folder: str, uri: str, relative: bool) -> None:
+    assert artifact(path, folder) == ({"uri": uri, "uriBaseId": "%SRCROOT%"} if relative else {"uri": uri})
+
+
+def test_sarif_points_at_the_line_that_asks() -> None:
+    example = ROOT / "examples" / "hostguard.yml"
+    loaded = load.load(example, [("group_vars", {"platform": {"fips": "required"}})])
+    lines = example.read_text(encoding="utf-8").splitlines()
+    report = replace(EMPTY, policy_lines=loaded.lines)
+    starts = {control.id: lines[line_of(control, report) - 1].split(":")[0] for control in CATALOGUE}
+    assert starts["platform.aes"] == "  aes"
+    assert starts["platform.kernel"] == "  kernel_min"
+    assert starts["platform.clock-sync"] == "  clock_sync"
+    assert starts["platform.cpus"] == "platform"
+    assert starts["egress.output"] == "egress"
+    assert starts["kernel.somaxconn"] == "kernel"
+    assert line_of(CATALOGUE[0], replace(EMPTY, policy_lines={})) == 1
+
+
+# Markdown
+
+PARSER = MarkdownIt("gfm-like", {"html": True, "linkify": False})
+TAGS = ("sub", "code", "details", "summary")
+
+
+def tokens(text: str) -> Iterator[Token]:
+    for token in PARSER.parse(text):
+        yield token
+        yield from token.children or ()
+
+
+def raw_html(text: str) -> list[str]:
+    """What is passed through as HTML, taken apart into tags and comments."""
+    found = "".join(token.content + "\n" for token in tokens(text) if token.type in ("html_inline", "html_block"))
+    return re.findall(r"<[^>]*>", found)
+
+
+@cases
+def test_markdown_lets_nothing_out(report: Report) -> None:
+    text = said("markdown", report)
+    assert len(text) < markdown.LONGEST
+    kinds = {token.type for token in tokens(text)}
+    assert not kinds & {"link_open", "image", "fence", "code_block", "blockquote_open", "hr"}
+    headings = [token for token in tokens(text) if token.type == "heading_open"]
+    assert [token.tag for token in headings] == ["h3"]
+    allowed = {f"<{slash}{tag}>" for slash in ("", "/") for tag in TAGS} | {"<!-- -->"}
+    assert set(raw_html(text)) <= allowed
+    opened = Counter(raw_html(text))
+    assert all(opened[f"<{tag}>"] == opened[f"</{tag}>"] for tag in TAGS)
+
+
+def test_markdown_shows_what_is_wrong() -> None:
+    text = said("markdown", CASES["every status"])
+    assert text.startswith("### hostguard: 2 fail, 1 unknown on 2 hosts\n")
+    rows = [token for token in PARSER.parse(text) if token.type == "tr_open"]
+    assert len(rows) == 1 + 3 + 1 + 2
+    assert text.index("platform.kernel") < text.index("platform.fips") < text.index("platform.openssl`")
+    assert "Upgrade the distribution's kernel" in text
+    assert "waived until 2027-01-31" in text
+
+
+def cells(row: str) -> list[str]:
+    """What a reader sees in a row's cells."""
+    table = "| a | b |\n|---|---|\n" + row + "\n"
+    inner = [token for token in PARSER.parse(table) if token.type == "inline"][2:]
+    return ["".join(t.content for t in token.children or () if t.type != "html_inline") for token in inner]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(), min_size=1, max_size=60) | st.text("|\\`<>&*_[]()!#@~-+ w.:h\n", min_size=1))
+def test_markdown_keeps_any_text_in_its_cell(text: str) -> None:
+    clean = " ".join(visible(text, "\n\t").split())
+    assert cells(markdown._row(markdown.code(clean), markdown.prose(clean))) == [clean, clean]
+
+
+def test_markdown_of_a_large_fleet_says_how_many_more_there_are() -> None:
+    report = reports.fleet(1000)
+    text = said("markdown", report)
+    assert len(text) < markdown.LONGEST
+    left = int(re.search(r"… and (\d+) more that fail or are unknown", text)[1])  # type: ignore[index]
+    shown = len(re.findall(r"^\| (?:❌|❔)", text, re.MULTILINE))
+    unseen = sum(set(host.count().items()) >= {("pass", 0), ("fail", 0)} for host in report.hosts)
+    count = report.count()
+    assert shown + left == count["fail"] + count["unknown"] - unseen * (len(CATALOGUE) - 1)
+
+
+def test_markdown_has_room_for_the_worst() -> None:
+    long = "x" + "*" * 500
+    hosts = tuple(
+        HostReport(long + str(n), tuple(reports.result(c, s, long) for c, s in zip(CATALOGUE, STATUSES, strict=False)))
+        for n in range(200)
+    )
+    assert len(said("markdown", reports.report(*hosts, warnings=(long,) * 100))) < markdown.LONGEST
+
+
+# Prometheus
+
+PROMTOOL = shutil.which("promtool") or shutil.which(str(ROOT / ".tools/usr/bin/promtool"))
+
+
+@cases
+def test_prometheus_as_its_own_client_reads_it(report: Report) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(said("prometheus", report))}
+    assert all(family.type == "gauge" and family.documentation for family in families.values())
+    controls = families["hostguard_control"].samples
+    assert len(controls) == pairs(report)
+    assert {tuple(sample.labels) for sample in controls} == {("host", "control", "area", "severity", "status")}
+    counts = families["hostguard_controls"].samples
+    assert len(counts) == len(report.hosts) * len(STATUSES)
+    assert sum(sample.value for sample in counts) == pairs(report)
+    assert {sample.value for sample in families["hostguard_audit_timestamp_seconds"].samples} == {1795456800}
+    assert families["hostguard_policy_info"].samples[0].labels["sha256"] == report.policy_sha256
+    waived = report.count()["waived"]
+    assert len(families["hostguard_waiver_expiry_timestamp_seconds"].samples) >= waived > 0
+
+
+def test_prometheus_counts_a_waiver_to_the_end_of_its_last_day() -> None:
+    text = said("prometheus", CASES["every status"])
+    wanted = 'hostguard_waiver_expiry_timestamp_seconds{host="bar1",control="platform.openssl-running"} 1801440000\n'
+    assert wanted in text  # date -u -d 2027-02-01 +%s
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="promtool is missing: as root on Debian, .ci/prepare test unpacks it")
+@cases
+def test_prometheus_as_promtool_checks_it(report: Report) -> None:
+    def check(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(PROMTOOL), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        )
+
+    good = said("prometheus", report)
+    done = check(good)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert check(good + "hostguard_controls{").returncode != 0
+
+
+# HTML
+
+
+class Page(HTMLParser):
+    """The elements, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@cases
+def test_html_is_of_our_own_elements_alone(report: Report) -> None:
+    page = Page(said("html", report))
+    assert not {"script", "img", "link", "iframe", "object", "form", "base"} & set(page.tags)
+    assert page.tags["h1"] == page.tags["svg"] == page.tags["style"] == 1
+    assert not {name for name in page.attributes if name.startswith("on") or name in ("style", "src")}
+    assert all(link.startswith("#") for link in page.links)
+    assert page.tags["details"] >= len(report.hosts)
+
+
+def test_html_says_it_all() -> None:
+    text = Page(said("html", CASES["every status"])).text
+    for words in (
+        "2 controls of the policy do not hold",
+        "Upgrade the distribution's kernel",
+        "the waiver ended on 2026-11-01 by ops@example.com",
+        "moves to new hosts",
+        "a waiver that nothing needs",
+    ):
+        assert words in text
+    assert text.index("The kernel is recent enough") < text.index("The CPU has AES instructions")
+
+
+def test_html_verdicts() -> None:
+    well = Page(said("html", reports.report(reports.host("a", []))))
+    unseen = Page(said("html", reports.report(reports.host("a", ["unknown"] * len(CATALOGUE)))))
+    assert "All is as the policy wants it" in well.text
+    assert "Not all could be seen" in unseen.text
+    assert "Hosts of which nothing could be seen" in unseen.text
+
+
+def test_every_part_of_the_bar_can_be_seen() -> None:
+    parts = segments({"pass": 99_999, "fail": 1, "unknown": 0, "waived": 0, "not_applicable": 0})
+    assert [status for status, _, _ in parts] == ["fail", "pass"]
+    assert parts[0][2] > 0.5
+    assert sum(wide for _, _, wide in parts) == pytest.approx(100)
