@@ -81,4 +81,5 @@ def _labels(labels: dict[str, str]) -> str:
 
 
 def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    # No newline: names stand on one line.
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +27,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from prometheus_client.parser import text_string_to_metric_families
 
+from hostguard.cli import audit
 from hostguard.control import Severity
 from hostguard.controls import CATALOGUE
 from hostguard.policy import load
@@ -72,6 +76,25 @@ def test_colour_is_the_only_escape_on_a_terminal() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_audit_of_no_host_is_a_report_too(name: str) -> None:
     assert said(name, EMPTY)
+
+
+def test_one_run_writes_every_format(tmp_path: Path) -> None:
+    (tmp_path / "hostguard.yml").write_text("version: 1\n\nplatform:\n  cpu_min: 1\n", encoding="utf-8")
+    formats = [word for name in NAMES for word in ("--format", f"{name}={name}.out")]
+    call = [sys.executable, "-m", "hostguard", "audit", *formats]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1, 3), done.stderr
+    assert done.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"hostguard.yml", *(f"{name}.out" for name in NAMES)}
+    found = json.loads((tmp_path / "sarif.out").read_text(encoding="utf-8"))
+    (file,) = found["runs"][0]["artifacts"]
+    assert file["location"] == {"uri": "hostguard.yml", "uriBaseId": "%SRCROOT%"}
+    assert file["hashes"]["sha-256"] == hashlib.sha256((tmp_path / "hostguard.yml").read_bytes()).hexdigest()
+
+
+def test_the_help_names_every_format() -> None:
+    assert all(name in audit.FORMATS for name in NAMES)
 
 
 # JSON
@@ -144,6 +167,7 @@ def test_junit_says_why_and_what_to_do() -> None:
     assert "expected ≥ 65535, found 128" in failed.result[0].message
     assert "to do: Upgrade the distribution's kernel" in failed.result[0].text
     assert "the waiver ended on 2026-11-01" in cases["platform.fips"].result[0].text
+    assert cases["platform.openssl"].result[0].message == "could not be seen: no right to"
     assert "waived until 2027-01-31" in cases["platform.openssl-running"].result[0].message
 
 

@@ -24,14 +24,14 @@ def test_a_reader_has_the_old_file_or_the_new_one(tmp_path: Path) -> None:
 def test_a_file_keeps_its_mode_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("")
-    old.chmod(0o640)
+    old.chmod(0o604)
     before = os.umask(0o027)
     try:
         for path in (old, new):
             replace(path, "x")
     finally:
         os.umask(before)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (old, new)] == [0o640, 0o640]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (old, new)] == [0o604, 0o640]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
