@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hostguard.control import Status
-from hostguard.verdict import STATUSES, HostReport, Report, Result
+from hostguard.report.text import silent
+from hostguard.verdict import STATUSES, Change, HostReport, Report, Result
 
 MARK: dict[Status, tuple[str, str]] = {
     "pass": ("pass", "green"),
@@ -32,8 +34,10 @@ def render(report: Report, *, colour: bool, width: int) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    for host in report.hosts:
-        _host(console, host)
+    if len(report.hosts) == 1:
+        _host(console, report.hosts[0])
+    else:
+        _fleet(console, report.hosts)
     console.print(f"Policy {escape(report.policy_path)} ({report.policy_sha256[:12]}), {report.generated}")
     file = console.file
     assert isinstance(file, io.StringIO)  # noqa: S101 - made above
@@ -41,14 +45,8 @@ def render(report: Report, *, colour: bool, width: int) -> str:
 
 
 def _host(console: Console, host: HostReport) -> None:
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
-    table.add_column("", no_wrap=True)
-    table.add_column("control", no_wrap=True)
-    table.add_column("seen", overflow="fold", ratio=1)
-    for result in host.results:
-        table.add_row(_mark(result), Text(result.control.id), Text(result.actual))
     console.print(Text(host.host, "bold"))
-    console.print(table)
+    console.print(_results(host.results))
     for result in host.results:
         if result.status in ("fail", "unknown"):
             _explained(console, result)
@@ -57,17 +55,55 @@ def _host(console: Console, host: HostReport) -> None:
     console.print(summary(host))
 
 
+def _fleet(console: Console, hosts: Sequence[HostReport]) -> None:
+    """What does not hold on each host, then what it is about, once; a line for each host at the end."""
+    controls: dict[str, Result] = {}
+    for host in hosts:
+        wrong = [result for result in host.results if result.status in ("fail", "unknown")]
+        if not wrong:
+            continue
+        if reason := silent(host):
+            console.print(Text.assemble((host.host, "bold"), " ", ("unknown", "yellow"), f": {reason}"))
+        else:
+            console.print(Text(host.host, "bold"))
+            console.print(_results(wrong))
+            for result in wrong:
+                for change in result.drift:
+                    console.print(Text(f"  {result.control.id}: {_change(change)}"))
+            controls.update({result.control.id: result for result in wrong})
+        console.print()
+    for result in controls.values():
+        _explained(console, result, seen=False)
+    for host in hosts:
+        _waived(console, host, named=True)
+    if controls:
+        console.print()
+    for host in hosts:
+        console.print(summary(host))
+
+
+def _results(results: Sequence[Result]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("control", no_wrap=True)
+    table.add_column("seen", overflow="fold", ratio=1)
+    for result in results:
+        table.add_row(_mark(result), Text(result.control.id), Text(result.actual))
+    return table
+
+
 def _mark(result: Result) -> Text:
     word, style = ("known", "red") if result.known else MARK[result.status]
     return Text(word, style)
 
 
-def _waived(console: Console, host: HostReport) -> None:
+def _waived(console: Console, host: HostReport, *, named: bool = False) -> None:
     lines = [
         Text.assemble(
             _mark(result),
             " ",
             (result.control.id, "bold"),
+            f" on {host.host}" if named else "",
             f"  until {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}",
         )
         for result in host.results
@@ -78,7 +114,7 @@ def _waived(console: Console, host: HostReport) -> None:
         console.print(Text("\n").join(lines))
 
 
-def _explained(console: Console, result: Result) -> None:
+def _explained(console: Console, result: Result, *, seen: bool = True) -> None:
     console.print()
     head = (result.control.id, "bold")
     console.print(Text.assemble(_mark(result), " ", head, f"  {result.control.title}  [{result.severity}]"))
@@ -87,15 +123,19 @@ def _explained(console: Console, result: Result) -> None:
     rows.add_column(overflow="fold", ratio=1)
     for name, said in (
         ("expected", result.expected),
-        ("seen", result.actual),
-        ("where", result.evidence),
+        ("seen", result.actual if seen else ""),
+        ("where", result.evidence if seen else ""),
         ("to do", result.control.remediation),
     ):
         if said:
             rows.add_row(name, Text(said))
-    for change in result.drift:
-        rows.add_row("drift", Text(f"{change.what} · since: {change.since or 'not known'} · by: {change.by}"))
+    for change in result.drift if seen else ():
+        rows.add_row("drift", Text(_change(change)))
     console.print(rows)
+
+
+def _change(change: Change) -> str:
+    return f"{change.what} · since: {change.since or 'not known'} · by: {change.by}"
 
 
 def summary(host: HostReport) -> Text:

@@ -33,7 +33,10 @@ EVIL_HOST = "h\n|`<b>&\"'\x1b[31m\ud800 $(id)"
 
 
 def waiver(control: str = "kernel.tw-reuse", day: str = "2027-01-31", reason: str = "moves to new hosts") -> Waiver:
-    return Waiver(control=control, reason=reason, by="ops@example.com", expires=datetime.date.fromisoformat(day))
+    # Not checked: the reason may be worse than any that a policy may give.
+    return Waiver.model_construct(
+        control=control, reason=reason, by="ops@example.com", expires=datetime.date.fromisoformat(day)
+    )
 
 
 def result(control: Control, status: Status, text: str = "") -> Result:
