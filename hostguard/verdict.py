@@ -14,6 +14,7 @@ from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import (
     ABSENT,
+    NOT_RUNNING,
     UNREADABLE,
     VALUE,
     Difference,
@@ -169,6 +170,8 @@ def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Res
     said: dict[str, Any] = {}
     for name in compiled.evidence[control.id]:
         answer = seen.evidence.get(f"{control.id}/{name}", {"unreadable": "the host did not answer"})
+        if "not_running" in answer:
+            return Result(control, "not_applicable", control.severity, "", answer["not_running"], control.evidence)
         if "unreadable" in answer:
             return Result(control, "unknown", control.severity, "", answer["unreadable"], control.evidence)
         said[name] = answer["said"]
@@ -190,6 +193,9 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
     if wrong:
         actual = _some([in_words(r, difference) for r, found in wrong for difference in found])
         return Result(control, "fail", control.severity, expected, actual, evidence)
+    still = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == NOT_RUNNING]
+    if still and not unread:  # a part of it holds, and the rest nobody can tell
+        return Result(control, "not_applicable", control.severity, expected, still[0].reason, evidence)
     if unread:
         return Result(control, "unknown", control.severity, expected, _some([u.reason for u in unread]), evidence)
     if not looked:

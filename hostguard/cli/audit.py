@@ -5,23 +5,21 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli import fleet
-from hostguard.cli.failure import CALL, Stop, host_errors
+from hostguard.cli import fleet, targets
+from hostguard.cli.failure import CALL, Stop
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
 from hostguard.cli.whole_file import replace
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from hostguard.baseline import Failure
+    from hostguard.cli.targets import Targets
     from hostguard.policy.load import LoadedPolicy
     from hostguard.verdict import Report
-    from hostguard.waivers import Waived
 
 STDOUT = "-"
 FORMATS = "table, json, junit, sarif, html, markdown or prometheus; several as F=FILE."
@@ -57,21 +55,30 @@ def command(
         bool,
         typer.Option("--drift", help="Compare with the last apply instead of a policy: what changed, and by what."),
     ] = False,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME; several."
+        ),
+    ] = None,
+    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
+    rootfs: Annotated[
+        Path | None, typer.Option("--rootfs", metavar="DIR", help="An image that is being built, by its root's folder.")
+    ] = None,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
 ) -> None:
-    """Check this host, or the hosts of an inventory, against the policy.
+    """Check this host, other hosts or an image against the policy.
 
     Reads, changes nothing. Exit code 0: all well, 1: a control fails, 3: something could not be seen.
     """
     wanted = outputs(format_ or ["table"], output)
-    if not inventory:
-        fleet.only_with_inventory(limit=limit, forks=forks)
+    looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks)
     if drift and policy:
         raise Stop(CALL, ["--drift compares with what was applied last: leave --policy out"])
     failed_before = known_failures(baseline) if baseline else None
-    report = drifted(inventory, limit, forks) if drift else audited(load(policy), inventory, limit, forks)
+    report = drifted(looked_at) if drift else audited(load(policy), looked_at)
 
     from hostguard.control import Severity
 
@@ -86,19 +93,15 @@ def command(
     raise typer.Exit(report.exit(gate))
 
 
-def audited(loaded: LoadedPolicy, inventory: list[str] | None, limit: str | None, forks: int | None) -> Report:
+def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
     """The policy's report, with its waivers heeded, and their warnings said on stderr."""
     import time
 
     from hostguard import verdict, waivers
 
     today = fleet.today()
-    if inventory:
-        hosts = fleet.audit(loaded, fleet.target(inventory, limit, forks), today)
-        scope = waivers.Scope.PART if limit else waivers.Scope.FLEET
-    else:
-        hosts, scope = [this_host(loaded, today)], waivers.Scope.ONE
-    warnings = waivers.warnings(hosts, scope, today)
+    hosts = fleet.judged(looked_at.look(loaded), today)
+    warnings = waivers.warnings(hosts, looked_at.scope(), today)
     for warning in warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -108,19 +111,13 @@ def audited(loaded: LoadedPolicy, inventory: list[str] | None, limit: str | None
     )
 
 
-def drifted(inventory: list[str] | None, limit: str | None, forks: int | None) -> Report:
+def drifted(looked_at: Targets) -> Report:
     """What differs from the last applied generation of each host."""
     import time
 
     from hostguard import drift, verdict
-    from hostguard.target import local
 
-    answers: dict[str, dict[str, Any]]
-    if inventory:
-        answers = dict(sorted(fleet.ask(fleet.target(inventory, limit, forks), drift.REQUEST)))
-    else:
-        with host_errors():
-            answers = {local.name(): local.ask(drift.REQUEST)}
+    answers = looked_at.ask(drift.REQUEST)
     hosts, policies = [], set()
     for host, answer in answers.items():
         if "error" in answer:
@@ -154,18 +151,6 @@ def compared(report: Report, failed_before: frozenset[Failure]) -> Report:
     if count:
         typer.echo(f"hostguard: {count} of the baseline {'are' if count > 1 else 'is'} mended; write it anew", err=True)
     return baseline.mark(report, failed_before)
-
-
-def this_host(loaded: LoadedPolicy, today: date) -> Waived:
-    from hostguard import verdict, waivers
-    from hostguard.bundle import compile_policy
-    from hostguard.cli import screen
-    from hostguard.target import local
-
-    compiled = compile_policy(loaded)
-    with screen.progress(), host_errors():
-        seen = verdict.Seen.of(local.read(compiled.bundle()))
-    return waivers.heed(verdict.judge(compiled, local.name(), seen), loaded.policy.waivers, today)
 
 
 def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:

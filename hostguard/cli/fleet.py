@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hostguard.verdict import Seen
     from hostguard.waivers import Waived
 
+Looked: TypeAlias = "tuple[str, Compiled, Seen | str]"
+"""A host, its policy, and what was seen there; or why nothing was."""
 InventoryOption = Annotated[
     list[str] | None,
     typer.Option("--inventory", "-i", metavar="INVENTORY", help="Act on the hosts of an Ansible inventory."),
@@ -145,7 +147,7 @@ def audit_canaries(loaded: LoadedPolicy, chosen: Target, names: Sequence[str]) -
 
     screen.remarks().print("Auditing the canaries")
     bad = []
-    for report in (host.report for host in audit(loaded, chosen, today(), names)):
+    for report in (host.report for host in judged(look(loaded, chosen, names), today())):
         wrong = [r for r in report.results if r.status in ("fail", "unknown")]
         bad += [f"{report.host}: {r.control.id} {r.status} ({r.actual})" for r in wrong if not owed(r.control.id)]
     return f"a canary does not pass its audit: {'; '.join(bad)}" if bad else ""
@@ -224,16 +226,16 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
     screen.remarks().print(f"What each host said: {log.folder}", markup=False)
 
 
-def audit(loaded: LoadedPolicy, chosen: Target, day: date, some: Sequence[str] | None = None) -> list[Waived]:
+def judged(looked: Iterable[Looked], day: date) -> list[Waived]:
     """Every host's verdict; of one that can't be reached every control is unknown."""
     from hostguard import verdict, waivers
 
     found = []
-    for host, compiled, seen in look(loaded, chosen, some):
-        judged = (
+    for host, compiled, seen in looked:
+        report = (
             verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
         )
-        found.append(waivers.heed(judged, compiled.loaded.policy.waivers, day))
+        found.append(waivers.heed(report, compiled.loaded.policy.waivers, day))
     return found
 
 
@@ -246,7 +248,7 @@ def today() -> date:
 
 def look(
     loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None, ask: Mapping[str, Any] | None = None
-) -> list[tuple[str, Compiled, Seen | str]]:
+) -> list[Looked]:
     """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
     from hostguard.bundle import compile_policy
     from hostguard.fleet import asking
@@ -267,7 +269,7 @@ def look(
         except load.PolicyError as error:
             raise ValueError(f"the policy can't be used: {error}") from None
 
-    found: dict[str, tuple[str, Compiled, Seen | str]] = {}
+    found: dict[str, Looked] = {}
     for event in watched(asking.ask(chosen, request, some)):
         if event.status == "hosts":
             # One that nothing more is said of is not passed over: it was not seen.

@@ -6,9 +6,29 @@ import grp
 import os
 import pwd
 import re
-from typing import Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
 from .resource import Facts
+
+Accounts = Dict[str, Dict[str, int]]
+"""{"uid": {"root": 0, …}, "gid": {…}}"""
+_of_image: Optional[Accounts] = None
+
+
+def use_files_alone() -> None:
+    """From now on accounts are what /etc/passwd and /etc/group say: the C library would load whatever programs an
+    image's nsswitch.conf names."""
+    global _of_image
+    _of_image = {"uid": _numbers("/etc/passwd"), "gid": _numbers("/etc/group")}
+
+
+def _numbers(path: str) -> Dict[str, int]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            rows = [line.split(":") for line in file]
+    except FileNotFoundError:
+        return {}
+    return {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
 
 
 def gather(names: Iterable[str]) -> Facts:
@@ -23,6 +43,8 @@ def gather(names: Iterable[str]) -> Facts:
 
 def _fact(name: str) -> Optional[str]:
     what, _, who = name.partition(":")
+    if _of_image is not None and what in _of_image:
+        return str(_of_image[what][who]) if who in _of_image[what] else None
     try:
         if what == "uid":
             return str(pwd.getpwnam(who).pw_uid)
@@ -37,10 +59,27 @@ def _fact(name: str) -> Optional[str]:
 
 def account_of(uid: int) -> str:
     """The account's name, or its number where it has none."""
+    if _of_image is not None:
+        return _name_of("uid", uid)
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def group_of(gid: int) -> str:
+    """The group's name, or its number where it has none."""
+    if _of_image is not None:
+        return _name_of("gid", gid)
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _name_of(what: str, number: int) -> str:
+    names = [name for name, found in (_of_image or {})[what].items() if found == number]
+    return names[0] if names else str(number)
 
 
 def kernel_release() -> Tuple[int, int]:

@@ -10,13 +10,17 @@ from .resource import HostError
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what a request asks: {"do": read | apply | rollback | confirm | history | drift, …}."""
+    """Do what a request asks: {"do": read | image | apply | rollback | confirm | history | drift, …}."""
     # Imported where they are used: a host compiles what is imported, at every call.
     do = request["do"]
     if do == "read":
         from . import snapshot
 
         return snapshot.take(request["bundle"])
+    if do == "image":
+        from . import image
+
+        return image.take(request["bundle"])
     if do == "apply":
         from . import transaction
 

@@ -14,6 +14,8 @@ Facts = Dict[str, str]
 """What the placeholders in a bundle stand for on one host, e.g. {"uid:envoy": "101"}."""
 
 VALUE, ABSENT, UNREADABLE, NOT_APPLICABLE = "value", "absent", "unreadable", "not_applicable"
+NOT_RUNNING = "not_running"
+"""Of an image: only the host that runs it could tell."""
 
 
 class Observation(NamedTuple):
@@ -108,6 +110,10 @@ def _walk(node: Any, change: Any) -> Any:
     if isinstance(node, dict):
         return {key: _walk(item, change) for key, item in node.items()}
     return node
+
+
+def not_running() -> Observation:
+    return Observation(NOT_RUNNING, None, "an image does not tell it: needs a host that runs")
 
 
 def partition(resources: List[Resource]) -> Tuple[List[Resource], List[Resource]]:

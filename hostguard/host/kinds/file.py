@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import grp
 import os
 import stat
 from typing import Any, Dict, List
 
-from ..facts import account_of
+from ..facts import account_of, group_of
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -44,20 +43,13 @@ def _read(path: str) -> Observation:
             "content": content,
             "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)),
             "owner": account_of(status.st_uid),
-            "group": _group(status.st_gid),
+            "group": group_of(status.st_gid),
         }
     )
 
 
 def _type(mode: int) -> str:
     return "a symbolic link" if stat.S_ISLNK(mode) else "a directory" if stat.S_ISDIR(mode) else "no regular file"
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:

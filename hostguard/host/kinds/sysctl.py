@@ -12,7 +12,7 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..facts import in_container
-from ..resource import VALUE, Difference, HostError, Observation, Resource, each, unreadable, value
+from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, unreadable, value
 from . import file as files
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
@@ -116,7 +116,6 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
     masked = boot_is_masked()
     for resource in resources:
         key = resource["key"]
-        boot = winner(assignments, key)
         try:
             with open(path_of(key), encoding="ascii") as file:
                 live: Optional[str] = normal(file.read())
@@ -125,16 +124,37 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         except OSError as error:
             seen[resource["id"]] = unreadable("{}: {}".format(path_of(key), error.strerror))
             continue
-        seen[resource["id"]] = value(
-            {
-                "live": live,
-                "boot": boot.value if boot else None,
-                "boot_from": at(boot) if boot else None,
-                "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
-                "masked": masked,
-                "foreign": in_container() and not key.startswith("net."),
-            }
-        )
+        foreign = in_container() and not key.startswith("net.")
+        seen[resource["id"]] = _observation(key, live, assignments, masked, foreign)
+    return seen
+
+
+def _observation(
+    key: str, live: Optional[str], assignments: List[Assignment], masked: bool, foreign: bool
+) -> Observation:
+    boot = winner(assignments, key)
+    return value(
+        {
+            "live": live,
+            "boot": boot.value if boot else None,
+            "boot_from": at(boot) if boot else None,
+            "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
+            "masked": masked,
+            "foreign": foreign,
+        }
+    )
+
+
+def read_image(resources: List[Resource]) -> Dict[str, Observation]:
+    """Of an image: what a boot of it would set. Where that is as wanted, the rest is its kernel's to tell."""
+    assignments, masked = configuration(), boot_is_masked()
+    seen = {}
+    for resource in resources:
+        if resource["compare"] == "min" and not winner(assignments, resource["key"]):
+            seen[resource["id"]] = not_running()  # at least so much is wanted: the kernel may have it by itself
+            continue
+        booted = _observation(resource["key"], str(resource["value"]), assignments, masked, foreign=False)
+        seen[resource["id"]] = booted if differ(resource, booted) else not_running()
     return seen
 
 

@@ -8,13 +8,24 @@ started with) the last assignment of the unit's files is read: `assigned`. A uni
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import time
 from typing import Any, Dict, Iterator, List, Set
 
 from .. import cgroup
 from ..program import run
-from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
+from ..resource import (
+    VALUE,
+    Difference,
+    HostError,
+    Observation,
+    Resource,
+    not_applicable,
+    not_running,
+    unreadable,
+    value,
+)
 
 ALWAYS = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
@@ -108,6 +119,32 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "assigned": {name: assigned(name, shown) for name in resource.get("assigned", {})},
         }
     )
+
+
+def read_image(resources: List[Resource]) -> Dict[str, Observation]:
+    """Of an image: whether a unit of ours will be started, and from our file alone. What systemd makes of settings is
+    its own word."""
+    return {
+        r["id"]: not_running() if r.get("properties") or not r.get("ours") else _in_files(r["unit"]) for r in resources
+    }
+
+
+FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+
+def _in_files(unit: str) -> Observation:
+    fragment = next((path for path in (os.path.join(f, unit) for f in FOLDERS) if os.path.lexists(path)), "")
+    masked = bool(fragment) and os.path.realpath(fragment) == "/dev/null"
+    wanted_by = [
+        path
+        for f in FOLDERS
+        for way in ("*.wants", "*.requires")
+        for path in glob.glob(os.path.join(f, way, glob.escape(unit)))
+    ]
+    enabled = ("enabled" if wanted_by else "disabled") if fragment else ""
+    drop_ins = sorted(path for f in FOLDERS for path in glob.glob(os.path.join(f, glob.escape(unit) + ".d", "*.conf")))
+    return value({"enabled": enabled, "active": "", "reload": "no", "properties": {}, "masked": masked,
+                  "drop_ins": drop_ins, "assigned": {}})  # fmt: skip
 
 
 def _own_drop_ins(unit: str, shown: Dict[str, str]) -> List[str]:

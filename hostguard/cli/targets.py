@@ -1,0 +1,167 @@
+"""Which hosts an audit looks at: this one, those of an inventory, those that are named, or an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hostguard.cli import fleet
+from hostguard.cli.failure import CALL, Stop, host_errors
+
+if TYPE_CHECKING:
+    from hostguard.fleet.engine import Target
+    from hostguard.policy.load import LoadedPolicy
+    from hostguard.target.remote import Remote
+    from hostguard.waivers import Scope
+
+AT_ONCE = 50
+
+
+class Targets(Protocol):
+    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]: ...
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """One question to each host; {"error": …} from one that has no answer."""
+
+    def scope(self) -> Scope: ...
+
+
+def chosen(
+    inventory: Sequence[str] | None,
+    host: Sequence[str] | None,
+    rootfs: Path | None,
+    *,
+    sudo: bool,
+    limit: str | None,
+    forks: int | None,
+) -> Targets:
+    """The targets that the options name. Ends the command where they contradict each other."""
+    if sum(map(bool, (inventory, host, rootfs))) > 1:
+        raise Stop(CALL, ["--inventory, --host and --rootfs: one of them at a time"])
+    if sudo and not host:
+        raise Stop(CALL, ["--sudo: only with --host (with an inventory: ansible_become)"])
+    if inventory:
+        return OfInventory(fleet.target(inventory, limit, forks))
+    if limit or (forks and not host):
+        fleet.only_with_inventory(limit=limit, forks=None if host else forks)
+    if host:
+        return Named(named(host, sudo=sudo), forks or AT_ONCE)
+    return Image(rootfs) if rootfs else ThisHost()
+
+
+@dataclass(frozen=True)
+class ThisHost:
+    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+        from hostguard import verdict
+        from hostguard.bundle import compile_policy
+        from hostguard.cli import screen
+        from hostguard.target import local
+
+        compiled = compile_policy(loaded)
+        with screen.progress(), host_errors():
+            return [(local.name(), compiled, verdict.Seen.of(local.read(compiled.bundle())))]
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        from hostguard.target import local
+
+        with host_errors():
+            return {local.name(): local.ask(dict(request))}
+
+    def scope(self) -> Scope:
+        from hostguard.waivers import Scope
+
+        return Scope.ONE
+
+
+@dataclass(frozen=True)
+class OfInventory:
+    target: Target
+
+    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+        return fleet.look(loaded, self.target)
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        return dict(sorted(fleet.ask(self.target, request)))
+
+    def scope(self) -> Scope:
+        from hostguard.waivers import Scope
+
+        return Scope.PART if self.target.limit else Scope.FLEET
+
+
+@dataclass(frozen=True)
+class Named:
+    """Each by its own way, all at once."""
+
+    remotes: Sequence[Remote]
+    at_once: int
+
+    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+        from hostguard import verdict
+        from hostguard.bundle import compile_policy
+
+        compiled = compile_policy(loaded)
+        answers = self.ask({"do": "read", "bundle": compiled.bundle()})
+        return [
+            (name, compiled, answer["error"] if "error" in answer else verdict.Seen.of(answer))
+            for name, answer in answers.items()
+        ]
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        from hostguard.cli import screen
+        from hostguard.host.resource import HostError
+
+        def asked(remote: Remote) -> dict[str, Any]:
+            try:
+                return remote.ask(request)
+            except HostError as error:
+                return {"error": str(error)}
+
+        with screen.progress() as progress, ThreadPoolExecutor(self.at_once) as pool:
+            progress(f"asking {', '.join(remote.name for remote in self.remotes[:3])}")
+            answers = list(pool.map(asked, self.remotes))
+        return {remote.name: answer for remote, answer in zip(self.remotes, answers, strict=True)}
+
+    def scope(self) -> Scope:
+        from hostguard.waivers import Scope
+
+        return Scope.PART
+
+
+@dataclass(frozen=True)
+class Image:
+    folder: Path
+
+    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+        from hostguard import verdict
+        from hostguard.bundle import compile_policy
+        from hostguard.target import rootfs
+
+        compiled = compile_policy(loaded)
+        with host_errors(CALL):
+            return [(str(self.folder), compiled, verdict.Seen.of(rootfs.read(self.folder, compiled.bundle())))]
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        raise Stop(CALL, [f"{self.folder}: an image has no answer to {request['do']!r}: nothing was applied to it"])
+
+    def scope(self) -> Scope:
+        from hostguard.waivers import Scope
+
+        return Scope.PART
+
+
+def named(uris: Sequence[str], *, sudo: bool) -> list[Remote]:
+    from hostguard.target import remote
+
+    try:
+        found = [remote.parse(uri, sudo=sudo) for uri in uris]
+    except remote.NoTarget as error:
+        raise Stop(CALL, [f"--host: {error}"]) from None
+    names = [each.name for each in found]
+    again = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if again:
+        raise Stop(CALL, [f"--host: {again} is there twice, expected each host once"])
+    return found
