@@ -185,7 +185,7 @@ def words(answer: Mapping[str, Any]) -> str:
         "refused": f"{error}; nothing was touched",
         "failed": "{}; {}".format(
             error,
-            "the way back failed too: " + "; ".join(answer["trouble"])
+            "the way back failed too, and the host goes on trying: " + "; ".join(answer["trouble"])
             if answer.get("trouble")
             else "the host is as it was before",
         ),

@@ -104,7 +104,8 @@ def say(answer: dict[str, object], seconds: float) -> None:
     if outcome == "failed":
         lines = [f"generation {answer['generation']} failed: {answer['error']}"]
         lines += [f"the way back failed too: {trouble}" for trouble in _list(answer["trouble"])]
-        raise Stop(FAILED, [*lines, "" if answer["trouble"] else "this host is as it was before"])
+        state = "this host goes on trying" if answer["trouble"] else "this host is as it was before"
+        raise Stop(FAILED, [*lines, state])
     if outcome == "unchanged":
         console.print("Nothing to change: this host is as the policy wants it.")
     elif outcome == "unconfirmed":

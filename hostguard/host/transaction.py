@@ -128,9 +128,12 @@ def _carry_out(
         except Exception as error:  # whatever it is, a host is never left half done
             progress("going back")
             trouble = _undo(record)
-            record["status"] = store.FAILED
-            store.save(record)
-            window.close()
+            if trouble:
+                window.keep_trying()  # the record stays one that was cut short: see `recover`
+            else:
+                record["status"] = store.FAILED
+                store.save(record)
+                window.close()
             return {
                 "outcome": "failed",
                 "generation": record["number"],

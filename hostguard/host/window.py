@@ -80,6 +80,16 @@ def wait() -> None:
         store.set_pending(dict(pending, deadline=now() + pending["seconds"], writer=None))
 
 
+def keep_trying() -> None:
+    """The way back failed: a watcher tries it again until it is done, and a boot does if it comes first."""
+    pending = store.pending()
+    if pending is None:
+        return  # it failed before anything was armed, and so before anything was written
+    store.set_pending(dict(pending, deadline=now(), writer=None))
+    if not pending["seconds"]:
+        _watch(pending["generation"])
+
+
 def started(pid: int) -> str:
     """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
     try:

@@ -112,10 +112,29 @@ def test_a_load_that_fails_leaves_nothing(host: Host) -> None:
     broken = "/usr/local/sbin/ip6tables-restore"
     host.write(broken, "#!/bin/sh\necho 'ip6tables-restore: line 7 failed' >&2\nexit 1\n", mode="755")
     done = host.hostguard("apply", "--yes", "--confirm-within", "0")
-    host.run(["rm", broken])
     assert done.returncode == 1
     assert "line 7 failed" in done.stderr
-    # The undoing needed the same program: what of it was in doubt is said, and the rest is as it was.
+    # The way back needs the same program.
+    assert "the way back failed too" in done.stderr
+    assert "goes on trying" in done.stderr
+    assert last_status(host) == "writing"
+    host.run(["rm", broken])
+    watcher_is_gone(host)
+    assert last_status(host) == "failed"
+    assert diff(before, host.dump()) == []
+
+
+def test_a_way_back_that_failed_is_made_by_the_next_boot(host: Host) -> None:
+    broken = "/usr/local/sbin/ip6tables-restore"
+    # Broken until the boot, which empties /run.
+    text = '#!/bin/sh\n[ ! -e /run/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
+    host.write(broken, text, mode="755")
+    before = host.dump()
+    host.run("touch /run/broken")
+    assert host.hostguard("apply", "--yes", "--confirm-within", "60s").returncode == 1
+    assert last_status(host) == "writing"
+    host.reboot()
+    assert last_status(host) == "failed"
     assert diff(before, host.dump()) == []
 
 
@@ -213,7 +232,8 @@ WITNESS = """\
 [Unit]
 DefaultDependencies=no
 After=hostguard-egress.service
-Before=network-pre.target
+# Early: iptables-save over nf_tables that runs while the rest goes back, and writes rules, may find none at all.
+Before=network-pre.target sysinit.target
 
 [Service]
 Type=oneshot
