@@ -9,10 +9,10 @@ from typing import Any
 
 from hostguard.control import Control, Severity, WantingControl
 from hostguard.controls import CATALOGUE
+from hostguard.host.kinds import IN_THE_KERNEL
 from hostguard.host.kinds.sysctl import OUR_FILE
 from hostguard.host.resource import Resource
 from hostguard.host.snapshot import differ
-from hostguard.host.transaction import IN_THE_KERNEL
 from hostguard.verdict import Change, HostReport, Result, Seen, in_words, of_resources
 
 REQUEST = {"do": "drift"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hostguard.host.transaction import Progress
+    from hostguard.host.undisturbed import Progress
 
 PIPE_WIDTH = 120  # columns, where no terminal says
 

@@ -26,9 +26,9 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 
         return transaction.apply(request["bundle"], request["options"], lambda _: None)
     if do == "rollback":
-        from . import transaction
+        from . import way_back
 
-        return transaction.rollback(request["to"], lambda _: None, restart=request["restart"])
+        return way_back.rollback(request["to"], lambda _: None, restart=request["restart"])
     if do == "confirm":
         from . import window
 

@@ -13,10 +13,9 @@ from typing import Any, Dict, List, Optional
 
 from . import snapshot, store
 from .facts import account_of
-from .kinds import sysctl, unit
+from .kinds import IN_THE_KERNEL, sysctl, unit
 from .program import find, run
 from .resource import VALUE, Difference, HostError, Observation, Resource
-from .transaction import IN_THE_KERNEL
 
 RULE_WRITERS = (
     "docker", "fail2ban", "firewalld", "ip6tables", "iptables", "libvirtd", "netfilter-persistent", "nftables", "ufw",

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, Dict
 
-from . import store, transaction, window
+from . import store, way_back, window
 
 
 def expire(generation: int) -> None:
@@ -24,7 +24,7 @@ def expire(generation: int) -> None:
             continue
         try:
             _end_writer(pending)
-            answer = transaction.rollback(None, lambda _: None, expired=generation)
+            answer = way_back.rollback(None, lambda _: None, expired=generation)
             if answer["outcome"] != "failed":
                 return
             trouble = "; ".join(answer["trouble"])
@@ -46,10 +46,10 @@ def _end_writer(pending: Dict[str, Any]) -> None:
 def after_boot() -> None:
     """A boot within the window: go back."""
     with store.locked():
-        transaction.recover(booted=True)
+        way_back.recover(booted=True)
 
 
 def rules_after_boot() -> None:
     """The same, early: what is loaded before the network comes up are the rules that were confirmed last."""
     with store.locked():
-        transaction.recover_rules()
+        way_back.recover_rules()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hostguard.host import transaction
+from hostguard.host import transaction, way_back
 from hostguard.host.kinds import ruleset
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import run
@@ -64,7 +64,7 @@ def play(
     for number, attempt in enumerate(stage.tries):
         tell({"try": number, "when": "after", **stage.attempt(attempt)})
     tell({"step": "rolling back"})
-    rolled = transaction.rollback(0, lambda _: None)
+    rolled = way_back.rollback(0, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from hostguard.host import program_main, transaction
+from hostguard.host import program_main, transaction, way_back
 from hostguard.host.resource import HostError
-from hostguard.host.transaction import Progress
+from hostguard.host.undisturbed import Progress
 from hostguard.target import legacy_tables
 
 
@@ -34,7 +34,7 @@ def apply(bundle: dict[str, Any], options: dict[str, Any], progress: Progress) -
 
 
 def rollback(to: int | None, restart: bool, progress: Progress) -> dict[str, Any]:
-    return transaction.rollback(to, progress, restart=restart)
+    return way_back.rollback(to, progress, restart=restart)
 
 
 __all__ = ["HostError", "apply", "ask", "name", "read", "rollback"]

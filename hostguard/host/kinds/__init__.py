@@ -25,3 +25,5 @@ KINDS: Dict[str, ModuleType] = {
     "ipset": ipset,
     "ruleset": ruleset,
 }
+IN_THE_KERNEL = ("ipset", "ruleset")
+"""Gone with a reboot, and loaded again from files."""
