@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 from hostguard.control import Status
 from hostguard.verdict import HostReport, Report
 
-Failure = tuple[str, str]
-"""A host, and a control that fails there."""
+Baseline = Mapping[tuple[str, str], Status]
+"""The status of each control, by host and ID."""
 
 WELL: tuple[Status, ...] = ("pass", "not_applicable")
 
@@ -35,8 +36,8 @@ class NoBaseline(Exception):
     """What was named as a baseline is no audit."""
 
 
-def read(raw: bytes) -> frozenset[Failure]:
-    """What failed in an audit that was written as JSON. Raises NoBaseline for anything else."""
+def read(raw: bytes) -> Baseline:
+    """What an audit that was written as JSON said. Raises NoBaseline for anything else."""
     try:
         audit = _Audit.model_validate_json(raw)
     except ValidationError as error:
@@ -44,23 +45,19 @@ def read(raw: bytes) -> frozenset[Failure]:
         where = ".".join(map(str, detail["loc"]))
         said = " ".join(detail["msg"].split())
         raise NoBaseline(f"{where}: {said}" if where else said) from None
-    return frozenset((host.host, r.id) for host in audit.hosts for r in host.results if r.status == "fail")
+    return {(host.host, result.id): result.status for host in audit.hosts for result in host.results}
 
 
-def mark(report: Report, baseline: frozenset[Failure]) -> Report:
-    """The report, with what the baseline has marked as known."""
-    return replace(report, hosts=tuple(_marked(host, baseline) for host in report.hosts))
+def mark(report: Report, baseline: Baseline) -> Report:
+    """The report, with what the baseline said of each result."""
+    return replace(report, hosts=tuple(_marked(host, baseline) for host in report.hosts), compared=True)
 
 
-def _marked(host: HostReport, baseline: frozenset[Failure]) -> HostReport:
-    results = (
-        replace(r, known=True) if r.status == "fail" and (host.host, r.control.id) in baseline else r
-        for r in host.results
-    )
+def _marked(host: HostReport, baseline: Baseline) -> HostReport:
+    results = (replace(result, before=baseline.get((host.host, result.control.id))) for result in host.results)
     return replace(host, results=tuple(results))
 
 
-def mended(report: Report, baseline: frozenset[Failure]) -> int:
-    """How much of the baseline is well by now. What is waived, or was not looked at, is not."""
-    well = ((host.host, r.control.id) for host in report.hosts for r in host.results if r.status in WELL)
-    return len(baseline.intersection(well))
+def mended(report: Report) -> int:
+    """How much of what failed in the baseline is well by now. What is waived, or was not looked at, is not."""
+    return sum(r.before == "fail" and r.status in WELL for host in report.hosts for r in host.results)

@@ -17,6 +17,7 @@ from hostguard.verdict import Change, HostReport, Result, Seen, in_words, of_res
 
 REQUEST = {"do": "drift"}
 NOT_KNOWN = "not known"
+ID = re.compile(r"[a-z]+\.[a-z0-9-]+")
 
 
 def judge(host: str, answer: Mapping[str, Any], catalogue: Iterable[Control] = CATALOGUE) -> HostReport:
@@ -43,7 +44,8 @@ def unreached(host: str, reason: str, catalogue: Iterable[Control] = CATALOGUE) 
 def _of_another(name: str) -> WantingControl:
     """A control that an older or newer hostguard applied, and this one does not have."""
     return WantingControl(
-        id=name,
+        # Formats take an ID as it is, and this one is a host's word.
+        id=name if ID.fullmatch(name) else "other.unnamed",
         title="A control that this hostguard does not have",
         severity=Severity.HIGH,
         rationale="",

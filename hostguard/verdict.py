@@ -61,10 +61,15 @@ class Result:
     evidence: str
     waiver: Waiver | None = None
     """Who accepted that it fails. In force where the status is `waived`; where it is `fail` it has expired."""
-    known: bool = False
-    """Whether it failed in the baseline already."""
+    before: Status | None = None
+    """Its status in the baseline, if it has one there."""
     drift: tuple[Change, ...] = ()
     """What has changed since the last apply, where that was asked."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it fails, and failed in the baseline already."""
+        return self.status == self.before == "fail"
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,16 @@ class HostReport:
         found = Counter(result.status for result in self.results)
         return {status: found[status] for status in STATUSES}
 
+    def known(self) -> int:
+        return sum(result.known for result in self.results)
+
 
 @dataclass(frozen=True)
 class Report:
-    """An audit: when (RFC 3339, UTC), against which policy, and what was seen on each host."""
+    """An audit: when (RFC 3339, UTC), against which policy, and what was seen on each host.
+
+    The policy's path and sum are "" where hosts were compared with what was applied to them from several.
+    """
 
     generated: str
     policy_path: str
@@ -91,10 +102,15 @@ class Report:
     """Where in the policy's file a section, and each of its keys, stands."""
     folder: str = ""
     """Where the audit was asked for: a relative path of the policy begins there."""
+    compared: bool = False
+    """Whether a baseline was given."""
 
     def count(self) -> dict[Status, int]:
         counts = [host.count() for host in self.hosts]
         return {status: sum(count[status] for count in counts) for status in STATUSES}
+
+    def known(self) -> int:
+        return sum(host.known() for host in self.hosts)
 
     def failing(self) -> tuple[Result, ...]:
         """What fails, and did not in the baseline."""

@@ -16,7 +16,7 @@ from hostguard.cli.policy import PolicyOption, load
 from hostguard.cli.whole_file import replace
 
 if TYPE_CHECKING:
-    from hostguard.baseline import Failure
+    from hostguard.baseline import Baseline
     from hostguard.cli.targets import Targets
     from hostguard.policy.load import LoadedPolicy
     from hostguard.verdict import Report
@@ -77,13 +77,13 @@ def command(
     looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks)
     if drift and policy:
         raise Stop(CALL, ["--drift compares with what was applied last: leave --policy out"])
-    failed_before = known_failures(baseline) if baseline else None
+    earlier = read_baseline(baseline) if baseline else None
     report = drifted(looked_at) if drift else audited(load(policy), looked_at)
 
     from hostguard.control import Severity
 
-    if failed_before is not None:
-        report = compared(report, failed_before)
+    if earlier is not None:
+        report = compared(report, earlier)
     for name, place in wanted:
         write(name, place, report)
     gate = Severity(fail_on)
@@ -127,12 +127,12 @@ def drifted(looked_at: Targets) -> Report:
         typer.echo(f"hostguard: {host}: generation {generation['number']}, {generation['created']}", err=True)
         policies.add((generation["policy"]["path"], generation["policy"]["sha256"]))
         hosts.append(drift.judge(host, answer))
-    path, sha256 = policies.pop() if len(policies) == 1 else ("that each host was applied with", "")
+    path, sha256 = policies.pop() if len(policies) == 1 else ("", "")
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return verdict.Report(generated, path, sha256, tuple(hosts))
 
 
-def known_failures(path: Path) -> frozenset[Failure]:
+def read_baseline(path: Path) -> Baseline:
     from hostguard import baseline
 
     try:
@@ -144,13 +144,14 @@ def known_failures(path: Path) -> frozenset[Failure]:
         raise Stop(CALL, [f"--baseline {path}: {error}; expected {expected}"]) from None
 
 
-def compared(report: Report, failed_before: frozenset[Failure]) -> Report:
+def compared(report: Report, earlier: Baseline) -> Report:
     from hostguard import baseline
 
-    count = baseline.mended(report, failed_before)
+    marked = baseline.mark(report, earlier)
+    count = baseline.mended(marked)
     if count:
         typer.echo(f"hostguard: {count} of the baseline {'are' if count > 1 else 'is'} mended; write it anew", err=True)
-    return baseline.mark(report, failed_before)
+    return marked
 
 
 def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:

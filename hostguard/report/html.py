@@ -14,17 +14,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hostguard.control import Control, Severity, Status
-from hostguard.report.text import FIRST, of_waiver, silent, worst_first
+from hostguard.report.text import FIRST, WORST, Shown, failures, of_change, of_waiver, shown, silent, worst_first
 from hostguard.verdict import HostReport, Report, Result
 
 TEMPLATES = Path(__file__).parent / "templates"
-WORD: dict[Status, tuple[str, str]] = {
+WORD: dict[Shown, tuple[str, str]] = {
     "fail": ("✕", "fail"),
+    "known": ("✕", "known"),
     "unknown": ("?", "unknown"),
     "waived": ("◷", "waived"),
     "pass": ("✓", "pass"),
     "not_applicable": ("–", "not applicable"),
 }
+WRONG = ("fail", "unknown", "known")
 THINNEST = 0.6
 """Percent of a bar: one failure among thousands is still seen."""
 MOST_OPEN = 4
@@ -45,7 +47,7 @@ class Finding:
 
     control: Control
     severity: Severity
-    hosts: Mapping[Status, int]
+    hosts: Mapping[Shown, int]
     seen: tuple[Alike, ...]
 
 
@@ -53,20 +55,20 @@ class Finding:
 class Host:
     name: str
     number: int
-    worst: Status
-    count: Mapping[Status, int]
+    worst: Shown
+    count: Mapping[Shown, int]
     areas: tuple[tuple[str, tuple[Result, ...]], ...]
 
-    def area(self, name: str) -> Counter[Status]:
-        return Counter(result.status for area, results in self.areas if area == name for result in results)
+    def area(self, name: str) -> Counter[Shown]:
+        return Counter(shown(result) for area, results in self.areas if area == name for result in results)
 
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
     style = (TEMPLATES / "audit.css").read_text(encoding="utf-8")
     hosts = [_host(number, each) for number, each in enumerate(report.hosts, 1)]
-    unwell = [each for each in hosts if each.worst in ("fail", "unknown")]
-    well = [each for each in hosts if each.worst not in ("fail", "unknown")]
-    unwell.sort(key=lambda each: (FIRST.index(each.worst), -each.count[each.worst]))
+    unwell = [each for each in hosts if each.worst in WRONG]
+    well = [each for each in hosts if each.worst not in WRONG]
+    unwell.sort(key=lambda each: (WORST.index(each.worst), -each.count[each.worst]))
     found = findings(report)
     unseen: dict[str, list[str]] = {}
     for host in report.hosts:
@@ -80,7 +82,9 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
             count=report.count(),
             segments=segments(report.count()),
             findings=found,
-            failing=sum("fail" in finding.hosts for finding in found),
+            failing=sum("fail" in finding.hosts or "known" in finding.hosts for finding in found),
+            new=sum("fail" in finding.hosts for finding in found),
+            failures=failures(report, report.compared),
             silent=unseen,
             opened=len(found) <= MOST_OPEN,
             waivers=alike(worst_first(report.hosts, "waived")),
@@ -103,12 +107,21 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals.update(WORD=WORD, FIRST=FIRST, of_waiver=of_waiver, worst=worst)
+    made.globals.update(
+        WORD=WORD,
+        FIRST=FIRST,
+        WORST=WORST,
+        WRONG=WRONG,
+        of_waiver=of_waiver,
+        of_change=of_change,
+        shown=shown,
+        worst=worst,
+    )
     return made
 
 
-def worst(statuses: Iterable[Status]) -> Status:
-    return min(statuses, key=FIRST.index, default="not_applicable")
+def worst(found: Iterable[Shown]) -> Shown:
+    return min(found, key=WORST.index, default="not_applicable")
 
 
 def segments(count: Mapping[Status, int]) -> list[tuple[Status, float, float]]:
@@ -123,7 +136,7 @@ def segments(count: Mapping[Status, int]) -> list[tuple[Status, float, float]]:
 
 
 def findings(report: Report) -> list[Finding]:
-    """What is wrong, by control: failing before unknown, then by severity and by how many hosts it concerns.
+    """What is wrong, by control: by what decides most, then by severity and by how many hosts it concerns.
 
     Without the hosts of which nothing was seen: each would be in every finding.
     """
@@ -134,13 +147,13 @@ def findings(report: Report) -> list[Finding]:
         Finding(
             pairs[0][1].control,
             min((result.severity for _, result in pairs), key=list(Severity).index),
-            Counter(result.status for _, result in pairs),
+            Counter(shown(result) for _, result in pairs),
             tuple(alike(pairs)),
         )
         for pairs in by_control.values()
     ]
     return sorted(
-        made, key=lambda f: (not f.hosts.get("fail"), list(Severity).index(f.severity), -sum(f.hosts.values()))
+        made, key=lambda f: (WORST.index(worst(f.hosts)), list(Severity).index(f.severity), -sum(f.hosts.values()))
     )
 
 
@@ -149,7 +162,8 @@ def alike(pairs: Sequence[tuple[str, Result]]) -> list[Alike]:
     together: dict[tuple[object, ...], list[str]] = {}
     of: dict[tuple[object, ...], Result] = {}
     for host, result in pairs:
-        what = (result.control.id, result.status, result.expected, result.actual, result.evidence, of_waiver(result))
+        said = (result.expected, result.actual, result.evidence, of_waiver(result), result.drift)
+        what = (result.control.id, shown(result), *said)
         together.setdefault(what, []).append(host)
         of.setdefault(what, result)
     return [Alike(of[what], tuple(hosts)) for what, hosts in together.items()]
@@ -160,6 +174,7 @@ def _host(number: int, host: HostReport) -> Host:
     for result in host.results:
         areas.setdefault(result.control.area, []).append(result)
     ordered = tuple(
-        (area, tuple(sorted(results, key=lambda result: FIRST.index(result.status)))) for area, results in areas.items()
+        (area, tuple(sorted(results, key=lambda result: WORST.index(shown(result))))) for area, results in areas.items()
     )
-    return Host(host.host, number, worst(result.status for result in host.results), host.count(), ordered)
+    count = Counter(map(shown, host.results))
+    return Host(host.host, number, worst(count), count, ordered)

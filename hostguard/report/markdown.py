@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hostguard.report.text import FIRST, of_waiver, silent, worst_first
+from hostguard.report.text import FIRST, Shown, failures, of_change, of_waiver, shown, silent, worst_first
 from hostguard.verdict import Report, Result
 
 LONGEST = 65_536  # characters of a comment on GitHub
 LONGEST_CELL = 240
-SHARES = {"warnings": 6_000, "wrong": 32_000, "silent": 6_000, "mending": 12_000, "waivers": 7_000}
+SHARES = {"warnings": 6_000, "wrong": 26_000, "known": 6_000, "silent": 6_000, "mending": 12_000, "waivers": 7_000}
 """Characters for each part: together well below LONGEST."""
-WORD = {
+WORD: dict[Shown, str] = {
     "fail": "❌ fail",
+    "known": "▫️ known",
     "unknown": "❔ unknown",
     "waived": "🕓 waived",
     "pass": "✅ pass",
@@ -25,7 +26,15 @@ MARKS = re.compile(r"(?<=www)\.|[!#$&*+:<>?@\[\\\]^_`{|}~]", re.IGNORECASE)
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
     wrong = worst_first((host for host in report.hosts if not silent(host)), "fail", "unknown")
-    parts = [_head(report), _warnings(report), _wrong(wrong), _silent(report), _mending(wrong), _waivers(report)]
+    parts = [
+        _head(report),
+        _warnings(report),
+        _wrong([(host, result) for host, result in wrong if not result.known]),
+        _silent(report),
+        _known([(host, result) for host, result in wrong if result.known]),
+        _mending(wrong),
+        _waivers(report),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -33,13 +42,11 @@ def _head(report: Report) -> str:
     count = report.count()
     said = " · ".join(f"{WORD[status]} {count[status]}" for status in FIRST if count[status])
     hosts = f"{len(report.hosts)} host" + ("s" if len(report.hosts) != 1 else "")
-    well = (
-        "all well" if not (count["fail"] or count["unknown"]) else f"{count['fail']} fail, {count['unknown']} unknown"
-    )
-    return (
-        f"### hostguard: {well} on {hosts}\n\n{said}\n\n"
-        f"<sub>Policy {code(report.policy_path)} ({report.policy_sha256[:12]}), {prose(report.generated)}</sub>\n"
-    )
+    wrong = f"{failures(report, report.compared)}, {count['unknown']} unknown"
+    well = wrong if count["fail"] or count["unknown"] else "all well"
+    policy = f"Policy {code(report.policy_path)} ({report.policy_sha256[:12]})"
+    against = policy if report.policy_path else "Against what each host was applied with"
+    return f"### hostguard: {well} on {hosts}\n\n{said}\n\n<sub>{against}, {prose(report.generated)}</sub>\n"
 
 
 def _warnings(report: Report) -> str:
@@ -47,22 +54,25 @@ def _warnings(report: Report) -> str:
     return "\n".join((*_fitting(lines, "warnings", "- … and {} more warnings"), "")) if lines else ""
 
 
+HEAD = ("|  | host | control | severity | expected | seen |", "|---|---|---|---|---|---|")
+
+
 def _wrong(wrong: Sequence[tuple[str, Result]]) -> str:
-    rows = [
-        _row(
-            WORD[result.status],
-            code(host),
-            f"`{result.control.id}`",
-            str(result.severity),
-            code(result.expected),
-            code(result.actual),
-        )
-        for host, result in wrong
-    ]
+    rows = [_of_result(host, result) for host, result in wrong]
     if not rows:
         return ""
-    head = [_row("", "host", "control", "severity", "expected", "seen"), "|---|---|---|---|---|---|"]
-    return "\n".join((*head, *_fitting(rows, "wrong", "\n… and {} more that fail or are unknown."), ""))
+    return "\n".join((*HEAD, *_fitting(rows, "wrong", "\n… and {} more that fail or are unknown."), ""))
+
+
+def _known(known: Sequence[tuple[str, Result]]) -> str:
+    rows = [_of_result(host, result) for host, result in known]
+    return _folded(f"{len(rows)} failed in the baseline already", HEAD, rows, "known")
+
+
+def _of_result(host: str, result: Result) -> str:
+    seen = "<br>".join(prose(of_change(change)) for change in result.drift) or code(result.actual)
+    words = (WORD[shown(result)], code(host), f"`{result.control.id}`", str(result.severity))
+    return _row(*words, code(result.expected), seen)
 
 
 def _silent(report: Report) -> str:

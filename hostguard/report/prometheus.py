@@ -1,4 +1,7 @@
-"""The audit as metrics, for the textfile collector of Prometheus' node exporter."""
+"""The audit as metrics, for the textfile collector of Prometheus' node exporter.
+
+A baseline and what drifted are not in it: as labels they would make other series of the same controls.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
             _metric(
                 "policy_info",
                 "The policy that the audit was against; always 1.",
-                [({"path": report.policy_path, "sha256": report.policy_sha256}, 1)],
+                [({"path": report.policy_path, "sha256": report.policy_sha256}, 1)] if report.policy_path else [],
             ),
             _metric(
                 "waiver_expiry_timestamp_seconds",

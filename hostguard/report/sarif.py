@@ -16,7 +16,7 @@ from hostguard import __version__
 from hostguard.control import Control, Severity
 from hostguard.controls import CATALOGUE
 from hostguard.policy.model import Waiver
-from hostguard.report.text import of_waiver, worst_first
+from hostguard.report.text import of_change, of_waiver, worst_first
 from hostguard.verdict import Report, Result
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -24,6 +24,8 @@ LEVEL = {Severity.HIGH: "error", Severity.MEDIUM: "warning", Severity.LOW: "note
 # As GitHub ranks them: high from 7, medium from 4, low below.
 SECURITY_SEVERITY = {Severity.HIGH: "8.0", Severity.MEDIUM: "5.5", Severity.LOW: "2.0"}
 ROOT = "%SRCROOT%"
+NO_POLICY = "hostguard.yml"
+"""Code scanning refuses a result without a file: where there was no policy, the one that a policy mostly has."""
 
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
@@ -31,7 +33,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
     others = {result.control.id: result.control for _, result in found}
     rules = list({**{control.id: control for control in CATALOGUE}, **others}.values())
     index = {control.id: at for at, control in enumerate(rules)}
-    place = artifact(report.policy_path, report.folder)
+    place = artifact(report.policy_path or NO_POLICY, report.folder)
     run = {
         "tool": {
             "driver": {
@@ -51,7 +53,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
                 ],
             }
         ],
-        "artifacts": [{"location": place, "hashes": {"sha-256": report.policy_sha256}}],
+        "artifacts": [{"location": place, "hashes": {"sha-256": report.policy_sha256}}] if report.policy_path else [],
         "results": [_result(report, place, host, result, index[result.control.id]) for host, result in found],
         "columnKind": "unicodeCodePoints",
         "properties": {"summary": report.count(), "hosts": [host.host for host in report.hosts]},
@@ -97,12 +99,13 @@ def _result(report: Report, place: dict[str, Any], host: str, result: Result, ru
     print_ = hashlib.sha256(f"{host}\0{control.id}".encode()).hexdigest()
     waived = [_suppression(result.waiver)] if result.waiver and result.status == "waived" else []
     ended = "" if waived else of_waiver(result)
+    said = f"{host}: {control.title}: {seen}" + (f" ({ended})" if ended else "")
     return {
         "ruleId": control.id,
         "ruleIndex": rule,
         "kind": "fail" if known else "open",
         "level": LEVEL[result.severity] if known else "none",
-        "message": _message(f"{host}: {control.title}: {seen}" + (f" ({ended})" if ended else "")),
+        "message": _message("\n".join((said, *map(of_change, result.drift)))),
         "locations": [
             {
                 "physicalLocation": {
@@ -115,8 +118,17 @@ def _result(report: Report, place: dict[str, Any], host: str, result: Result, ru
         # The second is the only one that GitHub looks at: without it, hosts that share a line share an alert.
         "partialFingerprints": {"hostAndControl/v1": print_, "primaryLocationLineHash": f"{print_[:16]}:1"},
         "suppressions": waived,
+        # SARIF 3.27.24: of every result, or of none.
+        **({"baselineState": _state(result)} if report.compared else {}),
         "properties": {"host": host, "evidence": result.evidence, "severity": str(result.severity)},
     }
+
+
+def _state(result: Result) -> str:
+    """As a reader of two runs sees it, which have no result of what passes or does not apply."""
+    if result.before in (None, "pass", "not_applicable"):
+        return "new"
+    return "unchanged" if result.before == result.status else "updated"
 
 
 def _suppression(waiver: Waiver) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hostguard.control import Status
-from hostguard.report.text import silent
-from hostguard.verdict import STATUSES, Change, HostReport, Report, Result
+from hostguard.report.text import Shown, failures, of_change, shown, silent
+from hostguard.verdict import STATUSES, HostReport, Report, Result
 
-MARK: dict[Status, tuple[str, str]] = {
+MARK: dict[Shown, tuple[str, str]] = {
     "pass": ("pass", "green"),
     "fail": ("FAIL", "bold red"),
+    "known": ("known", "red"),
     "unknown": ("unknown", "yellow"),
     "waived": ("waived", "cyan"),
     "not_applicable": ("n/a", "dim"),
@@ -38,28 +38,30 @@ def render(report: Report, *, colour: bool, width: int) -> str:
         _host(console, report.hosts[0])
     else:
         _fleet(console, report.hosts)
-    console.print(f"Policy {escape(report.policy_path)} ({report.policy_sha256[:12]}), {report.generated}")
+    for host in report.hosts:
+        console.print(summary(host, report.compared))
+    policy = f"Policy {escape(report.policy_path)} ({report.policy_sha256[:12]})"
+    console.print(f"{policy if report.policy_path else 'Against what each host was applied with'}, {report.generated}")
     file = console.file
     assert isinstance(file, io.StringIO)  # noqa: S101 - made above
-    return file.getvalue()
+    # A log keeps the blanks that fill a table's columns.
+    return "".join(f"{line.rstrip(' ')}\n" for line in file.getvalue().splitlines())
 
 
 def _host(console: Console, host: HostReport) -> None:
     console.print(Text(host.host, "bold"))
     console.print(_results(host.results))
-    for result in host.results:
-        if result.status in ("fail", "unknown"):
-            _explained(console, result)
+    for result in _wrong(host):
+        _explained(console, result)
     _waived(console, host)
     console.print()
-    console.print(summary(host))
 
 
 def _fleet(console: Console, hosts: Sequence[HostReport]) -> None:
     """What does not hold on each host, then what it is about, once; a line for each host at the end."""
-    controls: dict[str, Result] = {}
+    explained: list[Result] = []
     for host in hosts:
-        wrong = [result for result in host.results if result.status in ("fail", "unknown")]
+        wrong = _wrong(host)
         if not wrong:
             continue
         if reason := silent(host):
@@ -69,17 +71,24 @@ def _fleet(console: Console, hosts: Sequence[HostReport]) -> None:
             console.print(_results(wrong))
             for result in wrong:
                 for change in result.drift:
-                    console.print(Text(f"  {result.control.id}: {_change(change)}"))
-            controls.update({result.control.id: result for result in wrong})
+                    console.print(Text(f"  {result.control.id}: {of_change(change)}"))
+            explained += wrong
         console.print()
+    controls: dict[str, Result] = {}
+    for result in sorted(explained, key=lambda result: result.known):
+        controls.setdefault(result.control.id, result)
     for result in controls.values():
         _explained(console, result, seen=False)
     for host in hosts:
         _waived(console, host, named=True)
     if controls:
         console.print()
-    for host in hosts:
-        console.print(summary(host))
+
+
+def _wrong(host: HostReport) -> list[Result]:
+    """What does not hold, or was not seen; what is known comes last."""
+    wrong = (result for result in host.results if result.status in ("fail", "unknown"))
+    return sorted(wrong, key=lambda result: result.known)
 
 
 def _results(results: Sequence[Result]) -> Table:
@@ -93,8 +102,7 @@ def _results(results: Sequence[Result]) -> Table:
 
 
 def _mark(result: Result) -> Text:
-    word, style = ("known", "red") if result.known else MARK[result.status]
-    return Text(word, style)
+    return Text(*MARK[shown(result)])
 
 
 def _waived(console: Console, host: HostReport, *, named: bool = False) -> None:
@@ -130,21 +138,15 @@ def _explained(console: Console, result: Result, *, seen: bool = True) -> None:
         if said:
             rows.add_row(name, Text(said))
     for change in result.drift if seen else ():
-        rows.add_row("drift", Text(_change(change)))
+        rows.add_row("drift", Text(of_change(change)))
     console.print(rows)
 
 
-def _change(change: Change) -> str:
-    return f"{change.what} · since: {change.since or 'not known'} · by: {change.by}"
-
-
-def summary(host: HostReport) -> Text:
+def summary(host: HostReport, compared: bool) -> Text:
     count = host.count()
     parts: list[tuple[str, str]] = []
     for status in STATUSES:
         if count[status]:
-            style = MARK[status][1]
-            known = sum(result.known for result in host.results) if status == "fail" else 0
-            told = f" ({known} known)" if known else ""
-            parts += [(f"{count[status]} {status.replace('_', ' ')}{told}", style), (", ", "")]
+            said = failures(host, compared) if status == "fail" else f"{count[status]} {status.replace('_', ' ')}"
+            parts += [(said, MARK[status][1]), (", ", "")]
     return Text.assemble((host.host, "bold"), ": ", *parts[:-1])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from hostguard.control import Severity, Status
-from hostguard.verdict import HostReport, Report, Result
+from hostguard.verdict import Change, HostReport, Report, Result
 
 FIRST: tuple[Status, ...] = ("fail", "unknown", "waived", "pass", "not_applicable")
 """What a reader must know, first."""
+Shown = Status | Literal["known"]
+WORST: tuple[Shown, ...] = ("fail", "unknown", "known", "waived", "pass", "not_applicable")
+"""The same, where what failed in the baseline already has a word of its own: it decides nothing."""
 SEVERITIES = tuple(Severity)
 
 
@@ -43,7 +47,22 @@ def _printable(result: Result) -> Result:
         evidence=visible(result.evidence, "\n\t"),
         waiver=waiver
         and waiver.model_copy(update={"reason": visible(waiver.reason, "\n\t"), "by": visible(waiver.by)}),
+        drift=tuple(Change(visible(each.what), visible(each.since), visible(each.by)) for each in result.drift),
     )
+
+
+def shown(result: Result) -> Shown:
+    return "known" if result.known else result.status
+
+
+def failures(of: Report | HostReport, compared: bool) -> str:
+    """How many fail; where there was a baseline, how many of them did not in it."""
+    count = of.count()["fail"]
+    return f"{count} fail" + (f", {count - of.known()} of them new" if compared and count else "")
+
+
+def of_change(change: Change) -> str:
+    return f"{change.what} · since: {change.since or 'not known'} · by: {change.by}"
 
 
 def of_waiver(result: Result) -> str:
@@ -61,9 +80,9 @@ def silent(host: HostReport) -> str:
 
 
 def worst_first(hosts: Iterable[HostReport], *statuses: Status) -> list[tuple[str, Result]]:
-    """The results of these statuses, each with its host: by status, severity and control."""
+    """The results of these statuses, each with its host: by what decides most, severity and control."""
     found = [(host.host, result) for host in hosts for result in host.results if result.status in statuses]
-    return sorted(found, key=lambda pair: (FIRST.index(pair[1].status), *_rank(pair[1])))
+    return sorted(found, key=lambda pair: (WORST.index(shown(pair[1])), *_rank(pair[1])))
 
 
 def _rank(result: Result) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from hostguard.control import Control, Severity, Status
 from hostguard.controls import CATALOGUE
 from hostguard.policy.model import Waiver
 from hostguard.report.text import visible
-from hostguard.verdict import STATUSES, HostReport, Report, Result
+from hostguard.verdict import STATUSES, Change, HostReport, Report, Result
 
 GENERATED = "2026-11-23T18:00:00Z"
 SHA256 = "0123456789abcdef" * 4
@@ -76,9 +76,31 @@ def hostile() -> Report:
         control = replace(CATALOGUE[at], title=prints, remediation=prints, rationale=prints)
         for shift, status in enumerate(STATUSES):
             made = result(replace(control, id=f"{control.id}{shift or ''}"), status, text)
+            made = replace(made, drift=(Change(text, text, text),) if status == "fail" else ())
             results.append(replace(made, waiver=waiver(control.id, reason=text)) if status == "waived" else made)
     evil = report(HostReport(EVIL_HOST, tuple(results)), host("bar2", []), warnings=HOSTILE)
     return replace(evil, policy_path="p\n\x1b[31m<b>`|\ud800\"'.yml", folder="")
+
+
+def compared() -> Report:
+    """Two hosts that were audited before: one failed in the same way, one failed where it was well or not seen."""
+    statuses: list[Status] = ["fail", "fail", "unknown", "waived", "fail"]
+    before: list[Status | None] = ["fail", "pass", "fail", "waived", "unknown"]
+    old, new = host("bar1", statuses), host("bar2", ["pass", "pass", "unknown", "fail"])
+    of_old = zip(old.results, before + [None] * (len(CATALOGUE) - len(before)), strict=True)
+    hosts = (HostReport("bar1", tuple(replace(each, before=was) for each, was in of_old)), new)
+    return replace(report(*hosts), compared=True)
+
+
+CHANGE = Change("net.core.somaxconn: live is 128", "2026-11-23T17:00:00Z", "/etc/sysctl.d/zzz.conf:1 (jane's)")
+
+
+def drifted() -> Report:
+    """Hosts compared with what each was applied with, from policies of their own."""
+    found = host("bar1", ["fail", "fail"])
+    changed = (replace(found.results[0], drift=(CHANGE, replace(CHANGE, since="", by="not known"))), *found.results[1:])
+    hosts = (HostReport("bar1", changed), host("bar2", []))
+    return Report(GENERATED, "", "", hosts)
 
 
 def fleet(hosts: int, seed: int = 7) -> Report:

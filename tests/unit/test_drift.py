@@ -93,6 +93,11 @@ def test_a_control_of_another_hostguard_is_not_passed_over() -> None:
     assert (result.control.id, result.status, result.severity) == ("kernel.of-the-future", "fail", "high")
 
 
+def test_an_id_that_is_none_reaches_no_format() -> None:
+    (result,) = drift.judge("h", parameter(live="61", control="x.`|<b>\x1b[31m")).results
+    assert (result.control.id, result.status) == ("other.unnamed", "fail")
+
+
 def test_a_host_that_did_not_answer_passes_nothing() -> None:
     found = drift.unreached("h", "no way there")
     assert {result.status for result in found.results} == {"unknown"}

@@ -32,7 +32,7 @@ from hostguard.control import Severity
 from hostguard.controls import CATALOGUE
 from hostguard.policy import load
 from hostguard.report import NAMES, markdown, render
-from hostguard.report.html import segments
+from hostguard.report.html import findings, segments
 from hostguard.report.sarif import artifact, line_of
 from hostguard.report.text import visible
 from hostguard.verdict import STATUSES, HostReport, Report
@@ -40,7 +40,13 @@ from tests.unit import reports
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
-CASES = {"every status": reports.every_status(), "hostile": reports.hostile(), "fleet": reports.fleet(60)}
+CASES = {
+    "every status": reports.every_status(),
+    "compared": reports.compared(),
+    "drifted": reports.drifted(),
+    "hostile": reports.hostile(),
+    "fleet": reports.fleet(60),
+}
 EMPTY = reports.report()
 
 cases = pytest.mark.parametrize("report", CASES.values(), ids=CASES.keys())
@@ -97,6 +103,26 @@ def test_the_help_names_every_format() -> None:
     assert all(name in audit.FORMATS for name in NAMES)
 
 
+# Table
+
+
+def test_the_table_shows_what_is_known_after_what_is_new() -> None:
+    text = said("table", CASES["compared"])
+    assert "bar1: 32 pass, 3 fail, 2 of them new, 1 unknown, 1 waived\n" in text
+    assert "bar2: 35 pass, 1 fail, 1 of them new, 1 unknown\n" in text
+    first, explained = text.index("known    platform.aes"), text.index("known platform.aes")
+    assert text.index("FAIL     platform.cpus") < first
+    assert text.index("FAIL platform.openssl-running") < explained
+
+
+def test_the_table_names_no_policy_where_there_was_none() -> None:
+    assert said("table", CASES["drifted"]).endswith(f"\nAgainst what each host was applied with, {reports.GENERATED}\n")
+
+
+def test_a_log_keeps_no_blanks_at_the_end_of_a_line() -> None:
+    assert not re.search(r" $", said("table", CASES["fleet"]), re.MULTILINE)
+
+
 # JSON
 
 
@@ -148,14 +174,14 @@ def test_junit_as_junitparser_reads_it(report: Report) -> None:
     assert len(suites) == len(report.hosts)
     for suite, host in zip(suites, report.hosts, strict=True):
         count = host.count()
+        new, skipped = count["fail"] - host.known(), count["waived"] + count["not_applicable"] + host.known()
         assert suite.tests == len(list(suite)) == len(host.results)
-        assert (suite.failures, suite.errors) == (count["fail"], count["unknown"])
-        assert suite.skipped == count["waived"] + count["not_applicable"]
+        assert (suite.failures, suite.errors, suite.skipped) == (new, count["unknown"], skipped)
         assert suite.timestamp == "2026-11-23T18:00:00"
         kinds = Counter(type(case.result[0]) if case.result else None for case in suite)
-        assert kinds[Failure] == count["fail"]
+        assert kinds[Failure] == new
         assert kinds[Error] == count["unknown"]
-        assert kinds[Skipped] == count["waived"] + count["not_applicable"]
+        assert kinds[Skipped] == skipped
         assert kinds[None] == count["pass"]
 
 
@@ -169,6 +195,20 @@ def test_junit_says_why_and_what_to_do() -> None:
     assert "the waiver ended on 2026-11-01" in cases["platform.fips"].result[0].text
     assert cases["platform.openssl"].result[0].message == "could not be seen: no right to"
     assert "waived until 2027-01-31" in cases["platform.openssl-running"].result[0].message
+
+
+def test_junit_fails_no_build_for_what_was_known() -> None:
+    suite = next(iter(JUnitXml.fromstring(said("junit", CASES["compared"]).encode())))
+    (known,) = next(case for case in suite if case.name == "platform.aes").result
+    assert isinstance(known, Skipped)
+    assert known.message.startswith("failed in the baseline already: ")
+    assert "to do: " in known.text
+
+
+def test_junit_says_what_changed_and_names_no_policy_where_there_was_none() -> None:
+    suite = next(iter(JUnitXml.fromstring(said("junit", CASES["drifted"]).encode())))
+    assert next(iter(suite)).result[0].text.count("drift: net.core.somaxconn: live is 128 · since: ") == 2
+    assert not list(suite.properties())
 
 
 def test_junit_keeps_hostile_text_as_text() -> None:
@@ -207,6 +247,34 @@ def test_sarif_as_its_schema_says(report: Report) -> None:
     rules = run["tool"]["driver"]["rules"]
     assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in results)
     assert not any("](" in result["message"]["text"] for result in results)
+
+
+def test_sarif_says_what_is_new_of_every_result_or_of_none() -> None:
+    def states(report: Report) -> dict[tuple[str, str], str | None]:
+        return {(r["properties"]["host"], r["ruleId"]): r.get("baselineState") for r in sarif(report)["results"]}
+
+    assert set(states(CASES["every status"]).values()) == {None}
+    assert states(CASES["compared"]) == {
+        ("bar1", "platform.aes"): "unchanged",
+        ("bar1", "platform.kernel"): "new",
+        ("bar1", "platform.openssl"): "updated",
+        ("bar1", "platform.openssl-running"): "unchanged",
+        ("bar1", "platform.cpus"): "updated",
+        ("bar2", "platform.openssl"): "new",
+        ("bar2", "platform.openssl-running"): "new",
+    }
+
+
+def test_sarif_of_drift() -> None:
+    run = sarif(CASES["drifted"])
+    assert run["artifacts"] == []
+    result = next(each for each in run["results"] if each["ruleId"] == "platform.aes")
+    # Code scanning takes no result without a file.
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "hostguard.yml"
+    assert result["message"]["text"].splitlines()[1:] == [
+        "net.core.somaxconn: live is 128 · since: 2026-11-23T17:00:00Z · by: /etc/sysctl.d/zzz.conf:1 (jane's)",
+        "net.core.somaxconn: live is 128 · since: not known · by: not known",
+    ]
 
 
 def test_sarif_has_a_rule_for_every_control() -> None:
@@ -265,6 +333,7 @@ def test_sarif_points_at_the_line_that_asks() -> None:
 
 PARSER = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 TAGS = ("sub", "code", "details", "summary")
+BREAK = "<br>"
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -287,7 +356,7 @@ def test_markdown_lets_nothing_out(report: Report) -> None:
     assert not kinds & {"link_open", "image", "fence", "code_block", "blockquote_open", "hr"}
     headings = [token for token in tokens(text) if token.type == "heading_open"]
     assert [token.tag for token in headings] == ["h3"]
-    allowed = {f"<{slash}{tag}>" for slash in ("", "/") for tag in TAGS} | {"<!-- -->"}
+    allowed = {f"<{slash}{tag}>" for slash in ("", "/") for tag in TAGS} | {"<!-- -->", BREAK}
     assert set(raw_html(text)) <= allowed
     opened = Counter(raw_html(text))
     assert all(opened[f"<{tag}>"] == opened[f"</{tag}>"] for tag in TAGS)
@@ -301,6 +370,25 @@ def test_markdown_shows_what_is_wrong() -> None:
     assert text.index("platform.kernel") < text.index("platform.fips") < text.index("platform.openssl`")
     assert "Upgrade the distribution's kernel" in text
     assert "waived until 2027-01-31" in text
+
+
+def test_markdown_folds_what_is_known_below_what_is_new() -> None:
+    text = said("markdown", CASES["compared"])
+    assert text.startswith("### hostguard: 4 fail, 3 of them new, 2 unknown on 2 hosts\n")
+    shown, _, folded = text.partition("<details><summary>1 failed in the baseline already</summary>")
+    assert "| ▫️ known | <code>bar1</code> | `platform.aes` |" in folded
+    assert "▫️" not in shown
+    assert shown.count("| ❌ fail |") == 3
+
+
+def test_markdown_shows_what_changed() -> None:
+    text = said("markdown", CASES["drifted"])
+    (row,) = (line for line in text.splitlines() if line.startswith("| ❌ fail | <code>bar1</code> | `platform.aes`"))
+    assert cells(f"| x | {row.rpartition(' | ')[2]}")[1] == (
+        "net.core.somaxconn: live is 128 · since: 2026-11-23T17:00:00Z · by: /etc/sysctl.d/zzz.conf:1 (jane's)"
+        "net.core.somaxconn: live is 128 · since: not known · by: not known"
+    )
+    assert "<sub>Against what each host was applied with, " in text
 
 
 def cells(row: str) -> list[str]:
@@ -353,9 +441,10 @@ def test_prometheus_as_its_own_client_reads_it(report: Report) -> None:
     assert len(counts) == len(report.hosts) * len(STATUSES)
     assert sum(sample.value for sample in counts) == pairs(report)
     assert {sample.value for sample in families["hostguard_audit_timestamp_seconds"].samples} == {1795456800}
-    assert families["hostguard_policy_info"].samples[0].labels["sha256"] == report.policy_sha256
-    waived = report.count()["waived"]
-    assert len(families["hostguard_waiver_expiry_timestamp_seconds"].samples) >= waived > 0
+    policies = families["hostguard_policy_info"].samples if report.policy_path else []
+    assert [sample.labels["sha256"] for sample in policies] == [report.policy_sha256][: len(report.policy_path)]
+    waivers = families.get("hostguard_waiver_expiry_timestamp_seconds")
+    assert len(waivers.samples if waivers else ()) >= report.count()["waived"]
 
 
 def test_prometheus_counts_a_waiver_to_the_end_of_its_last_day() -> None:
@@ -430,6 +519,31 @@ def test_html_verdicts() -> None:
     assert "All is as the policy wants it" in well.text
     assert "Not all could be seen" in unseen.text
     assert "Hosts of which nothing could be seen" in unseen.text
+
+
+def test_html_keeps_what_is_known_quiet_and_last() -> None:
+    text = said("html", CASES["compared"])
+    assert "4 controls of the policy do not hold, 3 of them new" in text
+    assert "<title>hostguard audit: 4 fail, 3 of them new, 2 unknown</title>" in text
+    kinds = re.findall(r'<details class="card finding (\w+)"', text)
+    assert kinds == ["fail", "fail", "fail", "unknown", "known"]
+
+
+def test_html_shows_what_changed() -> None:
+    text = Page(said("html", CASES["drifted"])).text
+    # In the finding, and in the host's table.
+    assert text.count("net.core.somaxconn: live is 128 · since: not known · by: not known") == 2
+    assert "2 controls do not hold" in text
+    assert "what each host was applied with" in text
+    assert "SHA-256" not in text
+
+
+def test_html_holds_apart_what_changed_by_other_means() -> None:
+    first = CASES["drifted"].hosts[0]
+    other = tuple(replace(each, drift=each.drift[1:]) for each in first.results)
+    found = findings(replace(CASES["drifted"], hosts=(first, HostReport("bar3", other))))
+    hosts = {finding.control.id: [each.hosts for each in finding.seen] for finding in found}
+    assert hosts == {"platform.kernel": [("bar1", "bar3")], "platform.aes": [("bar1",), ("bar3",)]}
 
 
 def test_every_part_of_the_bar_can_be_seen() -> None:

@@ -147,7 +147,10 @@ def test_without_a_host_too_there_is_something_to_say() -> None:
 
 
 def report(*results: tuple[Status, Severity, bool]) -> Report:
-    made = tuple(Result(FIN, status, severity, "", "", "", known=known) for status, severity, known in results)
+    made = tuple(
+        Result(FIN, status, severity, "", "", "", before="fail" if known else None)
+        for status, severity, known in results
+    )
     return Report("", "", "", (HostReport("h", made),))
 
 
@@ -182,7 +185,7 @@ def test_a_baseline_knows_what_failed_in_it_and_nothing_else(earlier: Report, no
         assert (result.status, each.host) == (plain.status, same.host)
         assert result.known == (result.status == "fail" and was.get(each.host) == "fail")
     well = [each.host for each in now.hosts if each.results[0].status in ("pass", "not_applicable")]
-    assert baseline.mended(now, before) == sum(was.get(name) == "fail" for name in well)
+    assert baseline.mended(marked) == sum(was.get(name) == "fail" for name in well)
     # A baseline of now forgives all that fails now, and nothing that could not be seen.
     forgiven = baseline.mark(now, baseline.read(as_json(now)))
     assert forgiven.exit() == (Exit.UNSEEN if now.count()["unknown"] else Exit.WELL)
@@ -202,17 +205,17 @@ def test_what_is_no_audit_is_no_baseline(raw: bytes) -> None:
 
 def test_the_formats_say_it() -> None:
     kept = heed(host(), [waiver()], TODAY).report
-    known = baseline.mark(Report("", "", "", (host("b"),)), frozenset({("b", FIN.id)})).hosts[0]
-    found = Report("", "", "", (kept, known, host("c")), ("a word",))
+    found = baseline.mark(Report("", "", "", (kept, host("b"), host("c")), ("a word",)), {("b", FIN.id): "fail"})
     plain = json.loads(as_json(found))
     results = [each["results"][0] for each in plain["hosts"]]
     assert results[0]["waiver"] == {"reason": "r", "by": "jane", "expires": "2027-03-04"}
     assert (results[0]["status"], results[1]["baseline"], plain["warnings"]) == ("waived", "known", ["a word"])
     assert not {"waiver", "baseline"} & results[2].keys()
     table = render("table", found, colour=False, width=100)
-    assert f"waived {FIN.id}  until 2027-03-04 by jane: r\n" in table
-    assert f"known {FIN.id}" in table
-    assert "b: 1 fail (1 known)" in table
+    assert f"waived {FIN.id} on web1  until 2027-03-04 by jane: r\n" in table
+    assert f"known  {FIN.id}" in table
+    assert "b: 1 fail, 0 of them new" in table
+    assert "c: 1 fail, 1 of them new" in table
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
