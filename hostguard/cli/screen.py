@@ -30,11 +30,13 @@ def remarks() -> Console:
 def _console(file: TextIO) -> Console:
     from rich.console import Console
 
-    width = None if file.isatty() else PIPE_WIDTH
-    return Console(file=file, highlight=False, soft_wrap=not file.isatty(), width=width, no_color=not colour(file))
+    if file.isatty():
+        return Console(file=file, highlight=False, no_color=not colour(file))
+    return Console(file=file, highlight=False, no_color=True, force_terminal=False, soft_wrap=True, width=PIPE_WIDTH)
 
 
 def colour(file: TextIO) -> bool:
+    """FORCE_COLOR, which pipelines set for all of their tools, colours nothing: a result is read by programs too."""
     return file.isatty() and "NO_COLOR" not in os.environ
 
 

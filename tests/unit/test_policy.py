@@ -284,6 +284,28 @@ def test_the_command_line_keeps_the_contract(tmp_path: Path) -> None:
     assert run("explain", "kernel.nothing").returncode == 2
 
 
+def test_validate_says_all_of_several_files(tmp_path: Path) -> None:
+    bad, absent = tmp_path / "bad.yml", tmp_path / "absent.yml"
+    bad.write_text("version: 1\nbogus: 1\n")
+    done = run("validate", str(bad), str(EXAMPLE), "-p", str(absent))
+    assert (done.returncode, done.stdout.count("\n")) == (2, 1)
+    assert done.stdout.startswith(f"{EXAMPLE}: valid; ")
+    assert f"{bad}:2: bogus: found an unknown key" in done.stderr
+    assert f"{absent}: found " in done.stderr
+    assert done.stderr.endswith("hostguard: 2 problems; nothing was touched\n")
+
+
+def test_no_escape_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pipelines set, so that tools which are asked nothing colour their output."""
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "GITLAB_CI", "CI", "TTY_COMPATIBLE"):
+        monkeypatch.setenv(name, "1")
+    for call in (["checks"], ["explain", "egress.output"], ["size", "-p", str(EXAMPLE)], ["audit", "-p", str(EXAMPLE)],
+                 ["checks", "--bogus"], ["--help"]):  # fmt: skip
+        done = run(*call)
+        assert done.stdout + done.stderr
+        assert "\x1b" not in done.stdout + done.stderr, call
+
+
 def test_init_writes_a_policy_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:
     assert run("init", str(tmp_path / "new")).returncode == 0
     policy = tmp_path / "new" / "hostguard.yml"
