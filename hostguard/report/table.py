@@ -34,7 +34,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    if len(report.hosts) == 1:
+    if len(report.hosts) == 1 and not silent(report.hosts[0]):
         _host(console, report.hosts[0])
     else:
         _fleet(console, report.hosts)
