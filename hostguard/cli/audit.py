@@ -13,7 +13,6 @@ from hostguard.cli import fleet, targets
 from hostguard.cli.failure import CALL, Stop
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
-from hostguard.cli.whole_file import replace
 
 if TYPE_CHECKING:
     from hostguard.baseline import Baseline
@@ -172,6 +171,7 @@ def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:
 
 def write(name: str, place: str, report: object) -> None:
     from hostguard.cli import screen
+    from hostguard.cli.whole_file import replace
     from hostguard.report import render
     from hostguard.verdict import Report
 

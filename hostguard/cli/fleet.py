@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +71,8 @@ class Log:
             raise Stop(CALL, [f"--log-dir {self.folder}: {error.strerror}; nothing was touched"]) from None
 
     def write(self, event: Event) -> None:
+        import json
+
         path = self.folder / f"{event.host.replace('/', '_')}.json"
         path.write_text(json.dumps({"status": event.status, **event.result}, indent=1) + "\n", encoding="utf-8")
 
@@ -250,6 +251,8 @@ def look(
     loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None, ask: Mapping[str, Any] | None = None
 ) -> list[Looked]:
     """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
+    import json
+
     from hostguard.bundle import compile_policy
     from hostguard.fleet import asking
     from hostguard.policy import load

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -111,6 +110,8 @@ class Named:
         ]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        from concurrent.futures import ThreadPoolExecutor
+
         from hostguard.cli import screen
         from hostguard.host.resource import HostError
 
