@@ -29,6 +29,16 @@ PLAYBOOK = """
   roles: [hostguard.hostguard.pull]
 """
 
+# git's dumb protocol: files over HTTPS.
+SERVE = """
+import http.server, ssl
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 443), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/ssl/policy.crt", "/root/tls.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
 
 class Puller:
     """A host that pulls, its repository, and who may sign there."""
@@ -126,7 +136,7 @@ def puller(pulling: Puller) -> Iterator[Puller]:
 
 def test_a_signed_commit_is_applied_and_a_second_tick_changes_nothing(puller: Puller) -> None:
     commit = puller.repository.commit(1002, *by_ssh(puller.release))
-    assert puller.tick(), puller.journal()
+    assert puller.tick(), "\n".join(puller.journal())
     assert puller.value() == 1002
     assert puller.state()[1] == commit
     assert f"commit {commit} ran well" in puller.word()
@@ -143,7 +153,7 @@ def test_a_signed_commit_is_applied_and_a_second_tick_changes_nothing(puller: Pu
 
 def test_an_openpgp_signature_counts_too(puller: Puller) -> None:
     puller.repository.commit(1003, *by_openpgp("pgp"))
-    assert puller.tick(), puller.journal()
+    assert puller.tick(), "\n".join(puller.journal())
     assert puller.value() == 1003
 
 
@@ -194,7 +204,7 @@ def test_a_host_that_accepted_nothing_yet_starts_where_it_is_told(puller: Puller
     assert "moved back" in puller.word()
     assert puller.value() == before
     puller.repository.git("reset", "--quiet", "--hard", newest)
-    assert puller.tick(), puller.journal()
+    assert puller.tick(), "\n".join(puller.journal())
     assert puller.value() == 1009
     puller.set(oldest_commit="")
 
@@ -214,7 +224,7 @@ def test_keys_are_withdrawn(puller: Puller) -> None:
     puller.host.write(f"{FOLDER}/allowed_signers", signers.replace("namespaces", 'valid-before="20200101",namespaces'))
     puller.refuses()
     puller.host.write(f"{FOLDER}/allowed_signers", signers + "\n")
-    assert puller.tick(), puller.journal()
+    assert puller.tick(), "\n".join(puller.journal())
     assert puller.value() == 1010
 
 
@@ -231,7 +241,7 @@ def test_nobody_confirms_and_it_is_not_tried_again(puller: Puller) -> None:
     assert puller.state() == marks
     puller.host.run(["hostguard-pull", "again"])
     puller.set(confirm_within="0")
-    assert puller.tick(), puller.journal()
+    assert puller.tick(), "\n".join(puller.journal())
     assert puller.value() == 1011
 
 
@@ -249,6 +259,61 @@ def test_a_new_connection_confirms(puller: Puller) -> None:
     assert "ran well" in puller.word()
     assert puller.value() == 1012
     puller.set(confirm_within="0")
+
+
+def test_over_ssh_with_a_key_of_the_hosts_own(puller: Puller) -> None:
+    """From its own sshd, which serves what git:// serves; a server with another key than the known one is refused."""
+    host, name = puller.host, puller.host.address.ipv4
+    host.run(f"git clone --quiet --bare {repository.URL} /srv/policy.git")
+    host.run(f"ssh-keygen -qt ed25519 -N '' -f {FOLDER}/deploy; cat {FOLDER}/deploy.pub >> /root/.ssh/authorized_keys")
+    known, other = (
+        f"{name} {host.out(['cat', key])}" for key in ("/etc/ssh/ssh_host_ed25519_key.pub", f"{FOLDER}/deploy.pub")
+    )
+    over_ssh = {
+        "hostguard_pull_url": f"ssh://root@{name}/srv/policy.git",
+        "hostguard_pull_ssh_key": f"{FOLDER}/deploy",
+    }
+    try:
+        puller.install(**over_ssh, hostguard_pull_known_hosts=other)
+        assert not puller.tick()
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in (said := "\n".join(puller.journal())), said
+        puller.install(**over_ssh, hostguard_pull_known_hosts=known)
+        commit = puller.repository.commit(1013, *by_ssh(puller.release))
+        host.run(f"git -C /srv/policy.git fetch --quiet {repository.URL} main:main")
+        assert puller.tick(), "\n".join(puller.journal())
+        assert (puller.value(), puller.state()[1]) == (1013, commit)
+    finally:
+        puller.install()
+
+
+def test_over_https_with_an_authority_of_ones_own(puller: Puller) -> None:
+    host = puller.host
+    host.run(f"git clone --quiet --bare {repository.URL} /srv/https/policy.git")
+    host.run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=git "
+             "-addext subjectAltName=IP:127.0.0.1 -keyout /root/tls.key -out /etc/ssl/policy.crt 2>&1")  # fmt: skip
+    host.write("/root/serve.py", SERVE)
+    host.run(["systemd-run", "--quiet", "--unit=https", "--working-directory=/srv/https", "python3", "/root/serve.py"])
+    host.run(
+        "until openssl s_client -connect 127.0.0.1:443 < /dev/null > /dev/null 2>&1; do sleep 0.05; done", timeout=60
+    )
+    over_https = {"hostguard_pull_url": "https://127.0.0.1/policy.git"}
+    try:
+        puller.install(**over_https)
+        assert not puller.tick()
+        assert "certificate" in "".join(puller.journal())
+        environment = {
+            **PYTHON_SETTINGS,
+            "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
+            "GIT_SSL_CAINFO": "/etc/ssl/policy.crt",
+        }
+        puller.install(**over_https, hostguard_pull_environment=environment)
+        commit = puller.repository.commit(1014, *by_ssh(puller.release))
+        host.run(f"cd /srv/https/policy.git && git fetch --quiet {repository.URL} main:main && git update-server-info")
+        assert puller.tick(), "\n".join(puller.journal())
+        assert (puller.value(), puller.state()[1]) == (1014, commit)
+    finally:
+        host.run("systemctl stop https")
+        puller.install()
 
 
 def test_the_timer_spreads_the_hosts(puller: Puller) -> None:
