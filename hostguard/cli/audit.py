@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hostguard.verdict import Report
 
 STDOUT = "-"
-FORMATS = "table, json, junit, sarif, html, markdown or prometheus; several as F=FILE."
+FORMATS = "table, json, junit, sarif, html, markdown, prometheus or journal; several as F=FILE."
 
 
 class Gate(enum.StrEnum):

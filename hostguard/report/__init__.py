@@ -14,7 +14,7 @@ class Format(Protocol):
     def __call__(self, report: Report, *, colour: bool, width: int) -> str: ...
 
 
-NAMES = ("table", "json", "junit", "sarif", "html", "markdown", "prometheus")
+NAMES = ("table", "json", "junit", "sarif", "html", "markdown", "prometheus", "journal")
 
 
 def render(name: str, report: Report, *, colour: bool, width: int) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -465,6 +466,60 @@ def test_prometheus_as_promtool_checks_it(report: Report) -> None:
     done = check(good)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert check(good + "hostguard_controls{").returncode != 0
+
+
+# Journal
+
+LINE_MAX = 48 * 1024  # journald cuts a longer line in two (LineMax= of journald.conf)
+
+
+def journal(report: Report) -> list[tuple[int, dict[str, str]]]:
+    """Each line's priority, and its pairs as the shell's own quoting has them."""
+    lines = said("journal", report).removesuffix("\n").split("\n")
+    parts = [re.fullmatch(r"<(\d)>([^<].*)", line) for line in lines]
+    assert all(parts), "a line without a priority"
+    return [
+        (int(part[1]), dict(word.split("=", 1) for word in shlex.split(part[2]))) for part in parts if part is not None
+    ]
+
+
+@cases
+def test_journal_has_a_line_for_each_that_does_not_hold_and_one_for_all(report: Report) -> None:
+    *lines, (priority, summary) = journal(report)
+    count = report.count()
+    assert (priority, summary["hosts"]) == (6, str(len(report.hosts)))
+    assert {status: int(summary[status]) for status in STATUSES} == count
+    assert len(lines) == count["fail"] + count["unknown"]
+    assert {tuple(pairs) for _, pairs in lines} == {("host", "control", "status", "severity", "seen", "expected")}
+    assert all({"high": 3, "medium": 4, "low": 5}[pairs["severity"]] == priority for priority, pairs in lines)
+    found = Counter((pairs["control"], pairs["status"]) for _, pairs in lines)
+    wrong = [r for host in report.hosts for r in host.results if r.status in ("fail", "unknown")]
+    assert found == Counter((result.control.id, result.status) for result in wrong)
+
+
+def test_journal_says_what_was_seen_and_what_was_expected() -> None:
+    wanted = '<3>host="bar1" control=platform.kernel status=fail severity=high seen="128" expected="≥ 65535"\n'
+    assert wanted in said("journal", CASES["every status"])
+
+
+def test_journal_of_nothing_wrong_is_one_line() -> None:
+    assert [priority for priority, _ in journal(reports.report(reports.host("a", [])))] == [6]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(), min_size=1, max_size=60) | st.text("<3>\"\\=\n\r '$`#", min_size=1))
+def test_journal_keeps_any_text_in_its_place(text: str) -> None:
+    result = reports.result(CATALOGUE[0], "fail", text)
+    (_, pairs), _ = journal(reports.report(HostReport(text, (result,))))
+    assert pairs["seen"] == pairs["expected"] == " ".join(visible(text, "\n\t").split())
+    assert pairs["host"] == " ".join(visible(text).split())
+
+
+def test_journal_lines_are_never_cut_in_two() -> None:
+    """The second half would be a line of its own, and its priority what the host had put there."""
+    long = "\U0001f600" * LINE_MAX + "<0>"
+    report = reports.report(HostReport(long, (reports.result(CATALOGUE[0], "fail", long),)))
+    assert max(len(line.encode()) for line in said("journal", report).splitlines()) < LINE_MAX
 
 
 # HTML
