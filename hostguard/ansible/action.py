@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
@@ -25,9 +27,9 @@ from hostguard.report import json as report_json
 from hostguard.target import payload
 
 AREAS = ("platform", "egress", "kernel", "limits", "slices", "secrets")
+POLICY_FILE_SPEC: dict[str, Any] = {"policy": {"type": "dict", "default": {}}, "policy_file": {"type": "path"}}
 POLICY_SPEC: dict[str, Any] = {
-    "policy": {"type": "dict", "default": {}},
-    "policy_file": {"type": "path"},
+    **POLICY_FILE_SPEC,
     "areas": {"type": "list", "elements": "str", "choices": list(AREAS)},
 }
 APPLY_SPEC: dict[str, Any] = {
@@ -58,6 +60,10 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         return found
 
     def compiled(self, arguments: Mapping[str, Any]) -> Compiled:
+        loaded = self.loaded(arguments)
+        return compile_policy(loaded, areas=areas_of(arguments["areas"], arguments.get("run_tags", ())))
+
+    def loaded(self, arguments: Mapping[str, Any]) -> load.LoadedPolicy:
         """The policy of this host: the file, with the inventory's `hostguard_policy` over it, or that alone."""
         overlay = plain(arguments["policy"])
         try:
@@ -66,12 +72,10 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
                 raise AnsibleActionFail("there is no policy: neither `policy` nor `policy_file` says anything")
             if arguments["policy_file"]:
                 path = Path(self._find_needle("files", arguments["policy_file"]))
-                loaded = load.load(path, [("hostguard_policy", overlay)] if overlay else [])
-            else:
-                loaded = load.of_variables(overlay, "hostguard_policy")
+                return load.load(path, [("hostguard_policy", overlay)] if overlay else [])
+            return load.of_variables(overlay, "hostguard_policy")
         except load.PolicyError as error:
             raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
-        return compile_policy(loaded, areas=areas_of(arguments["areas"], arguments.get("run_tags", ())))
 
     def command(self, task_vars: Mapping[str, Any]) -> str:
         """What starts the host program there."""
@@ -223,6 +227,23 @@ class Audit(HostguardAction):
         well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
         said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well
         return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": said}
+
+
+class Policy(HostguardAction):
+    """The policy of one host as a file, for who puts it there. Nothing goes to the host."""
+
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        loaded = self.loaded(self.arguments(POLICY_FILE_SPEC))
+        return {**result, "changed": False, "text": as_file(loaded)}
+
+
+def as_file(loaded: load.LoadedPolicy) -> str:
+    """The file itself where nothing refines it: its hash and its lines are then those that the controller knows."""
+    path = Path(loaded.path)
+    if path.is_file() and hashlib.sha256(raw := path.read_bytes()).hexdigest() == loaded.sha256:
+        return raw.decode("utf-8")
+    return yaml.safe_dump(plain(loaded.data), sort_keys=False, allow_unicode=True)
 
 
 class Host(HostguardAction):

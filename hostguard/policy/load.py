@@ -56,6 +56,8 @@ class LoadedPolicy:
     warnings: tuple[Problem, ...]
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     """Where in the file a section, and each of its keys, stands."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What was read, with the refinements over it: for who writes it down for another host to read."""
 
 
 def find(named: FilePath | None) -> FilePath:
@@ -109,7 +111,7 @@ def _loaded(
         raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
     lines = {tuple(map(str, path)): line for path, line in source.document.lines.items() if len(path) <= LINES_DEEP}
-    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines)
+    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines, data)
 
 
 class _Source:

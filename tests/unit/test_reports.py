@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -37,6 +36,7 @@ from hostguard.report.html import findings, segments
 from hostguard.report.sarif import artifact, line_of
 from hostguard.report.text import visible
 from hostguard.verdict import STATUSES, HostReport, Report
+from tests.programs import NO_PROMETHEUS, PROMTOOL
 from tests.unit import reports
 
 ROOT = Path(__file__).parents[2]
@@ -428,8 +428,6 @@ def test_markdown_has_room_for_the_worst() -> None:
 
 # Prometheus
 
-PROMTOOL = shutil.which("promtool") or shutil.which(str(ROOT / ".tools/usr/bin/promtool"))
-
 
 @cases
 def test_prometheus_as_its_own_client_reads_it(report: Report) -> None:
@@ -454,7 +452,7 @@ def test_prometheus_counts_a_waiver_to_the_end_of_its_last_day() -> None:
     assert wanted in text  # date -u -d 2027-02-01 +%s
 
 
-@pytest.mark.skipif(not PROMTOOL, reason="promtool is missing: as root on Debian, .ci/prepare test unpacks it")
+@pytest.mark.skipif(not PROMTOOL, reason=NO_PROMETHEUS)
 @cases
 def test_prometheus_as_promtool_checks_it(report: Report) -> None:
     def check(text: str) -> subprocess.CompletedProcess[str]:
