@@ -161,6 +161,10 @@ def test_an_audit_that_can_not_work_is_a_failed_unit_until_the_next_one_can(time
     assert timed.audit()["ActiveState"] == "inactive"
 
 
+def test_a_program_that_breaks_is_no_finding(timed: Timed) -> None:
+    assert not run_in_the_unit(timed.host, "python3 -c 1/0", settings="")
+
+
 def test_a_policy_that_is_wrong_never_reaches_the_host(timed: Timed) -> None:
     good = timed.host.out(["cat", PLACE])
     done = play(timed.fleet, ["audit_timer"], {"hostguard_policy": {"egress": {"mode": "maybe"}}})
@@ -169,11 +173,11 @@ def test_a_policy_that_is_wrong_never_reaches_the_host(timed: Timed) -> None:
     assert timed.host.out(["cat", PLACE]) == good
 
 
-def run_in_the_unit(host: Host, command: str) -> bool:
+def run_in_the_unit(host: Host, command: str, settings: str = "SuccessExitStatus=\nExecStartPost=\n") -> bool:
     """Another program in its place, within the same fence."""
     drop_in = f"/run/systemd/system/{SERVICE}.d/test.conf"
     host.write("/run/in-the-unit", command)
-    host.write(drop_in, "[Service]\nExecStart=\nExecStart=/bin/sh -e /run/in-the-unit\nSuccessExitStatus=\n")
+    host.write(drop_in, f"[Service]\nExecStart=\nExecStart=/bin/sh -e /run/in-the-unit\n{settings}")
     try:
         return host.run(f"systemctl daemon-reload && systemctl start {SERVICE}", check=False).returncode == 0
     finally:
