@@ -29,7 +29,8 @@ WAYS: Mapping[str, Way] = {
     ),
     "pam_limit": Way(
         read="the last line of /etc/security/limits.conf and limits.d/*.conf that sets it, as pam_limits takes it, and "
-        "every line of an account or group that undercuts it",
+        "every line of an account or group that undercuts it; that sshd's session has pam_limits, and no service's "
+        "pam_limits other files",
         reach="by the file beside it; a session that is open keeps what it has until the next login",
         undo="goes back with its file",
         by_hand="remove the file's line, and log in again",
@@ -51,8 +52,8 @@ WAYS: Mapping[str, Way] = {
         by_hand="stop what uses it, then `umount PATH`",
     ),
     "unit": Way(
-        read="`systemctl show`: what systemd makes of the unit after all drop-ins; for a running service's Slice= the "
-        "last line of its files",
+        read="`systemctl show`: what systemd makes of the unit after all drop-ins; what it would make of its files "
+        "now: the last line of them that sets it; of a unit of hostguard's every file that changes it, and its links",
         reach="`systemctl daemon-reload`, then enabled and started where that is wanted; systemd's own defaults by "
         "`systemctl daemon-reexec`; no service is restarted",
         undo="disabled, and stopped if no service hangs on it, unless it was on before; systemd reads the files again",
@@ -66,7 +67,8 @@ WAYS: Mapping[str, Way] = {
         by_hand="move its services out and restart them, then `systemctl stop SLICE`",
     ),
     "process": Way(
-        read="/proc/PID/limits or /proc/PID/cgroup of every process of the service; the worst one counts",
+        read="/proc/PID/limits or /proc/PID/cgroup of every process of the service, its main one wherever it is; the "
+        "worst one counts",
         reach="by a restart of the service, and so only with `hostguard apply --restart`, or when you restart it",
         undo="a running service stays as it is: it follows the files at its next start, or with `rollback --restart`",
         by_hand="`systemctl restart UNIT` after its files went back",
@@ -79,7 +81,8 @@ WAYS: Mapping[str, Way] = {
     ),
     "ruleset": Way(
         read="`iptables-save` and `ip6tables-save` of the backend in force against our rules as this host's iptables "
-        "writes them itself; the chain's policy, and where the jump to it stands",
+        "writes them itself; the chain's policy, and where the jump to it stands; as nft alone shows it, "
+        "whether the table is dormant, and other chains that change where a packet goes",
         reach="one `iptables-restore --noflush` a family: a single transaction in the kernel, and other tools' rules "
         "stay",
         undo="our chains, jumps and policy go back; other tools' rules stay as they are now",

@@ -35,7 +35,8 @@ def systemd_default(context: Context) -> Sequence[Resource]:
     return [
         file(control, SYSTEM_FILE, render("system.conf.j2", soft=limit, hard=hard)),
         {"id": "unit:manager", "kind": "unit", "control": control, "unit": "",
-         "properties": {"DefaultLimitNOFILE": str(hard), "DefaultLimitNOFILESoft": str(limit)}},
+         "properties": {"DefaultLimitNOFILE": str(hard), "DefaultLimitNOFILESoft": str(limit)},
+         "assigned": {"DefaultLimitNOFILE": f"{limit}:{hard}"}, "file": SYSTEM_FILE},
     ]  # fmt: skip
 
 
@@ -46,7 +47,8 @@ def units(context: Context) -> Sequence[Resource]:
         found.append(file(control, DROP_IN.format(unit), render("unit-limits.conf.j2", nofile=limit)))
         found.append(
             {"id": f"unit:{unit}:limits", "kind": "unit", "control": control, "unit": unit,
-             "properties": {"LimitNOFILE": str(limit), "LimitNOFILESoft": str(limit)}}
+             "properties": {"LimitNOFILE": str(limit), "LimitNOFILESoft": str(limit)},
+             "assigned": {"LimitNOFILE": str(limit)}, "file": DROP_IN.format(unit)}
         )  # fmt: skip
     return found
 

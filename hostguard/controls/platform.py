@@ -190,7 +190,7 @@ CONTROLS: tuple[Control, ...] = (
             "holes.",
             "Restart the services named (needrestart lists them too).",
         ),
-        {"stale": {"collect": "stale-libraries", "name": "libcrypto"}},
+        {"stale": {"collect": "stale-libraries", "names": ["libcrypto", "libssl"]}},
         judge_stale,
         "/proc/*/maps",
         article("Environment Prerequisites", "the version that counts is the one in memory"),

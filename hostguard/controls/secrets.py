@@ -28,7 +28,7 @@ OPTIONS = ("nosuid", "nodev", "noexec")
 WORLD = 0o007
 SECRET_NAME = re.compile(r"(?i)(api_?key|access_?key|private_?key|token|secret|passw(or)?d|credential)")
 # Names that look like a secret and hold the place of one.
-HARMLESS_NAME = re.compile(r"(?i)(_file|_path|_dir)$")
+HARMLESS_NAME = re.compile(r"(?i)(_file|_path|_dir|_directory)$")
 SHOWN = 5
 
 
@@ -36,8 +36,7 @@ def mount(context: Context) -> Sequence[Resource]:
     wanted = _secrets(context)
     return [
         {"id": f"mount:{wanted.path}", "kind": "mount", "control": "secrets.mount", "path": wanted.path,
-         # The host fills in ",noswap" where its kernel has it.
-         "options": [*OPTIONS[:-1], OPTIONS[-1] + "${noswap}"],
+         "options": list(OPTIONS), "noswap": "${noswap}",  # the host fills it in where its kernel has it
          "size": str(wanted.size), "mode": wanted.mode,
          "uid": f"${{uid:{wanted.owner}}}", "gid": f"${{gid:{wanted.group}}}"}
     ]  # fmt: skip
@@ -108,7 +107,9 @@ def judge_tree(context: Context, said: Mapping[str, Any]) -> Verdict:
     outside = [f"{entry['path']} → {entry['leads_out']}" for entry in said["tree"] if entry["leads_out"]]
     if outside:
         return Verdict("fail", expected, "kept elsewhere, behind a link: " + ", ".join(outside[:SHOWN]))
-    open_to_all = [entry for entry in said["tree"] if entry["mode"] & WORLD and not entry["link"]]
+    # The root's own mode is the mount's (secrets.mount), unless the policy itself opens it.
+    below = [e for e in said["tree"] if e["path"] != path or int(_secrets(context).mode, 8) & WORLD]
+    open_to_all = [entry for entry in below if entry["mode"] & WORLD and not entry["link"]]
     if open_to_all:
         shown = ", ".join(f"{entry['path']} ({entry['mode']:04o})" for entry in open_to_all[:SHOWN])
         return Verdict("fail", expected, f"{len(open_to_all)} open to all: {shown}")
@@ -120,7 +121,7 @@ def ask_environment(_context: Context) -> Mapping[str, Any]:
 
 
 def judge_environment(_context: Context, said: Mapping[str, Any]) -> Verdict:
-    expected = "no secret in the environment of a service unit"
+    expected = "no secret in the environment of a service"
     found = [
         f"{unit}: {name}"
         for unit, names in sorted(said["environment"].items())
@@ -177,7 +178,7 @@ CONTROLS: tuple[Control, ...] = (
         rationale="Pages of a tmpfs are swapped like any other. The mount option noswap forbids it since Linux 6.4; "
         "before that, swap must be off or encrypted.",
         remediation="Turn swap off (`swapoff -a` and /etc/fstab), encrypt it with a random key (crypttab(5)), or run "
-        "Linux 6.4 and apply again.",
+        "Linux 6.4, unmount it and apply again: a mounted tmpfs can't be given noswap.",
         references=(INJECTION, nist("SC-28", "what is swapped out is at rest, on a disk"), manual("tmpfs(5)")),
         asks=ask_swap,
         judges=judge_swap,
@@ -206,8 +207,8 @@ CONTROLS: tuple[Control, ...] = (
         id="secrets.environment",
         title="No secret stands in a unit's environment",
         severity=Severity.MEDIUM,
-        rationale="Any account may ask systemd for a unit's environment, every child process inherits it, and an "
-        "EnvironmentFile= is on a disk.",
+        rationale="Any account may ask systemd for a unit's environment, and for its own, which every service gets; "
+        "every child process inherits it, a running one keeps it, and an EnvironmentFile= is on a disk.",
         remediation="Have the service read the secret from the tmpfs, or use LoadCredential= (systemd.exec(5)).",
         references=(
             article("Environment Prerequisites"),
@@ -218,6 +219,7 @@ CONTROLS: tuple[Control, ...] = (
         ),
         asks=ask_environment,
         judges=judge_environment,
-        evidence="systemctl show --property=Environment,EnvironmentFiles '*.service' (names only)",
+        evidence="systemctl show --property=Environment,EnvironmentFiles '*.service', systemd's own Environment, "
+        "/proc/PID/environ of services (names only)",
     ),
 )

@@ -14,7 +14,7 @@ import re
 import socket
 import stat
 import struct
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Set
 
 from .facts import account_of
 from .kinds import ruleset, unit
@@ -72,12 +72,14 @@ def _openssl(_request: Request) -> Any:
 
 
 def _stale_libraries(request: Request) -> Any:
-    """Processes that map a file whose name holds `name` and that was deleted since."""
+    """Processes that map a file whose name holds one of `names` and that was deleted since."""
     found = []
     for pid in _pids():
         try:
             with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
-                paths = {line.split(None, 5)[5].strip() for line in file if request["name"] in line}
+                paths = {
+                    line.split(None, 5)[5].strip() for line in file if any(name in line for name in request["names"])
+                }
         except PermissionError:
             raise HostError("/proc/{}/maps: only root may read it".format(pid)) from None
         except (OSError, IndexError):
@@ -195,22 +197,35 @@ def _described(path: str, top: str) -> Dict[str, Any]:
     }
 
 
-ENVIRONMENT = ["Environment", "EnvironmentFiles"]
+ENVIRONMENT = ["Environment", "EnvironmentFiles", "MainPID"]
+NAMES = re.compile(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=')
+EVERY_SERVICE = "systemd itself"
 
 
 def _unit_environment(_request: Request) -> Any:
-    """The names of the variables that service units set, themselves and by their EnvironmentFile=, by unit. Their
-    values stay here."""
+    """The names of the variables that services get, by unit: from it, from its EnvironmentFile=, from systemd itself,
+    and those that the running one got when it was started. Their values stay here."""
     if not unit.systemd_runs():
         raise HostError("systemd does not run here")
-    found = {}
+    found = {EVERY_SERVICE: NAMES.findall(unit.show([""], ["Environment"])[""].get("Environment", ""))}
     for block in unit.services(ENVIRONMENT):
-        names = set(re.findall(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=', block.get("Environment", "")))
+        names = set(NAMES.findall(block.get("Environment", "")))
         for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
             names |= {"{} ({})".format(name, path) for name in _variables(path)}
+        got = _got(int(block.get("MainPID") or 0)) - names - set(found[EVERY_SERVICE])
+        names |= {"{} (process {})".format(name, block["MainPID"]) for name in got}
         if names:
             found[block["Id"]] = sorted(names)
     return found
+
+
+def _got(pid: int) -> Set[str]:
+    """The names of the variables that a process was started with."""
+    try:
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()  # none runs, or it ended while we looked
 
 
 def _variables(pattern: str) -> List[str]:

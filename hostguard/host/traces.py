@@ -27,7 +27,6 @@ SLICE_SETTINGS = {
     "tasks_max": "TasksMax",
 }
 DPKG_STATUS = "/var/lib/dpkg/status"
-MANAGER_FILE = "systemd/system.conf"
 
 
 def take() -> Dict[str, Any]:
@@ -83,23 +82,9 @@ def setters_of(resource: Resource, seen: Observation, found: List[Difference]) -
 
 def _settings(name: str, settings: Dict[str, str]) -> Dict[str, str]:
     """The file that sets each setting of a unit ("": the manager) last; by the name that was asked with."""
-    if name:
-        shown = unit.show([name], ["FragmentPath", "DropInPaths"])[name]
-        return {asked: unit.assigned(setting, shown)[1] for asked, setting in settings.items()}
-    return {asked: place for asked, setting in settings.items() for place in [_of_manager(setting)] if place}
-
-
-def _of_manager(setting: str) -> str:
-    """systemd's own tool puts the files in order, each below its name as a comment."""
-    path = last = ""
-    if not find("systemd-analyze"):
-        return ""
-    for line in run(["systemd-analyze", "--no-pager", "cat-config", MANAGER_FILE], check=False).stdout.splitlines():
-        if line.startswith("# /") and os.path.isfile(line[2:]):
-            path = line[2:]
-        elif line.partition("=")[0].strip() == setting:
-            last = path
-    return last
+    shown = unit.show([name], ["FragmentPath", "DropInPaths"])[name]
+    paths = unit.files(name, shown)
+    return {asked: unit.assigned(setting, paths)[1] for asked, setting in settings.items()}
 
 
 def path_of(place: str) -> str:

@@ -19,7 +19,7 @@ OURS = "/etc/sysctl.d/zz-hostguard.conf"
 
 def parameter(live: str = "30", boot: str = "30", control: str = FIN) -> dict[str, Any]:
     """The answer of a host with one parameter, applied as 30."""
-    known = {"boot_from": f"{LATER}:1", "later": None, "masked": False, "foreign": False}
+    known = {"boot_from": f"{LATER}:1", "later": None, "trouble": "", "foreign": False}
     resource = {"id": "p", "kind": "sysctl", "control": control, "key": KEY, "value": "30", "compare": "equal"}
     return answer(resource, {"live": live, "boot": boot, **known})
 

@@ -61,7 +61,7 @@ def parameter(**more: Any) -> dict[str, Any]:
 
 
 def seen(**more: Any) -> Observation:
-    known = {"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "masked": False, "foreign": False}
+    known = {"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "trouble": "", "foreign": False}
     return value({**known, **more})
 
 
@@ -69,7 +69,7 @@ def seen(**more: Any) -> Observation:
     ("compare", "more", "fields"),
     [
         ("min", {}, []),
-        ("min", {"masked": True}, ["at boot"]),
+        ("min", {"trouble": "the unit is masked"}, ["at boot"]),
         ("min", {"live": "70000", "boot": "70000"}, []),
         ("min", {"live": "128"}, ["live"]),
         ("min", {"boot": None}, ["at boot"]),
@@ -155,10 +155,29 @@ def table(**more: Any) -> Observation:
         ({"jumps": []}, ["jump"]),
         ({"jumps": [2], "before": "-j ACCEPT"}, ["jump"]),
         ({"jumps": [1, 4]}, ["jump"]),
+        ({"dormant": True}, ["table"]),
+        ({"sending": ["inet x c"]}, ["destination"]),
     ],
 )
 def test_a_chain_is_ours_only_if_all_of_it_is(more: dict[str, Any], fields: list[str]) -> None:
     assert [d.field for d in ruleset.differ(chain(), table(**more))] == fields
+
+
+def test_what_nft_alone_shows() -> None:
+    hook = "\t\ttype {} hook {} priority 10; policy accept;\n"
+    tables = [
+        "table ip filter {\n\tflags dormant\n\n\tchain OUTPUT {\n" + hook.format("filter", "output") + "\t}\n}\n",
+        "table ip6 a {\n\tchain p {\n" + hook.format("filter", "postrouting") + "\t\tjump c\n\t}\n"
+        "\tchain c {\n\t\tip6 daddr 2001:db8::5 ip6 daddr set 2001:db8::6\n\t}\n}\n",
+        "table inet b {\n\tchain in {\n" + hook.format("filter", "input") + "\t\tudp dport set 53\n\t}\n"
+        "\tchain out {\n" + hook.format("filter", "output") + "\t\tmeta mark set 0x1 ip dscp set cs1\n\t}\n}\n",
+        'table netdev d {\n\tchain e {\n\t\ttype filter hook egress device "eth0" priority 0;\n\t\tfwd to "eth1"\n'
+        "\t}\n}\n",
+    ]
+    assert ruleset.parse_nft("".join(tables)) == {
+        "ipv4": {"dormant": ["ip filter"], "sending": ["netdev d e"]},
+        "ipv6": {"dormant": [], "sending": ["ip6 a c"]},
+    }
 
 
 def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
@@ -181,8 +200,40 @@ def test_limits_lines_set_both_kinds_with_a_dash() -> None:
     text = "# comment\n* - nofile 10 # tail\n@group hard nofile 7\nroot soft nofile unlimited\nnonsense\n"
     found = [(line.domain, line.kind, line.limit) for line in pam_limit.parse(text, "f")]
     assert found == [("*", "soft", "10"), ("*", "hard", "10"), ("@group", "hard", "7"), ("root", "soft", "unlimited")]
+    assert pam_limit.parse("envoy - # of none\n", "f") == [("envoy", "exempt", "", "exempt", "f:1")]
     assert pam_limit.enough("unlimited", 10**9)
     assert not pam_limit.enough("7", 8)
+
+
+def test_the_sessions_of_pam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pam_limit, "STACKS", str(tmp_path))
+    (tmp_path / "sshd").write_text("@include common\nsession [success=ok default=bad] /lib/security/pam_loginuid.so\n")
+    (tmp_path / "common").write_text("session\tinclude deeper\n")
+    (tmp_path / "deeper").write_text("-session optional pam_limits.so # as ever\nsession include sshd\n")
+    assert pam_limit.passed_by() == []
+    (tmp_path / "deeper").write_text("session required pam_limits.so conf=/etc/mine\n")
+    assert [words.split()[0] for words in pam_limit.passed_by()] == [
+        str(tmp_path / n) for n in ("common", "deeper", "sshd")
+    ]
+    (tmp_path / "deeper").write_text("auth required pam_limits.so\n# session required pam_limits.so\n")
+    assert pam_limit.passed_by() == [f"{tmp_path}/sshd has no pam_limits.so in its session"]
+
+
+def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "etc", tmp_path / "run"
+    monkeypatch.setattr(unit, "FOLDERS", (str(first), str(second)))
+    shadowing = {second / "a-b@c.service.d/2.conf": "", first / "a-b@c.service.d/2.conf": "[Service]\nSlice = x\n"}
+    in_order = {first / "a-b@c.service": "", second / "service.d/1.conf": "ConditionPathExists=/x\n",
+                first / "a-.service.d/3.conf": "", second / "a-b@.service.d/4.conf": "Slice=\n"}  # fmt: skip
+    for path, text in {**shadowing, **in_order}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = unit.files("a-b@c.service", {})
+    service, condition, third, fourth = map(str, in_order)
+    assert found == [service, condition, str(first / "a-b@c.service.d/2.conf"), third, fourth]
+    assert unit.assigned("Slice", found) == ["", fourth]
+    assert unit.assigned("Slice", found[:-1]) == ["x", found[2]]
+    assert unit.deciding(found) == [condition]
 
 
 def test_units_are_read_a_block_each() -> None:

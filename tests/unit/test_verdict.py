@@ -184,7 +184,7 @@ def parameters(*states: Observation) -> Result:
 
 
 def live(number: str) -> Observation:
-    known = {"boot_from": "f:1", "later": None, "masked": False, "foreign": False}
+    known = {"boot_from": "f:1", "later": None, "trouble": "", "foreign": False}
     return Observation("value", {"live": number, "boot": number, **known})
 
 

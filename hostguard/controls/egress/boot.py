@@ -29,6 +29,6 @@ def boot(egress: Egress) -> list[Resource]:
         ),
         file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
-         "asks_for": ["network-pre.target"],
+         "asks_for": ["network-pre.target"], "hold": HOLD,
          "properties": {}},
     ]  # fmt: skip

@@ -62,7 +62,8 @@ def output(egress: Egress) -> list[Resource]:
 
 def leaving(egress: Egress, family: str) -> list[str]:
     """The matches of every packet that the policy lets out, without their target."""
-    rules = ["-o lo"]
+    # NAT may have sent it elsewhere since: the way out that a rule sees is still the one from before.
+    rules = ["-o lo -m addrtype --dst-type LOCAL"]
     if allowlist.inbound(egress, family):
         asked = match(allowlist.inbound_set(family), "dst,src")
         # A reply and nothing else: a packet from port 22 alone is a way out, and so is a reply to a stranger.

@@ -72,7 +72,7 @@ def _read(resource: Resource) -> Observation:
     return value(
         {
             "type": found["type"],
-            "options": sorted(set(options(resource)) & set(found["options"])),
+            "options": sorted(set(every_option(resource)) & set(found["options"])),
             "size": str(size_of(settings.get("size", ""))),
             "mode": "{:04o}".format(status.st_mode & 0o7777),
             "uid": str(status.st_uid),
@@ -110,9 +110,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("mounts below", ", ".join(have["below"]), "", blocked))
     lacking = [o for o in options(resource) if o not in have["options"]]
     if lacking:
-        # Linux refuses to add noswap to a mounted tmpfs: pages that were swapped out would stay out.
-        blocked = "stop what uses {0}, then umount {0}, and apply again".format(path) if "noswap" in lacking else ""
-        found.append(Difference("options", ",".join(have["options"]), ",".join(options(resource)), blocked))
+        found.append(Difference("options", ",".join(have["options"]), ",".join(options(resource))))
     for field in ("size", "mode", "uid", "gid"):
         if have[field] != resource[field]:
             found.append(Difference(field, have[field], resource[field]))
@@ -123,9 +121,15 @@ def options(resource: Resource) -> List[str]:
     return [option for option in ",".join(resource["options"]).split(",") if option]
 
 
+def every_option(resource: Resource) -> List[str]:
+    """With noswap where this kernel has it: Linux refuses to add it to a mounted tmpfs, and where there is no swap
+    nothing lacks it. Whether the pages can reach a disk is a control of its own."""
+    return [*options(resource), *resource.get("noswap", "").strip(",").split()]
+
+
 def wanted(resource: Resource) -> str:
     return "tmpfs at {}, {}, size {}, mode {}, owner {}:{}".format(
-        resource["path"], ",".join(options(resource)), *(resource[f] for f in ("size", "mode", "uid", "gid"))
+        resource["path"], ",".join(every_option(resource)), *(resource[f] for f in ("size", "mode", "uid", "gid"))
     )
 
 
@@ -159,7 +163,7 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for resource in resources:
         path = resource["path"]
         if seen[resource["id"]].state == ABSENT:
-            _make(path, options(resource), resource)
+            _make(path, every_option(resource), resource)
         else:
             _reshape(path, options(resource), resource)
 

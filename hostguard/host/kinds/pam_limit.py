@@ -6,12 +6,17 @@ It has no writing of its own: the file that sets it is a resource beside it, and
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Dict, List, NamedTuple
 
 from ..resource import VALUE, Difference, Observation, Resource, unreadable, value
 
 FOLDER = "/etc/security/limits.d"
 BASE = "/etc/security/limits.conf"
+STACKS = "/etc/pam.d"
+MODULE = "pam_limits.so"
+EXEMPT = "exempt"
+"""`envoy -`: none of the limits holds for the account or group, whichever line stands last."""
 KINDS = {"soft": ("soft",), "hard": ("hard",), "-": ("soft", "hard")}
 
 
@@ -28,6 +33,8 @@ def parse(text: str, path: str) -> List[Line]:
     for number, line in enumerate(text.splitlines(), 1):
         # As pam_limits reads it: four fields of a line and whatever follows, type and item in any case.
         fields = line.partition("#")[0].split()[:4]
+        if len(fields) == 2 and fields[1] == "-":
+            found.append(Line(fields[0], EXEMPT, "", EXEMPT, "{}:{}".format(path, number)))
         if len(fields) == 4 and fields[1].lower() in KINDS:
             found += [
                 Line(fields[0], kind, fields[2].lower(), fields[3], "{}:{}".format(path, number))
@@ -47,15 +54,53 @@ def configuration() -> List[Line]:
     return found
 
 
+def passed_by() -> List[str]:
+    """Why sessions get other limits than those of the files, or none: in PAM's own files."""
+    if not os.path.isdir(STACKS):
+        return []
+    stacks = {name: _session(name) for name in sorted(os.listdir(STACKS)) if not name.endswith("~")}
+    found = []
+    for name, modules in stacks.items():
+        path = os.path.join(STACKS, name)
+        if any(words[0] == MODULE and any(word.startswith("conf=") for word in words) for words in modules):
+            found.append("{} names other files of limits than these".format(path))
+    if "sshd" in stacks and not any(words[0] == MODULE for words in stacks["sshd"]):
+        found.append("{} has no {} in its session".format(os.path.join(STACKS, "sshd"), MODULE))
+    return found
+
+
+def _session(name: str, depth: int = 0) -> List[List[str]]:
+    """The modules of a service's session, with their arguments, and those of the files that it includes."""
+    path = os.path.join(STACKS, name)
+    if depth > DEEPEST or not os.path.isfile(path):
+        return []
+    found = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            # A control in brackets has blanks within; a `-` before the type is for modules that may be missing.
+            words = re.sub(r"\[[^]]*\]", "[]", line.partition("#")[0]).split()
+            if len(words) == 2 and words[0] == "@include":
+                found += _session(words[1], depth + 1)
+            elif len(words) > 2 and words[0].lstrip("-").lower() == "session":
+                included = words[1] in ("include", "substack")
+                found += _session(words[2], depth + 1) if included else [[os.path.basename(words[2]), *words[3:]]]
+    return found
+
+
+DEEPEST = 8
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     try:
-        lines = configuration()
+        lines, passed = configuration(), passed_by()
     except OSError as error:
         return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
     seen = {}
     for resource in resources:
-        won: Dict[str, Any] = {"others": []}
+        won: Dict[str, Any] = {"others": [], "passed": passed}
         for line in lines:
+            if line.kind == EXEMPT and (line.domain == "root") == (resource["domain"] == "root"):
+                won["others"].append("{} - ({})".format(line.domain, line.at))
             if line.item != resource["item"]:
                 continue
             if line.domain == resource["domain"]:
@@ -92,8 +137,12 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
                 )
             )
     for other in seen.value.get("others", []):
-        blocked = "{} beats `*` with less than {}: remove that line".format(other, resource["limit"])
+        blocked = "{} beats `{}` with less than {}: remove that line".format(
+            other, resource["domain"], resource["limit"]
+        )
         found.append(Difference("account", other, "≥ {}".format(resource["limit"]), blocked))
+    for passed in seen.value.get("passed", []):
+        found.append(Difference("session", passed, MODULE, passed + ": mend it"))
     return found
 
 

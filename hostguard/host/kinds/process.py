@@ -12,7 +12,7 @@ from .. import cgroup
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 from . import unit
 
-ASKED = ["ControlGroup"]
+ASKED = ["ControlGroup", "MainPID"]
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -22,11 +22,14 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         shown = unit.show([r["unit"] for r in resources], ASKED)
     except HostError as error:
         return {r["id"]: unreadable(str(error)) for r in resources}
-    return {r["id"]: _observe(r, shown[r["unit"]].get("ControlGroup", "")) for r in resources}
+    return {r["id"]: _observe(r, shown[r["unit"]]) for r in resources}
 
 
-def _observe(resource: Resource, path: str) -> Observation:
+def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
+    path, main = shown.get("ControlGroup", ""), int(shown.get("MainPID") or 0)
     processes = cgroup.processes(path) if path else []
+    if main and main not in processes:
+        processes.append(main)  # it was moved out, and is the service's all the same
     limits: Dict[int, int] = {}
     groups: Dict[str, None] = {path: None}
     for pid in processes:
@@ -96,11 +99,11 @@ def outlived(resources: List[Resource]) -> List[str]:
     """Units whose running process still has what a resource gave it, though its unit does not ask for it now."""
     if not resources or not unit.systemd_runs():
         return []
-    shown = unit.show([r["unit"] for r in resources], ["ControlGroup", "LimitNOFILESoft", "Slice"])
+    shown = unit.show([r["unit"] for r in resources], [*ASKED, "LimitNOFILESoft", "Slice"])
     found = []
     for resource in resources:
         now = shown[resource["unit"]]
-        seen = _observe(resource, now.get("ControlGroup", ""))
+        seen = _observe(resource, now)
         if seen.state != VALUE:
             continue
         wanted_slice, nofile = resource.get("slice"), resource.get("nofile")

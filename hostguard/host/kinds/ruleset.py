@@ -2,11 +2,15 @@
 
 All the rulesets of one family are loaded by one `iptables-restore --noflush`: the kernel takes them all or none,
 and the rules of other tools stay where they are.
+
+iptables does not show all that acts on a packet. What only nft shows is asked of nft: a table that is switched off
+(dormant), and chains that change where a packet goes once our chain has let it out.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..facts import has_ipv6
@@ -52,9 +56,59 @@ def table(family: str) -> str:
     """`iptables-save` of the filter table, empty where there is none yet."""
     if backend(family) == "legacy" and "filter" not in legacy_tables(family):
         return ""
-    # With `-t filter` the nft backend shows a table that is not there as an empty one.
-    _, mark, after = run([COMMAND[family] + "-save"]).stdout.partition("*filter\n")
+    try:
+        # With `-t filter` the nft backend shows a table that is not there as an empty one.
+        _, mark, after = run([COMMAND[family] + "-save"]).stdout.partition("*filter\n")
+    except HostError:
+        chains = _nft_chains(family)
+        if not chains:
+            raise
+        return _chain_by_chain(family, chains)
     return mark + after.partition("COMMIT\n")[0]
+
+
+UNSHOWN = "(a rule of nft's own, which iptables can't show)"
+
+
+def _chain_by_chain(family: str, chains: List[str]) -> str:
+    """One rule that iptables has no words for ends `iptables-save`; asked by chain, only its own is not shown."""
+    lines = ["*filter"]
+    for chain in chains:
+        done = run([COMMAND[family], "-S", chain], check=False)
+        for line in done.stdout.splitlines():
+            verb, name, *rest = line.split()
+            lines.append(line if verb == "-A" else ":{} {} [0:0]".format(name, rest[0] if verb == "-P" else "-"))
+        if done.returncode:
+            lines.insert(1, "-A {} {}".format(chain, UNSHOWN))
+    return "\n".join(lines) + "\n"
+
+
+FAMILY_OF = {"ip6": "ipv6"}  # all others carry IPv4, and most of them both
+LEAVING = re.compile(r"hook (?:output|postrouting|egress) ")
+SENDING = re.compile(r"\b(?:ip6? daddr|\w+ dport|ether daddr|@\w+,\d+,\d+) set\b|\b(?:fwd|dup) to\b")
+
+
+def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
+    """`nft list ruleset` as, by family, the `dormant` tables, and the chains that are `sending` packets elsewhere."""
+    found: Dict[str, Dict[str, List[str]]] = {family: {"dormant": [], "sending": []} for family in COMMAND}
+    for block in re.split(r"^(?=table )", text, flags=re.MULTILINE):
+        head = re.match(r"table ((\S+) \S+) ", block)
+        if head is None:
+            continue
+        of_family = found[FAMILY_OF.get(head.group(2), "ipv4")]
+        if re.search(r"^\tflags [^\n]*\bdormant\b", block, re.MULTILINE):
+            of_family["dormant"].append(head.group(1))
+        elif LEAVING.search(block):
+            for name, body in re.findall(r"^\tchain (\S+) {\n(.*?)^\t}", block, re.MULTILINE | re.DOTALL):
+                # A chain without a hook is reached from those that have one.
+                if SENDING.search(body) and (" hook " not in body or LEAVING.search(body)):
+                    of_family["sending"].append("{} {}".format(head.group(1), name))
+    return found
+
+
+def _nft() -> Dict[str, Dict[str, List[str]]]:
+    """Nothing where there is no nft: what only it shows, only it can have made."""
+    return parse_nft(run(["nft", "-s", "-t", "list", "ruleset"], check=False).stdout if find("nft") else "")
 
 
 def parse(text: str) -> Dict[str, Any]:
@@ -74,7 +128,9 @@ def parse(text: str) -> Dict[str, Any]:
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen: Dict[str, Observation] = {}
+    nft = _nft()
     for family, members in by_family(resources).items():
+        own_table = "{} filter".format(NFT_FAMILY[family])
         if family == "ipv6" and not has_ipv6():
             seen.update({r["id"]: not_applicable("this kernel has no IPv6") for r in members})
             continue
@@ -102,6 +158,8 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
                     "jumps": [at for at, rule in enumerate(here, 1) if rule == "-j " + chain],
                     "before": here[0] if here else "",
                     "table": present,
+                    "dormant": own_table in nft[family]["dormant"],
+                    "sending": nft[family]["sending"] if hook == "OUTPUT" else [],
                 }
             )
     return seen
@@ -141,6 +199,14 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         return []
     have = seen.value
     found = []
+    if have.get("dormant"):
+        table = "{} filter".format(NFT_FAMILY[resource["family"]])
+        blocked = "the table is switched off: `nft add table {}` switches it on".format(table)
+        found.append(Difference("table", "dormant", "in force", blocked))
+    # Where nothing is held, nothing is let past.
+    for chain in have.get("sending", []) if resource["policy"] else []:
+        blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
+        found.append(Difference("destination", "changed by nft's chain {}".format(chain), "as it was let out", blocked))
     if resource["policy"] and have["policy"] != resource["policy"]:
         found.append(Difference("policy", have["policy"], resource["policy"]))
     if have["rules"] is None:

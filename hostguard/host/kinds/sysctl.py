@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from ..facts import in_container
 from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, unreadable, value
 from . import file as files
+from . import unit
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 OUR_FILE = "/etc/sysctl.d/zz-hostguard.conf"
@@ -93,10 +94,18 @@ def configuration() -> List[Assignment]:
 BOOT_UNIT = "systemd-sysctl.service"
 
 
-def boot_is_masked() -> bool:
-    """Whether nothing of sysctl.d is read at boot at all."""
-    places = (os.path.join(folder, BOOT_UNIT) for folder in ("/etc/systemd/system", "/run/systemd/system"))
-    return any(os.path.islink(path) and os.path.realpath(path) == "/dev/null" for path in places)
+def boot_trouble() -> str:
+    """Why nothing of sysctl.d is read at boot at all; "" where it is."""
+    paths = unit.files(BOOT_UNIT, {})
+    if os.path.realpath(paths[0]) == "/dev/null":
+        return "{0} is masked, and no boot reads /etc/sysctl.d: `systemctl unmask {0}`".format(BOOT_UNIT)
+    changing = unit.deciding(paths)
+    if changing:
+        return "{} changes {}, and a boot may not read /etc/sysctl.d: remove it".format(changing[0], BOOT_UNIT)
+    links = (os.path.join(folder, "sysinit.target.wants", BOOT_UNIT) for folder in unit.FOLDERS)
+    if paths[0] and not any(os.path.lexists(link) for link in links):
+        return "no boot starts {0}: put back its link in sysinit.target.wants".format(BOOT_UNIT)
+    return ""
 
 
 def at(assignment: Assignment) -> str:
@@ -113,7 +122,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         assignments = configuration()
     except OSError as error:
         return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
-    masked = boot_is_masked()
+    trouble = boot_trouble()
     for resource in resources:
         key = resource["key"]
         try:
@@ -125,12 +134,12 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
             seen[resource["id"]] = unreadable("{}: {}".format(path_of(key), error.strerror))
             continue
         foreign = in_container() and not key.startswith("net.")
-        seen[resource["id"]] = _observation(key, live, assignments, masked, foreign)
+        seen[resource["id"]] = _observation(key, live, assignments, trouble, foreign)
     return seen
 
 
 def _observation(
-    key: str, live: Optional[str], assignments: List[Assignment], masked: bool, foreign: bool
+    key: str, live: Optional[str], assignments: List[Assignment], trouble: str, foreign: bool
 ) -> Observation:
     boot = winner(assignments, key)
     return value(
@@ -139,7 +148,7 @@ def _observation(
             "boot": boot.value if boot else None,
             "boot_from": at(boot) if boot else None,
             "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
-            "masked": masked,
+            "trouble": trouble,
             "foreign": foreign,
         }
     )
@@ -147,13 +156,13 @@ def _observation(
 
 def read_image(resources: List[Resource]) -> Dict[str, Observation]:
     """Of an image: what a boot of it would set. Where that is as wanted, the rest is its kernel's to tell."""
-    assignments, masked = configuration(), boot_is_masked()
+    assignments, trouble = configuration(), boot_trouble()
     seen = {}
     for resource in resources:
         if resource["compare"] == "min" and not winner(assignments, resource["key"]):
             seen[resource["id"]] = not_running()  # at least so much is wanted: the kernel may have it by itself
             continue
-        booted = _observation(resource["key"], str(resource["value"]), assignments, masked, foreign=False)
+        booted = _observation(resource["key"], str(resource["value"]), assignments, trouble, foreign=False)
         seen[resource["id"]] = booted if differ(resource, booted) else not_running()
     return seen
 
@@ -217,9 +226,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("live", have["live"], want, blocked))
     if have["boot"] is None and have["foreign"]:
         return found  # a container's boot sets nothing of the machine's
-    if have["masked"]:
-        blocked = "{0} is masked, and no boot reads /etc/sysctl.d: `systemctl unmask {0}`".format(BOOT_UNIT)
-        found.append(Difference("at boot", "nothing is set", want, blocked))
+    if have["trouble"]:
+        found.append(Difference("at boot", "nothing is set", want, have["trouble"]))
     elif not holds(resource, have["boot"]):
         blocked = ""
         if have["later"]:

@@ -1,8 +1,9 @@
 """A systemd unit: what systemd itself says of it, after all its files and drop-ins.
 
 `unit` "" is the manager, for the defaults of system.conf. A later drop-in of somebody else's that undoes ours
-shows here, since systemd names the value that won. Where it can't (`Slice=` of a service that runs stays what it was
-started with) the last assignment of the unit's files is read: `assigned`. A unit of our own (`ours`) has no drop-ins.
+shows here, since systemd names the value that won. What it will make of its files when it reads them next, at a boot
+say, is the last assignment in them: `assigned`. A unit of our own (`ours`) has no drop-ins, and nothing stands before
+it; `hold` is a file that keeps it from starting.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import contextlib
 import glob
 import os
 import time
-from typing import Any, Dict, Iterator, List, Set
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
-from .. import cgroup
+from .. import cgroup, store
 from ..program import run
 from ..resource import (
     VALUE,
@@ -101,68 +102,148 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         found = show([r["unit"] for r in resources], properties_of(resources))
     except HostError as error:
         return {r["id"]: unreadable(str(error)) for r in resources}
-    return {r["id"]: _observe(r, found[r["unit"]]) for r in resources}
+    return {r["id"]: _looked_at(r, found[r["unit"]]) for r in resources}
+
+
+def _looked_at(resource: Resource, shown: Dict[str, str]) -> Observation:
+    try:
+        return _observe(resource, shown)
+    except OSError as error:
+        return unreadable("{}: {}".format(error.filename, error.strerror))
 
 
 def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
     if shown.get("LoadState") in ("not-found", "masked") and not resource.get("ours"):
         why = "is masked" if shown["LoadState"] == "masked" else "is not installed"
         return not_applicable("{} {}".format(resource["unit"], why))
+    paths = files(resource["unit"], shown)
     return value(
         {
-            "enabled": shown.get("UnitFileState", ""),
+            "enabled": shown.get("UnitFileState", "") if _linked(resource["unit"], paths) else "not linked",
             "active": shown.get("ActiveState", ""),
             "reload": shown.get("NeedDaemonReload", "no"),
             "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
             "masked": shown.get("LoadState") == "masked",
-            "drop_ins": _own_drop_ins(resource["unit"], shown) if resource.get("ours") else [],
-            "assigned": {name: assigned(name, shown) for name in resource.get("assigned", {})},
+            "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
+            "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
+            "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and store.pending() is None,
         }
     )
 
 
 def read_image(resources: List[Resource]) -> Dict[str, Observation]:
-    """Of an image: whether a unit of ours will be started, and from our file alone. What systemd makes of settings is
-    its own word."""
-    return {
-        r["id"]: not_running() if r.get("properties") or not r.get("ours") else _in_files(r["unit"]) for r in resources
-    }
+    """Of an image: what its files make of a unit. Where that is as wanted, what systemd makes of settings is still its
+    own word: only whether a unit of ours will be started, and from our file alone, is all in them."""
+    return {r["id"]: _of_image(r) for r in resources}
 
 
-FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+def _of_image(resource: Resource) -> Observation:
+    paths = files(resource["unit"], {})
+    if not paths[0] and resource["unit"] and not resource.get("ours"):
+        return not_applicable("{} is not installed".format(resource["unit"]))
+    seen = value(
+        {
+            "enabled": "enabled" if paths[0] and _linked(resource["unit"], paths) else "not linked",
+            "active": "active",
+            "reload": "no",
+            "properties": resource.get("properties", {}),
+            "masked": os.path.realpath(paths[0]) == "/dev/null",
+            "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
+            "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
+            "held": bool(resource.get("hold")) and _is_there(resource["hold"]),
+        }
+    )
+    told = resource.get("ours") and not resource.get("properties")
+    return seen if told or differ(resource, seen) else not_running()
 
 
-def _in_files(unit: str) -> Observation:
-    fragment = next((path for path in (os.path.join(f, unit) for f in FOLDERS) if os.path.lexists(path)), "")
-    masked = bool(fragment) and os.path.realpath(fragment) == "/dev/null"
-    wanted_by = [
-        path
-        for f in FOLDERS
-        for way in ("*.wants", "*.requires")
-        for path in glob.glob(os.path.join(f, way, glob.escape(unit)))
-    ]
-    enabled = ("enabled" if wanted_by else "disabled") if fragment else ""
-    drop_ins = sorted(path for f in FOLDERS for path in glob.glob(os.path.join(f, glob.escape(unit) + ".d", "*.conf")))
-    return value({"enabled": enabled, "active": "", "reload": "no", "properties": {}, "masked": masked,
-                  "drop_ins": drop_ins, "assigned": {}})  # fmt: skip
+OURS, VENDOR = "/etc/systemd/system/", ("/usr/lib/", "/lib/")
+# systemd.unit(5): what is found in an earlier folder hides its namesake in a later one.
+FOLDERS: Tuple[str, ...] = (
+    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
+    "/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system",
+    "/run/systemd/system.attached", "/run/systemd/generator", "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
+)  # fmt: skip
+MANAGER_FOLDERS: Tuple[str, ...] = (
+    "/etc/systemd",
+    "/run/systemd",
+    "/usr/local/lib/systemd",
+    "/usr/lib/systemd",
+    "/lib/systemd",
+)
+# What decides whether a unit does what its file says; a drop-in for all services may well set the rest.
+DECIDING = ("Exec", "Condition", "Assert", "What=", "Options=", "MemoryMax=", "MemoryHigh=", "CPUQuota=", "TasksMax=")
 
 
-def _own_drop_ins(unit: str, shown: Dict[str, str]) -> List[str]:
-    """Drop-ins of this very unit: those of all services (service.d) and of a family (a-.slice.d) are the system's."""
-    return [path for path in shown.get("DropInPaths", "").split() if os.path.dirname(path).endswith("/" + unit + ".d")]
+def files(unit: str, shown: Dict[str, str]) -> List[str]:
+    """The files that systemd would read for a unit now: its own, then the drop-ins, in their order. It says itself
+    which ones it has read (`shown`): those of a unit's other names are among them, and what is gone since is not."""
+    if not unit:
+        names, every = [["system.conf.d"]], MANAGER_FOLDERS
+    else:
+        stem, _, kind = unit.rpartition(".")
+        words = stem.split("-")
+        families = ["-".join(words[:count]) + "-." + kind for count in range(len(words) - 1, 0, -1)]
+        template = [stem.partition("@")[0] + "@." + kind] if "@" in stem else []
+        names, every = [[name + ".d" for name in (unit, *template, *families)], [kind + ".d"]], FOLDERS
+    drop_ins: Dict[str, str] = {}
+    for group in names:
+        for folder in every:
+            for name in group:
+                for path in glob.glob(glob.escape(os.path.join(folder, name)) + "/*.conf"):
+                    drop_ins.setdefault(os.path.basename(path), path)
+    for path in shown.get("DropInPaths", "").split():
+        if os.path.exists(path):
+            drop_ins.setdefault(os.path.basename(path), path)
+    main = (os.path.join(folder, unit or "system.conf") for folder in every)
+    first = next((path for path in main if os.path.lexists(path)), shown.get("FragmentPath", ""))
+    return [first, *(drop_ins[name] for name in sorted(drop_ins))]
 
 
-def assigned(name: str, shown: Dict[str, str]) -> List[str]:
-    """The last assignment of a setting in a unit's files, in systemd's order, and its file."""
+def _lines(path: str) -> List[str]:
+    if not os.path.exists(path):
+        return []  # gone since, or there never was one
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return [line.strip() for line in file]
+
+
+def deciding(paths: List[str]) -> List[str]:
+    """Those of the files, the distribution's own left out, that decide whether a unit does what it is there for."""
+    others = (path for path in paths if path and not path.startswith(VENDOR))
+    return [path for path in others if any(line.startswith(DECIDING) for line in _lines(path))]
+
+
+def _changed_by(unit: str, paths: List[str]) -> List[str]:
+    """What stands before our unit, its drop-ins, and those of all of its kind that decide over it."""
+    first, *drop_ins = paths
+    own = [path for path in drop_ins if os.path.dirname(path).endswith("/" + unit + ".d")]
+    before = [first] if first not in ("", OURS + unit) else []
+    return before + own + [path for path in deciding(drop_ins) if path not in own]
+
+
+def _linked(unit: str, paths: List[str]) -> bool:
+    """Whether what a boot starts leads to the unit's file: systemd remembers the links that it saw last."""
+    targets = [target for line in _lines(paths[0]) if line.startswith("WantedBy=") for target in line[9:].split()]
+    return all(os.path.lexists(OURS + target + ".wants/" + unit) for target in targets)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def assigned(name: str, paths: List[str]) -> List[str]:
+    """The last assignment of a setting in a unit's files, and its file."""
     last = ["", ""]
-    for path in [shown.get("FragmentPath", ""), *shown.get("DropInPaths", "").split()]:
-        if not path:
-            continue
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                key, equals, setting = line.strip().partition("=")
-                if equals and key.strip() == name:
-                    last = [setting.strip(), path]
+    for path in paths:
+        for line in _lines(path):
+            key, equals, setting = line.partition("=")
+            if equals and key.strip() == name:
+                last = [setting.strip(), path]
     return last
 
 
@@ -187,7 +268,11 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
             later = os.path.basename(path) > os.path.basename(resource["file"])
             blocked = "{} sets {}={} after {}: remove it".format(path, name, setting, resource["file"]) if later else ""
             found.append(Difference(name, setting, want, blocked))
-    if have["reload"] == "yes":
+    if have["held"]:
+        blocked = "{} keeps it from starting at boot, and no apply is under way: remove it".format(resource["hold"])
+        found.append(Difference("start at boot", "held", "free", blocked))
+    # Of a unit of others' only what we set there counts, and that is read in its files.
+    if have["reload"] == "yes" and resource.get("ours"):
         found.append(Difference("loaded", "an older file", "the file on disk"))
     for name, want in sorted(resource.get("properties", {}).items()):
         if have["properties"][name] != want:
