@@ -1,142 +1,46 @@
-"""What breaks a hardened host: each shadows or goes round what hostguard wrote, and exactly one control must fail."""
+"""What breaks a hardened host: each goes round what hostguard wrote, and exactly one control must fail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Break:
-    """`broken` and `mended` are shell scripts that root runs on the host; `control` is the one that must fail."""
-
-    name: str
-    broken: str
-    mended: str
-    control: str
-
-
-UNIT = "/etc/systemd/system"
+from tests.breaks import egress, kernel, machine, platform, secrets, services
+from tests.breaks.model import UNIT, Break
 
 BREAKS: tuple[Break, ...] = (
-    Break(
-        "a rule of another tool before ours",
-        "iptables -I OUTPUT -d 192.0.2.1 -j ACCEPT",
-        "iptables -D OUTPUT 1",
-        "egress.output",
-    ),
-    Break("the policy of one family", "ip6tables -P OUTPUT ACCEPT", "ip6tables -P OUTPUT DROP", "egress.output"),
-    Break(
-        "a rule within our chain",
-        "iptables -I HOSTGUARD-OUTPUT 3 -p udp -j ACCEPT",
-        "iptables -D HOSTGUARD-OUTPUT 3",
-        "egress.output",
-    ),
-    Break(
-        "an address more",
-        "ipset add hostguard-4-envoy 192.0.2.1,tcp:443",
-        "ipset del hostguard-4-envoy 192.0.2.1,tcp:443",
-        "egress.destinations",
-    ),
-    Break(
-        "a stranger who is answered",
-        "ipset add hostguard-4-INBOUND 192.0.2.0/24,tcp:22",
-        "ipset del hostguard-4-INBOUND 192.0.2.0/24,tcp:22",
-        "egress.replies",
-    ),
-    Break(
-        "containers that are let out first", "iptables -I FORWARD -j ACCEPT", "iptables -D FORWARD 1", "egress.forward"
-    ),
-    Break(
-        "a drop-in that loads nothing at boot",
-        f"mkdir -p {UNIT}/hostguard-egress.service.d; printf '[Service]\\nExecStart=\\nExecStart=true\\n' "
-        f"> {UNIT}/hostguard-egress.service.d/a.conf; systemctl daemon-reload",
-        f"rm -r {UNIT}/hostguard-egress.service.d; systemctl daemon-reload",
-        "egress.boot",
-    ),
-    Break(
-        "a boot file changed",
-        "echo >> /etc/hostguard/egress/ipv4.rules",
-        "sed -i '$d' /etc/hostguard/egress/ipv4.rules",
-        "egress.boot",
-    ),
-    Break(
-        "a parameter undone at run time",
-        "sysctl -qw net.ipv4.tcp_fin_timeout=61",
-        "sysctl -qw net.ipv4.tcp_fin_timeout=30",
-        "kernel.fin-timeout",
-    ),
-    Break(
-        "a parameter undone at the next boot",
-        "echo net.ipv4.tcp_fin_timeout=61 > /etc/sysctl.d/zzz.conf",
-        "rm /etc/sysctl.d/zzz.conf",
-        "kernel.fin-timeout",
-    ),
-    Break(
-        "an account's own limit",
-        "echo 'envoy - NOFILE 256 too many words' > /etc/security/limits.d/10-envoy.conf",
-        "rm /etc/security/limits.d/10-envoy.conf",
-        "limits.pam",
-    ),
-    Break(
-        "a later limit of a service",
-        f"printf '[Service]\\nLimitNOFILE=512\\n' > {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload",
-        f"rm {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload",
-        "limits.units",
-    ),
-    Break(
-        "a running process's limit",
-        "runuser -u envoy -- prlimit --nofile=100: --pid $(pgrep -u envoy -o)",
-        "systemctl restart envoy",
-        "limits.running",
-    ),
-    Break(
-        "a slice's limit at run time",
-        "systemctl set-property --runtime hostguard-egress.slice TasksMax=9",
-        "rm -r /run/systemd/system.control/hostguard-egress.slice.d; systemctl daemon-reload",
-        "slices.limits",
-    ),
-    Break(
-        "another slice in a later drop-in",
-        f"printf '[Service]\\nSlice=system.slice\\n' > {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload",
-        f"rm {UNIT}/envoy.service.d/zzz.conf; systemctl daemon-reload",
-        "slices.members",
-    ),
-    Break(
-        "a folder of the disk within the secrets",
-        "mkdir -p -m 700 /var/lib/x /run/secrets/x; mount --bind /var/lib/x /run/secrets/x",
-        "umount /run/secrets/x; rmdir /run/secrets/x",
-        "secrets.mount",
-    ),
-    Break(
-        "a disk over what the secrets are in",
-        "mkdir -m 700 /var/lib/y; mount --bind /var/lib/y /run/secrets",
-        "umount /run/secrets",
-        "secrets.mount",
-    ),
-    Break(
-        "a secret that all may read",
-        "touch /run/secrets/a; chmod 644 /run/secrets/a",
-        "rm /run/secrets/a",
-        "secrets.permissions",
-    ),
-    Break(
-        "a secret that is a link to the disk",
-        "ln -s /var/lib/a /run/secrets/a",
-        "rm /run/secrets/a",
-        "secrets.permissions",
-    ),
-    Break(
-        "a mount unit that nobody starts",
-        "systemctl disable run-secrets.mount",
-        "systemctl enable run-secrets.mount",
-        "secrets.boot",
-    ),
-    Break(
-        "a secret in a file of variables",
-        "printf 'STRIPE_API_KEY=1\\n' > /etc/default/envoy; "
-        f"printf '[Service]\\nEnvironmentFile=/etc/default/envoy\\n' > {UNIT}/envoy.service.d/10-env.conf; "
-        "systemctl daemon-reload",
-        f"rm {UNIT}/envoy.service.d/10-env.conf; systemctl daemon-reload",
-        "secrets.environment",
-    ),
+    *platform.BREAKS, *egress.ANY_BACKEND, *egress.NFT, *egress.ON_DISK, *kernel.BREAKS, *services.BREAKS,
+    *secrets.BREAKS,
+)  # fmt: skip
+"""On a container that hardens itself with the example policy, with iptables on nft."""
+
+WIDER = (
+    'net.ipv4.ip_local_port_range: "10240 65535"',
+    f'net.ipv4.ip_local_port_range: "10240 65535"\n  {kernel.RESERVED}: "15001"\n  {kernel.IDLE}: 0',
 )
+OF_A_WIDER_POLICY: tuple[Break, ...] = kernel.OF_A_WIDER_POLICY
+"""Under the example policy with that change: what it leaves out."""
+
+ON_LEGACY: tuple[Break, ...] = (*egress.ANY_BACKEND, *egress.LEGACY)
+ON_A_MACHINE: tuple[Break, ...] = machine.BREAKS
+"""In a virtual machine, whose kernel is its own."""
+
+EVERY: tuple[Break, ...] = (*BREAKS, *OF_A_WIDER_POLICY, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES)
+
+# What a boot sets: not the machine's own parameters, in a container, and not what only listens.
+PARAMETERS = {each.control for each in (*kernel.BREAKS, *OF_A_WIDER_POLICY)} - {
+    "kernel.listening-ports", "kernel.nr-open", "kernel.file-max"
+}  # fmt: skip
+OF_SEVERAL: tuple[tuple[str, str, str, set[str]], ...] = (
+    ("a table that is switched off", "nft 'add table ip6 filter { flags dormant; }'", "nft add table ip6 filter",
+     {"egress.output", "egress.replies", "egress.forward"}),
+    ("a boot that reads no parameters",
+     f"mkdir {UNIT}/systemd-sysctl.service.d; printf '[Unit]\\nConditionPathExists=/nope\\n' > "
+     f"{UNIT}/systemd-sysctl.service.d/z.conf", f"rm -r {UNIT}/systemd-sysctl.service.d", PARAMETERS),
+    ("a kernel that says it is 2.6, and would refuse the mount's noswap",
+     "printf '#!/bin/sh\\nexec setarch --uname-2.6 /usr/bin/python3 \"$@\"\\n' > /usr/local/bin/python3; "
+     "chmod 755 /usr/local/bin/python3", "rm /usr/local/bin/python3", {"platform.kernel", "secrets.boot"}),
+)  # fmt: skip
+"""One act that truly undoes several controls: exactly those must fail."""
+
+MISSING = {
+    "platform.kernel": "no host has an older kernel to boot, and what feigns one (above) breaks the mount at boot too",
+}
+"""Controls without two breaks of their own, and why."""

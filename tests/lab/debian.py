@@ -123,6 +123,15 @@ def libraries(version: tuple[int, int] = sys.version_info[:2]) -> Path:
     return once(folder, "libraries", install)
 
 
+PYTHONS = {"trixie": (3, 13)}
+
+
+def libraries_for(image: str) -> Path:
+    """The libraries for the hosts of an image; of a suite that is not listed they are this Python's."""
+    found = [version for suite, version in PYTHONS.items() if f"-{suite}:" in image]
+    return libraries(*found)
+
+
 def once(folder: Path, lock: str, build: Callable[[Path, Path], None]) -> Path:
     """Return the folder of the cache; where it is not there it is built first, from a scratch folder beside it."""
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from tests.lab import debian
 from tests.lab.process import PACKAGE_OF_MACHINES, LabUnavailable, call, whats_missing
 
 SUITE = "trixie"
-PYTHON = (3, 13)  # of this suite
+PYTHON = debian.PYTHONS[SUITE]
 LIBRARIES = "/opt/hostguard-lib"
 PYCACHE = "/var/cache/hostguard-pycache"
 SOURCES = "/opt/hostguard-src"

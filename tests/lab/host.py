@@ -157,7 +157,7 @@ class Host(AnyHost):
             "--tmpfs=/run/lock",
             "--tmpfs=/tmp:rw,mode=1777",
             f"--volume={debian.REPOSITORY}:{SOURCE_INSIDE}:ro",
-            f"--volume={debian.libraries()}:{LIBRARIES_INSIDE}:ro",
+            f"--volume={debian.libraries_for(self.image)}:{LIBRARIES_INSIDE}:ro",
         ]
 
     def _failed(self) -> str:
