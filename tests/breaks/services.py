@@ -9,6 +9,8 @@ LIMITS_D = "/etc/security/limits.d"
 SLICE = "hostguard-egress.slice"
 MANAGER = "/etc/systemd/system.conf.d"
 RESTART = "systemctl restart envoy"
+# A reload alone leaves the kernel's files as they are (systemd 257).
+ANEW = f"{RELOAD}; systemctl stop {SLICE}; systemctl start {SLICE} envoy"
 ALL_GROUPS = "ls -d /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs 2> /dev/null"
 # Of cgroup v1, or of v2.
 PIDS_MAX = "$(find /sys/fs/cgroup -path '*hostguard-egress.slice/pids.max' | head -1)"
@@ -52,14 +54,14 @@ BREAKS = (
     Break("overridden: started under another limit, which is gone again",
           f"{UNREAD.format(NO_FILES)}; {RELOAD}; {RESTART}; {READ}", RESTART, "limits.running"),
     Break("run time: a property of the slice", f"systemctl set-property --runtime {SLICE} TasksMax=9",
-          f"rm -r /run/systemd/system.control/{SLICE}.d; {RELOAD}", "slices.limits"),
+          f"rm -r /run/systemd/system.control/{SLICE}.d; {ANEW}", "slices.limits"),
     Break("changed: a property of the slice, for good", f"systemctl set-property {SLICE} CPUQuota=10%",
-          f"rm -r {UNIT}.control/{SLICE}.d; {RELOAD}", "slices.limits"),
+          f"rm -r {UNIT}.control/{SLICE}.d; {ANEW}", "slices.limits"),
     Break("run time: the kernel's own file", f"echo 99 > {PIDS_MAX}", f"echo 512 > {PIDS_MAX}", "slices.limits"),
     Break("disk only: a limit of its family of slices that systemd has not read",
           f"mkdir {UNIT}/hostguard-.slice.d; printf '[Slice]\\nTasksMax=9\\n' > {UNIT}/hostguard-.slice.d/z.conf",
-          f"rm -r {UNIT}/hostguard-.slice.d; {RELOAD}", "slices.limits"),
-    Break("overridden: a limit of all slices", *file(f"{UNIT}/slice.d/z.conf", "[Slice]", "CPUQuota=900%", then=RELOAD),
+          f"rm -r {UNIT}/hostguard-.slice.d; {ANEW}", "slices.limits"),
+    Break("overridden: a limit of all slices", *file(f"{UNIT}/slice.d/z.conf", "[Slice]", "CPUQuota=900%", then=ANEW),
           "slices.limits"),
     Break("disk only: a slice that nobody starts", f"systemctl disable {SLICE}", f"systemctl enable {SLICE}",
           "slices.limits"),
