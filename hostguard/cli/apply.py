@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hostguard.cli import fleet
+from hostguard.cli import fleet, waves
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
 from hostguard.cli.policy import PolicyOption, load
@@ -56,7 +56,7 @@ def command(
     seconds = window(confirm_within)
     if inventory:
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
-        code = fleet.apply(load(policy), fleet.target(inventory, limit, forks), options, yes=yes, canary=canary or 0,
+        code = waves.apply(load(policy), fleet.target(inventory, limit, forks), options, yes=yes, canary=canary or 0,
                            serial=serial, max_fail=max_fail or "0", log_dir=log_dir)  # fmt: skip
         raise typer.Exit(code)
     fleet.only_with_inventory(
