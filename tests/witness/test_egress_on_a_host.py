@@ -11,6 +11,7 @@ from tests.lab import Host, Lab
 from tests.lab.fixture import MakeHost
 from tests.lab.network import ENEMY, MANAGEMENT
 from tests.witness import policy
+from tests.witness.world import listening
 
 # Speaks first, when told: the first packet that connection tracking sees of this connection is an outgoing one.
 SPEAKER = """
@@ -118,3 +119,21 @@ def test_secrets_that_are_open_to_all_or_in_an_environment_are_found(host: Host)
     found = result(host, "secrets.environment")
     assert (found["status"], found["actual"]) == ("fail", "looks like a secret: envoy.service: STRIPE_API_KEY")
     assert "s3cr3t" not in host.hostguard("audit", "--format", "json").stdout
+
+
+def test_what_leaves_for_loopback_can_not_be_sent_past_the_allowlist(lab: Lab, host: Host) -> None:
+    # NAT in OUTPUT comes before our rules, which still see the way out that the packet had before.
+    own, port = host.address.ipv4, 4443
+    nat = f"iptables -t nat {{}} OUTPUT -d {own} -p tcp --dport 9 -j DNAT --to-destination {ENEMY}:{port}"
+
+    def sent_elsewhere() -> bool:
+        return host.run(["nc", "-z", "-w", "1", "-s", own, own, "9"], check=False).returncode == 0
+
+    with listening(lab, port):
+        host.run(nat.format("-A"))
+        assert sent_elsewhere(), "what can't be reached before proves nothing after"
+        assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+        assert not sent_elsewhere()
+    with_loopback = "timeout 5 sh -c 'nc -l -p 9 < /dev/null & until nc -z {0} 9; do sleep 0.05; done'"
+    host.run(nat.format("-D"))
+    host.run(with_loopback.format(own))
