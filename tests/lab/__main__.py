@@ -3,6 +3,7 @@
 examples:
   python -m tests.lab up web --backend legacy
   python -m tests.lab shell web [COMMAND ...]
+  python -m tests.lab machine vm
   python -m tests.lab list
   python -m tests.lab down web
 """
@@ -14,7 +15,7 @@ import json
 import os
 import sys
 
-from tests.lab import image
+from tests.lab import image, kept
 from tests.lab.host import PODMAN, PYTHON_SETTINGS, Host
 from tests.lab.lab import KEEP, OWNER, Lab, clean_up, owners
 from tests.lab.process import LabError
@@ -50,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("name")
     prepare.add_argument("--suite", default="bookworm", help="Debian release (default: bookworm)")
     prepare.set_defaults(do=_prepare)
+
+    machine = verbs.add_parser("machine", help="start a virtual machine, and print where its SSH listens (JSON)")
+    machine.add_argument("name")
+    machine.set_defaults(do=_machine)
 
     shell = verbs.add_parser("shell", help="a shell, or one command, in a host")
     shell.add_argument("name")
@@ -95,6 +100,10 @@ def _prepare(lab: Lab, arguments: argparse.Namespace) -> None:
     print(json.dumps(found))
 
 
+def _machine(lab: Lab, arguments: argparse.Namespace) -> None:
+    print(kept.start(lab.owner, arguments.name), end="")
+
+
 def _shell(lab: Lab, arguments: argparse.Namespace) -> None:
     host = lab.find(arguments.name)
     settings = [f"--env={name}={value}" for name, value in PYTHON_SETTINGS.items()]
@@ -113,19 +122,25 @@ def _reboot(lab: Lab, arguments: argparse.Namespace) -> None:
 def _list(lab: Lab, _: argparse.Namespace) -> None:
     for name in lab.names():
         print(_described(lab.find(name)))
+    for name in kept.names(lab.owner):
+        print(f"{name:12} machine")
 
 
 def _down(lab: Lab, arguments: argparse.Namespace) -> None:
     if arguments.all:
+        kept.end("*")
         for owner in owners():
             clean_up(owner)
     elif arguments.name:
+        if kept.end(lab.owner, arguments.name):
+            return
         if not arguments.if_there:
             lab.find(arguments.name)
         lab.remove(arguments.name)
         if not lab.names():
             lab.stop()
     else:
+        kept.end(lab.owner)
         lab.stop()
 
 

@@ -103,7 +103,11 @@ class Lab:
 
 def this_process() -> str:
     """An owner that no later process is mistaken for: numbers are reused, start times are not."""
-    return f"{os.getpid()}.{_started(os.getpid())}"
+    return process(os.getpid())
+
+
+def process(pid: int) -> str:
+    return f"{pid}.{_started(pid)}"
 
 
 def is_alive(owner: str) -> bool:
@@ -143,9 +147,9 @@ def containers() -> list[str]:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since boot; empty when there is none."""
+    """When a process began, in ticks since boot; empty when there is none, or nobody has noticed its end yet."""
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return after_name.split()[19]
+    return "" if state == "Z" else rest[18]
