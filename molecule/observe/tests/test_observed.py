@@ -7,8 +7,7 @@ import os
 import pytest
 from testinfra.host import Host
 
-OWNER = os.environ["HOSTGUARD_LAB_OWNER"]
-testinfra_hosts = [f"podman://hostguard-lab-{OWNER}-molecule-observe"]
+testinfra_hosts = [os.environ["HOSTGUARD_HOST"]]
 TOOLS = {4: "iptables", 6: "ip6tables"}
 ENEMIES = {4: "198.51.100.66", 6: "2001:db8:bad::66"}
 
