@@ -45,8 +45,12 @@ def _end_writer(pending: Dict[str, Any]) -> None:
 
 def after_boot() -> None:
     """A boot within the window: go back."""
-    with store.locked():
-        way_back.recover(booted=True)
+    try:
+        with store.locked():
+            way_back.recover(booted=True)
+    except Exception:  # whatever it was: the watcher of before went with the boot, so another one tries again
+        window.keep_trying(watched=False)
+        raise
 
 
 def rules_after_boot() -> None:

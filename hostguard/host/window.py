@@ -80,13 +80,14 @@ def wait() -> None:
         store.set_pending(dict(pending, deadline=now() + pending["seconds"], writer=None))
 
 
-def keep_trying() -> None:
-    """The way back failed: a watcher tries it again until it is done, and a boot does if it comes first."""
+def keep_trying(watched: bool = True) -> None:
+    """The way back failed: a watcher tries it again until it is done, and a boot does if it comes first. `watched`: one
+    was started with the window, if there was any."""
     pending = store.pending()
     if pending is None:
         return  # it failed before anything was armed, and so before anything was written
     store.set_pending(dict(pending, deadline=now(), writer=None))
-    if not pending["seconds"]:
+    if not (watched and pending["seconds"]):
         _watch(pending["generation"])
 
 
@@ -106,6 +107,8 @@ RECOVERY_UNIT = """\
 # Written by hostguard for the time of an apply: a boot within it goes back.
 [Unit]
 Description=hostguard: go back from an apply that nobody confirmed
+# Both hold the lock of this host: on a slow boot the first one was still at it.
+After=hostguard-recover-rules.service {unit}
 ConditionPathExists={pending}
 
 [Service]

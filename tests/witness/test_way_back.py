@@ -303,6 +303,24 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
     assert diff(before, host.dump()) == []
 
 
+def test_what_a_boot_could_not_undo_is_tried_again(host: Host) -> None:
+    text = '#!/bin/sh\n[ ! -e /root/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
+    host.write("/usr/local/sbin/ip6tables-restore", text, mode="755")
+    before = host.dump()
+    applying = Applying(host, "600s")
+    host.run("touch /root/broken")
+    assert host.reboot() == "degraded"
+    applying.end()
+    assert last_status(host) == "unconfirmed"
+    host.run("rm /root/broken")
+    watcher_is_gone(host)
+    assert last_status(host) == "rolled back"
+    # systemd remembers what has failed until it is told not to.
+    host.run("systemctl reset-failed hostguard-recover.service")
+    host.run("systemctl restart envoy.service && systemctl stop hostguard-egress.slice hostguard.slice")
+    assert diff(before, host.dump()) == []
+
+
 @pytest.mark.parametrize("name", ["HUP", "INT", "TERM", "TSTP"])
 def test_a_terminal_that_goes_away_waits_until_the_host_is_whole(lab_host: MakeHost, name: str) -> None:
     host = lab_host("signals")
