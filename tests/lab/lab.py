@@ -47,13 +47,15 @@ class Lab:
         with debian.locked("world"):
             self.world.start()
 
-    def host(self, name: str = "host", *, backend: Backend = "nft", suite: str = "bookworm") -> Host:
-        """Start a host that has booted when this returns."""
-        host = self.prepare(name, suite=suite)
+    def host(
+        self, name: str = "host", *, backend: Backend = "nft", suite: str = "bookworm", made_of: str | None = None
+    ) -> Host:
+        """Start a host that has booted when this returns. `made_of`: another image than the suite's."""
+        host = self.prepare(name, suite=suite, made_of=made_of)
         host.start(backend)
         return host
 
-    def prepare(self, name: str, *, suite: str = "bookworm") -> Host:
+    def prepare(self, name: str, *, suite: str = "bookworm", made_of: str | None = None) -> Host:
         """A host with its network, whose container is yet to be started."""
         if name == "world":
             raise LabError("the name 'world' is taken")
@@ -64,7 +66,7 @@ class Lab:
                 f"{PREFIX}{self.owner}-{name}",
                 number,
                 hostname=name,
-                image=image.ensure(suite),
+                image=made_of or image.ensure(suite),
             )
             host.attach()
         self.hosts[name] = host
