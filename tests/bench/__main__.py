@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME...]`: figures by name (start, audit, sets, connections, fleet), or all of them."""
+"""`python -m tests.bench [NAME...]`: figures by name, as FIGURES has them, or all of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import audit, connections, fleet, sets, start
+from tests.bench import audit, auditors, connections, fleet, sets, start
 from tests.bench.figure import Curve, Figure, Unmeasured, seconds
 
 FIGURES: dict[str, ModuleType] = {
     "start": start,
     "audit": audit,
+    "auditors": auditors,
     "sets": sets,
     "connections": connections,
     "fleet": fleet,
