@@ -69,10 +69,13 @@ def play(
 
 
 def firewall() -> list[str]:
-    """The rules and sets of the stage, without counters."""
-    said = [*map(ruleset.table, ruleset.COMMAND), run(["ipset", "save"]).stdout]
-    lines = [line for text in said for line in text.splitlines() if not line.startswith("#")]
-    return [line.partition(" [")[0] if line.startswith(":") else line for line in lines]
+    """The rules and sets of the stage, without counters and without the empty tables that legacy iptables leaves."""
+    said = run(["ipset", "save"]).stdout.splitlines()
+    for family in ruleset.COMMAND:
+        for table, text in ruleset.tables(family).items():
+            kept = (line.partition(" [")[0] for line in text.splitlines() if line.startswith((":", "-A ")))
+            said += [f"{family} {table} {line}" for line in kept if not line.endswith(" ACCEPT") or line[0] == "-"]
+    return said
 
 
 def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:

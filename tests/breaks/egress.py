@@ -33,11 +33,15 @@ ANY_BACKEND = (
     Break("deleted: the jump of INPUT", "iptables -D INPUT -j HOSTGUARD-INPUT",
           "iptables -A INPUT -j HOSTGUARD-INPUT", REPLIES),
     Break("deleted: the rules for answers over IPv6", "ip6tables -F HOSTGUARD-INPUT", AGAIN, REPLIES),
-    Break("overridden: containers that are let out first", "iptables -I FORWARD -j ACCEPT", "iptables -D FORWARD 1",
-          FORWARD),
-    Break("deleted: the rules for containers", "iptables -F HOSTGUARD-FORWARD", AGAIN, FORWARD),
-    Break("changed: IPv6 of containers comes back first", "ip6tables -I HOSTGUARD-FORWARD -j RETURN",
-          "ip6tables -D HOSTGUARD-FORWARD 1", FORWARD),
+    Break("overridden: containers that are let out first", "iptables -t mangle -I FORWARD -j ACCEPT",
+          "iptables -t mangle -D FORWARD 1", FORWARD),
+    Break("overridden: a chain that lets containers past, first",
+          "iptables -t mangle -N x; iptables -t mangle -A x -j DROP -d 192.0.2.9; iptables -t mangle -A x -j ACCEPT; "
+          "iptables -t mangle -I FORWARD -j x",
+          "iptables -t mangle -D FORWARD 1; iptables -t mangle -F x; iptables -t mangle -X x", FORWARD),
+    Break("deleted: the rules for containers", "iptables -t mangle -F HOSTGUARD-FORWARD", AGAIN, FORWARD),
+    Break("changed: IPv6 of containers comes back first", "ip6tables -t mangle -I HOSTGUARD-FORWARD -j RETURN",
+          "ip6tables -t mangle -D HOSTGUARD-FORWARD 1", FORWARD),
 )  # fmt: skip
 
 NFT = (

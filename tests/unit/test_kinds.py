@@ -157,6 +157,7 @@ def table(**more: Any) -> Observation:
         ({"jumps": [1, 4]}, ["jump"]),
         ({"dormant": True}, ["table"]),
         ({"sending": ["inet x c"]}, ["destination"]),
+        ({"jumps": [3]}, []),  # what stands before it lets nothing past
     ],
 )
 def test_a_chain_is_ours_only_if_all_of_it_is(more: dict[str, Any], fields: list[str]) -> None:
@@ -169,15 +170,41 @@ def test_what_nft_alone_shows() -> None:
         "table ip filter {\n\tflags dormant\n\n\tchain OUTPUT {\n" + hook.format("filter", "output") + "\t}\n}\n",
         "table ip6 a {\n\tchain p {\n" + hook.format("filter", "postrouting") + "\t\tjump c\n\t}\n"
         "\tchain c {\n\t\tip6 daddr 2001:db8::5 ip6 daddr set 2001:db8::6\n\t}\n}\n",
+        "table ip c {\n\tchain f {\n" + hook.format("filter", "forward") + "\t\tip daddr set 192.0.2.1\n\t}\n}\n",
         "table inet b {\n\tchain in {\n" + hook.format("filter", "input") + "\t\tudp dport set 53\n\t}\n"
         "\tchain out {\n" + hook.format("filter", "output") + "\t\tmeta mark set 0x1 ip dscp set cs1\n\t}\n}\n",
         'table netdev d {\n\tchain e {\n\t\ttype filter hook egress device "eth0" priority 0;\n\t\tfwd to "eth1"\n'
         "\t}\n}\n",
     ]
     assert ruleset.parse_nft("".join(tables)) == {
-        "ipv4": {"dormant": ["ip filter"], "sending": ["netdev d e"]},
-        "ipv6": {"dormant": [], "sending": ["ip6 a c"]},
+        "ipv4": {"dormant": ["ip filter"], "OUTPUT": ["netdev d e"], "FORWARD": ["ip c f"]},
+        "ipv6": {"dormant": [], "OUTPUT": ["ip6 a c"], "FORWARD": []},
     }
+
+
+@pytest.mark.parametrize(
+    ("rule", "policy", "past"),
+    [
+        ("-p tcp -j ACCEPT", "DROP", True),
+        ("-p tcp -j DROP", "ACCEPT", False),
+        ('-m comment --comment "counted alone"', "ACCEPT", False),
+        ("-m limit --limit 1/sec -j LOG", "ACCEPT", False),
+        ("-j RETURN", "DROP", False),
+        ("-j RETURN", "ACCEPT", True),
+        ("-j NFQUEUE --queue-num 0", "DROP", True),
+        ("-j f2b", "ACCEPT", False),
+        ("-g f2b", "DROP", True),
+        ("-j deep", "DROP", True),
+        (ruleset.UNSHOWN, "DROP", True),
+    ],
+)
+def test_what_stands_before_our_jump_may_drop_and_no_more(rule: str, policy: str, past: bool) -> None:
+    chains = {
+        "f2b": ["-s 192.0.2.1/32 -j REJECT", "-j RETURN"],
+        "deep": ["-j f2b", "-j deeper"],
+        "deeper": ["-j ACCEPT"],
+    }
+    assert ruleset.lets_past(rule, chains, policy) is past
 
 
 def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
@@ -186,6 +213,13 @@ def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
     assert lines[-1] == "COMMIT"
     assert lines.index("-D OUTPUT -j HOSTGUARD-OUTPUT") < lines.index("-I OUTPUT 1 -j HOSTGUARD-OUTPUT")
     assert ":OUTPUT DROP [0:0]" in lines
+
+
+def test_each_table_is_a_transaction_of_its_own() -> None:
+    script = ruleset.load_script([chain(), {**chain(), "id": "m", "table": "mangle"}, {**chain(), "id": "f"}], {})
+    assert [line for line in script.splitlines() if line[0] == "*" or line == "COMMIT"] == [
+        "*filter", "COMMIT", "*mangle", "COMMIT",
+    ]  # fmt: skip
 
 
 def test_the_last_mount_at_a_path_is_the_one_that_is_seen() -> None:

@@ -18,7 +18,7 @@ CONTROL = "egress.boot"
 def boot(egress: Egress) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
-    jumps = [(ruleset.COMMAND[each["family"]], each["hook"], each["chain"]) for each in rulesets]
+    jumps = [(ruleset.COMMAND[each["family"]], each["table"], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
     service = render("egress.service.j2", folder=FOLDER, jumps=jumps, hold=HOLD, state=STATE)
     return [

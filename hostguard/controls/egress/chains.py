@@ -101,14 +101,18 @@ def neighbours_in() -> list[str]:
 
 
 def forward(egress: Egress) -> list[Resource]:
-    """What containers send through the host. What may pass is returned to other tools' rules, not accepted."""
+    """What containers send through the host. What may pass is returned to other tools' rules, not accepted.
+
+    In mangle, where no container engine accepts anything: in filter Docker puts its own rules first at every start.
+    NAT has chosen the destination before either.
+    """
     enforcing = egress.mode == "enforce"
     found = []
     for family in FAMILIES:
         rules = [f"{rule} -j RETURN" for rule in passing(egress, family)] if egress.containers == "same" else []
         rules += [log(DENY), "-j DROP"] if enforcing else [log(OBSERVE)]
         name = chain(egress, "FORWARD")
-        found.append(ruleset("egress.forward", family, "FORWARD", name, rules, policy=None, first=True))
+        found.append(ruleset("egress.forward", family, "FORWARD", name, rules, None, first=True, table="mangle"))
     return found
 
 
@@ -138,7 +142,15 @@ def replies(egress: Egress) -> list[Resource]:
 
 
 def ruleset(
-    control: str, family: str, hook: str, name: str, rules: list[str], policy: str | None, first: bool
+    control: str,
+    family: str,
+    hook: str,
+    name: str,
+    rules: list[str],
+    policy: str | None,
+    first: bool,
+    table: str = "filter",
 ) -> Resource:
-    return {"id": f"ruleset:{family}:{name}", "kind": "ruleset", "control": control, "family": family, "hook": hook,
-            "chain": name, "policy": policy, "rules": rules, "first": first}  # fmt: skip
+    where = "" if table == "filter" else f"{table}:"
+    return {"id": f"ruleset:{family}:{where}{name}", "kind": "ruleset", "control": control, "family": family,
+            "table": table, "hook": hook, "chain": name, "policy": policy, "rules": rules, "first": first}  # fmt: skip

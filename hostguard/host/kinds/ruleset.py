@@ -1,6 +1,6 @@
-"""One chain of our own in the filter table, the jump to it from a built-in chain, and that chain's policy.
+"""One chain of our own in a table, the jump to it from a built-in chain, and that chain's policy.
 
-All the rulesets of one family are loaded by one `iptables-restore --noflush`: the kernel takes them all or none,
+All the rulesets of one family are loaded by one `iptables-restore --noflush`: the kernel takes all of a table or none,
 and the rules of other tools stay where they are.
 
 iptables does not show all that acts on a packet. What only nft shows is asked of nft: a table that is switched off
@@ -52,29 +52,32 @@ def legacy_tables(family: str) -> List[str]:
         return []
 
 
-def table(family: str) -> str:
-    """`iptables-save` of the filter table, empty where there is none yet."""
-    if backend(family) == "legacy" and "filter" not in legacy_tables(family):
-        return ""
+def table_of(resource: Resource) -> str:
+    return str(resource.get("table", "filter"))  # what was recorded before there were others has none
+
+
+def tables(family: str) -> Dict[str, str]:
+    """`iptables-save` by table; what is not there yet is not in it."""
+    if backend(family) == "legacy" and not legacy_tables(family):
+        return {}
     try:
-        # With `-t filter` the nft backend shows a table that is not there as an empty one.
-        _, mark, after = run([COMMAND[family] + "-save"]).stdout.partition("*filter\n")
+        saved = run([COMMAND[family] + "-save"]).stdout
     except HostError:
-        chains = _nft_chains(family)
-        if not chains:
+        asked = {name: _nft_chains(family, name) for name in ("filter", "mangle")}
+        if not any(asked.values()):
             raise
-        return _chain_by_chain(family, chains)
-    return mark + after.partition("COMMIT\n")[0]
+        return {name: _chain_by_chain(family, name, chains) for name, chains in asked.items() if chains}
+    return {block.partition("\n")[0]: "*" + block for block in re.split(r"^\*", saved, flags=re.MULTILINE)[1:]}
 
 
 UNSHOWN = "(a rule of nft's own, which iptables can't show)"
 
 
-def _chain_by_chain(family: str, chains: List[str]) -> str:
+def _chain_by_chain(family: str, table: str, chains: List[str]) -> str:
     """One rule that iptables has no words for ends `iptables-save`; asked by chain, only its own is not shown."""
-    lines = ["*filter"]
+    lines = ["*" + table]
     for chain in chains:
-        done = run([COMMAND[family], "-S", chain], check=False)
+        done = run([COMMAND[family], "-t", table, "-S", chain], check=False)
         for line in done.stdout.splitlines():
             verb, name, *rest = line.split()
             lines.append(line if verb == "-A" else ":{} {} [0:0]".format(name, rest[0] if verb == "-P" else "-"))
@@ -85,12 +88,16 @@ def _chain_by_chain(family: str, chains: List[str]) -> str:
 
 FAMILY_OF = {"ip6": "ipv6"}  # all others carry IPv4, and most of them both
 LEAVING = re.compile(r"hook (?:output|postrouting|egress) ")
+FORWARDING = re.compile(r"hook forward ")
 SENDING = re.compile(r"\b(?:ip6? daddr|\w+ dport|ether daddr|@\w+,\d+,\d+) set\b|\b(?:fwd|dup) to\b")
 
 
 def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
-    """`nft list ruleset` as, by family, the `dormant` tables, and the chains that are `sending` packets elsewhere."""
-    found: Dict[str, Dict[str, List[str]]] = {family: {"dormant": [], "sending": []} for family in COMMAND}
+    """`nft list ruleset` by family: the `dormant` tables, and the chains that send packets elsewhere, those of the
+    host itself (`OUTPUT`, with what it forwards or not) and those that it forwards alone (`FORWARD`)."""
+    found: Dict[str, Dict[str, List[str]]] = {
+        family: {"dormant": [], "OUTPUT": [], "FORWARD": []} for family in COMMAND
+    }
     for block in re.split(r"^(?=table )", text, flags=re.MULTILINE):
         head = re.match(r"table ((\S+) \S+) ", block)
         if head is None:
@@ -98,11 +105,13 @@ def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
         of_family = found[FAMILY_OF.get(head.group(2), "ipv4")]
         if re.search(r"^\tflags [^\n]*\bdormant\b", block, re.MULTILINE):
             of_family["dormant"].append(head.group(1))
-        elif LEAVING.search(block):
+            continue
+        hook, there = ("OUTPUT", LEAVING) if LEAVING.search(block) else ("FORWARD", FORWARDING)
+        if there.search(block):
             for name, body in re.findall(r"^\tchain (\S+) {\n(.*?)^\t}", block, re.MULTILINE | re.DOTALL):
                 # A chain without a hook is reached from those that have one.
-                if SENDING.search(body) and (" hook " not in body or LEAVING.search(body)):
-                    of_family["sending"].append("{} {}".format(head.group(1), name))
+                if SENDING.search(body) and (" hook " not in body or there.search(body)):
+                    of_family[hook].append("{} {}".format(head.group(1), name))
     return found
 
 
@@ -130,39 +139,68 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen: Dict[str, Observation] = {}
     nft = _nft()
     for family, members in by_family(resources).items():
-        own_table = "{} filter".format(NFT_FAMILY[family])
         if family == "ipv6" and not has_ipv6():
             seen.update({r["id"]: not_applicable("this kernel has no IPv6") for r in members})
             continue
         try:
             if backend(family) is None:
                 raise HostError("{} is not installed on this host".format(COMMAND[family]))
-            found = parse(table(family))
+            found = {name: parse(text) for name, text in tables(family).items()}
         except HostError as error:
             seen.update({r["id"]: unreadable(str(error)) for r in members})
             continue
-        present = bool(found["policies"])
         canonical: Optional[Dict[str, List[str]]] = None
         for resource in members:
-            chain, hook = resource["chain"], resource["hook"]
-            rules = found["rules"].get(chain)
+            chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
+            here = found.get(table, NOTHING)
+            rules = here["rules"].get(chain)
             if rules is not None and rules != resource["rules"]:
                 # Not the same to the letter: let this host's own iptables say how it would write ours.
                 canonical = canonical if canonical is not None else _canonical(family, members)
-            here = found["rules"].get(hook, [])
+            hooked = here["rules"].get(hook, [])
+            policy = here["policies"].get(hook, "ACCEPT")
+            jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
+            ahead = hooked[: jumps[0] - 1] if jumps else []
             seen[resource["id"]] = value(
                 {
-                    "policy": found["policies"].get(hook, "ACCEPT"),
+                    "policy": policy,
                     "rules": rules,
                     "canonical": (canonical or {}).get(chain),
-                    "jumps": [at for at, rule in enumerate(here, 1) if rule == "-j " + chain],
-                    "before": here[0] if here else "",
-                    "table": present,
-                    "dormant": own_table in nft[family]["dormant"],
-                    "sending": nft[family]["sending"] if hook == "OUTPUT" else [],
+                    "jumps": jumps,
+                    "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
+                    "table": bool(here["policies"]),
+                    "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft[family]["dormant"],
+                    "sending": nft[family].get(hook, []),
                 }
             )
     return seen
+
+
+NOTHING: Dict[str, Any] = {"policies": {}, "rules": {}}
+# Targets after which a packet goes on to the next rule, or nowhere. Of any other it is taken that it lets past.
+GOES_ON = (
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DROP", "DSCP", "ECN", "HL", "LOG", "MARK", "NFLOG",
+    "REJECT", "SECMARK", "SET", "TCPMSS", "TRACE", "TTL", "ULOG",
+)  # fmt: skip
+
+
+def lets_past(rule: str, chains: Dict[str, List[str]], policy: str, seen: Tuple[str, ...] = ()) -> bool:
+    """Whether a rule of a built-in chain with this policy may let a packet go without the rules behind it.
+
+    So that what only drops may stand before ours: fail2ban and kube-proxy put their own first, again and again.
+    """
+    words = rule.split()
+    if "-g" in words:
+        return True  # it comes back one chain further up, wherever that is
+    if "-j" not in words:
+        return rule == UNSHOWN
+    target = words[words.index("-j") + 1]
+    if target == "RETURN":
+        return not seen and policy != "DROP"
+    if target in chains:
+        # The kernel takes no loops: each chain is met once on the way down.
+        return any(lets_past(each, chains, policy, (*seen, target)) for each in chains[target] if target not in seen)
+    return target not in GOES_ON
 
 
 def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
@@ -170,6 +208,13 @@ def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
     for resource in resources:
         families.setdefault(resource["family"], []).append(resource)
     return families
+
+
+def _by_table(resources: List[Resource]) -> Dict[str, List[Resource]]:
+    found: Dict[str, List[Resource]] = {}
+    for resource in resources:
+        found.setdefault(table_of(resource), []).append(resource)
+    return found
 
 
 def _canonical(family: str, resources: List[Resource]) -> Dict[str, List[str]]:
@@ -181,7 +226,7 @@ def _canonical(family: str, resources: List[Resource]) -> Dict[str, List[str]]:
     sets = sorted({name for r in resources for name in set_names(r["rules"])})
     make = "".join("ipset create {} {} family {}\n".format(name, _set_type(name), option) for name in sets)
     # What the shell reads holds nothing but names that the controller made: the rules come by standard input.
-    inside = make + "{0}-restore --noflush && {0}-save -t filter".format(COMMAND[family])
+    inside = make + "{0}-restore --noflush && {0}-save".format(COMMAND[family])
     done = run(["unshare", "--net", "--", "sh", "-ec", inside], text=load_script(resources, {}), check=False)
     return parse(done.stdout)["rules"] if done.returncode == 0 else {}
 
@@ -200,11 +245,11 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     have = seen.value
     found = []
     if have.get("dormant"):
-        table = "{} filter".format(NFT_FAMILY[resource["family"]])
+        table = "{} {}".format(NFT_FAMILY[resource["family"]], table_of(resource))
         blocked = "the table is switched off: `nft add table {}` switches it on".format(table)
         found.append(Difference("table", "dormant", "in force", blocked))
     # Where nothing is held, nothing is let past.
-    for chain in have.get("sending", []) if resource["policy"] else []:
+    for chain in have.get("sending", []) if resource["rules"][-1:] == ["-j DROP"] else []:
         blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
         found.append(Difference("destination", "changed by nft's chain {}".format(chain), "as it was let out", blocked))
     if resource["policy"] and have["policy"] != resource["policy"]:
@@ -214,7 +259,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     elif have["rules"] != resource["rules"] and have["rules"] != have["canonical"]:
         want = have["canonical"] or resource["rules"]
         found.append(Difference("rules", "\n".join(have["rules"]), "\n".join(want)))
-    if len(have["jumps"]) != 1 or (resource["first"] and have["jumps"] != [1]):
+    if len(have["jumps"]) != 1 or (resource["first"] and have["before"]):
         if not have["jumps"]:
             shown = "none"
         elif len(have["jumps"]) > 1:
@@ -227,24 +272,22 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     return found
 
 
+def _where(resource: Resource) -> str:
+    table = table_of(resource)
+    return "{} {}{}".format(resource["family"], resource["hook"], "" if table == "filter" else " of " + table)
+
+
 def wanted(resource: Resource) -> str:
     policy = "policy {}, ".format(resource["policy"]) if resource["policy"] else ""
-    return "{} {}: {}{} of {} rules{}".format(
-        resource["family"],
-        resource["hook"],
-        policy,
-        resource["chain"],
-        len(resource["rules"]),
-        ", first" if resource["first"] else "",
+    return "{}: {}{} of {} rules{}".format(
+        _where(resource), policy, resource["chain"], len(resource["rules"]), ", first" if resource["first"] else ""
     )
 
 
 def seen_as(resource: Resource, seen: Observation) -> str:
     have = seen.value
     rules = "absent" if have["rules"] is None else "{} rules".format(len(have["rules"]))
-    return "{} {}: policy {}, {} {}".format(
-        resource["family"], resource["hook"], have["policy"], resource["chain"], rules
-    )
+    return "{}: policy {}, {} {}".format(_where(resource), have["policy"], resource["chain"], rules)
 
 
 def load_script(resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
@@ -253,7 +296,11 @@ def load_script(resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
     `jumps` gives, by resource id, the positions of the jumps that are there and must go first. With none it is
     what a boot loads into a fresh table.
     """
-    lines = ["*filter"]
+    return "".join(_load_table(table, members, jumps) for table, members in _by_table(resources).items())
+
+
+def _load_table(table: str, resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
+    lines = ["*" + table]
     for resource in resources:
         lines.append(":{} - [0:0]".format(resource["chain"]))
         if resource["policy"]:
@@ -279,38 +326,44 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     captured: Dict[str, Any] = {}
     seen = read(resources)
     for family, members in by_family(resources).items():
-        chains = _nft_chains(family)
-        for resource in members:
-            have = seen[resource["id"]]
-            if have.state == VALUE:
-                parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
-                parts["hook"] = chains is None or resource["hook"] in chains
-                captured[resource["id"]] = parts
+        for table, of_table in _by_table(members).items():
+            chains = _nft_chains(family, table)
+            for resource in of_table:
+                have = seen[resource["id"]]
+                if have.state == VALUE:
+                    parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
+                    parts["hook"] = chains is None or resource["hook"] in chains
+                    captured[resource["id"]] = parts
     return captured
 
 
 NFT_FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
 
 
-def _nft_chains(family: str) -> Optional[List[str]]:
-    """The chains that nft has in the filter table; iptables shows built-in chains that are not there, too.
+def _nft_chains(family: str, table: str) -> Optional[List[str]]:
+    """The chains that nft has in a table; iptables shows built-in chains that are not there, too.
 
     None where nft can't say: on the legacy backend, or without its program.
     """
     if backend(family) != "nft" or find("nft") is None:
         return None
-    done = run(["nft", "list", "table", NFT_FAMILY[family], "filter"], check=False)
+    done = run(["nft", "list", "table", NFT_FAMILY[family], table], check=False)
     return [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("chain ")]
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Put our own parts back to what they were. What other tools have changed since stays as they left it."""
-    each(by_family([r for r in resources if r["id"] in captured]).items(), lambda one: _put_back(*one, captured))
+    groups = [
+        (family, table, of_table)
+        for family, members in by_family([r for r in resources if r["id"] in captured]).items()
+        for table, of_table in _by_table(members).items()
+    ]
+    each(groups, lambda one: _put_back(*one, captured))
 
 
-def _put_back(family: str, members: List[Resource], captured: Dict[str, Any]) -> None:
-    now = parse(table(family))["rules"]
-    lines = ["*filter"]
+def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+    now = _rules_of(family, table)["rules"]
+    lines = ["*" + table]
     gone = []
     for resource in members:
         saved, chain, hook = captured[resource["id"]], resource["chain"], resource["hook"]
@@ -329,7 +382,11 @@ def _put_back(family: str, members: List[Resource], captured: Dict[str, Any]) ->
         lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
     lines += ["-X {}".format(chain) for chain in gone]
     _restore(family, "\n".join(lines) + "\nCOMMIT\n")
-    _remove_traces(family, [(r["hook"], captured[r["id"]]) for r in members])
+    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members])
+
+
+def _rules_of(family: str, table: str) -> Dict[str, Any]:
+    return parse(tables(family).get(table, ""))
 
 
 def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
@@ -342,18 +399,18 @@ def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
     )
 
 
-def _remove_traces(family: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None:
+def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None:
     """Take away the built-in chains, and the table, that were not there before us, where they are empty now.
 
     iptables can't; nft can. The legacy backend keeps its empty table until its module goes.
     """
-    chains = _nft_chains(family)
+    chains = _nft_chains(family, table)
     if chains is None:
         return
-    left = parse(table(family))
+    left = _rules_of(family, table)
     for hook, before in saved:
         idle = not left["rules"].get(hook) and left["policies"].get(hook) == "ACCEPT"
         if not before["hook"] and hook in chains and idle:
-            run(["nft", "delete", "chain", NFT_FAMILY[family], "filter", hook], check=False)
-    if not all(before["table"] for _, before in saved) and _nft_chains(family) == []:
-        run(["nft", "delete", "table", NFT_FAMILY[family], "filter"], check=False)
+            run(["nft", "delete", "chain", NFT_FAMILY[family], table, hook], check=False)
+    if not all(before["table"] for _, before in saved) and _nft_chains(family, table) == []:
+        run(["nft", "delete", "table", NFT_FAMILY[family], table], check=False)

@@ -16,9 +16,10 @@ ENVOY = "/proc/$(systemctl show --value --property=MainPID envoy.service)"
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_rules(host: Host, version: int) -> None:
-    rules = host.check_output(f"{'iptables' if version == 4 else 'ip6tables'} -S").splitlines()
-    assert "-P OUTPUT DROP" in rules
-    for chain in ("OUTPUT", "FORWARD"):
+    command = "iptables" if version == 4 else "ip6tables"
+    assert "-P OUTPUT DROP" in host.check_output(f"{command} -S").splitlines()
+    for chain, table in (("OUTPUT", "filter"), ("FORWARD", "mangle")):
+        rules = host.check_output(f"{command} -t {table} -S").splitlines()
         assert next(rule for rule in rules if rule.startswith(f"-A {chain} ")) == f"-A {chain} -j HOSTGUARD-{chain}"
         ours = [rule for rule in rules if rule.startswith(f"-A HOSTGUARD-{chain} ")]
         assert ours[-1].endswith("-j DROP")

@@ -106,7 +106,7 @@ def tasks(wanted: Iterable[Resource]) -> list[dict[str, Any]]:
 
 
 def _task(name: str, of: Resource, **arguments: Any) -> dict[str, Any]:
-    said = {"ip_version": of["family"], "numeric": True, **arguments}
+    said = {"ip_version": of["family"], "table": of["table"], "numeric": True, **arguments}
     if "policy" not in arguments:  # the module puts it where iptables does not take it
         said["wait"] = "10"
     return {"name": name, "ansible.builtin.iptables": said}
@@ -118,7 +118,7 @@ def _rule(of: Resource, rule: str) -> dict[str, Any]:
     if told is not None:
         return _task(name, of, chain=of["chain"], **told)
     program = f"{ruleset.COMMAND[of['family']]} -w 10"
-    check, add = (f"{program} {verb} {of['chain']} {rule}" for verb in ("-C", "-A"))
+    check, add = (f"{program} -t {of['table']} {verb} {of['chain']} {rule}" for verb in ("-C", "-A"))
     return {
         "name": name,
         "ansible.builtin.shell": f"{check} 2>/dev/null || {{ {add} && echo changed; }}",

@@ -21,8 +21,8 @@ BOOT = "systemd-analyze cat-config sysctl.d | grep -E '^-?{key} *=' | tail -n 1"
 COPIES = Path(__file__).with_name("kept")
 
 
-def rules(hook: str) -> str:
-    return "; ".join(f"{command} -S {chain}" for command in ("iptables", "ip6tables")
+def rules(hook: str, table: str = "filter") -> str:
+    return "; ".join(f"{command} -t {table} -S {chain}" for command in ("iptables", "ip6tables")
                      for chain in (hook, f"HOSTGUARD-{hook}"))  # fmt: skip
 
 
@@ -30,7 +30,7 @@ SETS = "ipset save | sed 's/ bucketsize.*//' | grep -v '^add hostguard-4-HELD' |
 KEPT = {
     "output": rules("OUTPUT"),
     "input": rules("INPUT"),
-    "forward": rules("FORWARD"),
+    "forward": rules("FORWARD", "mangle"),
     "destinations": f"{SETS} | grep -v INBOUND",
     "inbound": f"{SETS} | grep INBOUND",
     "other-backend": "(iptables-legacy-save; ip6tables-legacy-save) | sed '/^#/d; /ACCEPT \\[/d; /^[*C]/d'",

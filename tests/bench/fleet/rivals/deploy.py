@@ -45,9 +45,9 @@ systemd.service(name=wanted["boot_unit"], service=wanted["boot_unit"], running=N
 
 sets, ipv4, ipv6 = (each["path"] for each in wanted["rules_files"])
 unhook = [
-    f"{program} -w 10 -D {hook} -j HOSTGUARD-{hook} 2>/dev/null || true"
+    f"{program} -w 10 -t {table} -D {hook} -j HOSTGUARD-{hook} 2>/dev/null || true"
     for program in ("iptables", "ip6tables")
-    for hook in ("OUTPUT", "FORWARD", "INPUT")
+    for hook, table in (("OUTPUT", "filter"), ("FORWARD", "mangle"), ("INPUT", "filter"))
 ]
 server.shell(
     name="Load the rules",
