@@ -255,6 +255,7 @@ PLACES = {
     "process": "{unit}",
     "ipset": "set {name}",
     "ruleset": "{family} {chain}",
+    "frames": "frames",
 }
 
 

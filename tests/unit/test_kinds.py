@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostguard.host import cgroup
-from hostguard.host.kinds import file, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
+from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
 
@@ -347,3 +348,70 @@ def test_what_can_not_be_read_is_no_difference() -> None:
     for kind in (file, ipset, mount, pam_limit, ruleset, slice, sysctl, unit):
         assert kind.differ({"kind": "any", "path": "/x"}, unreadable("no right to")) == []
     assert ABSENT_HERE.state != VALUE
+
+
+def link(name: str, kind: str = "", master: str = "", **more: Any) -> dict[str, Any]:
+    found = {"ifname": name, "link_type": "ether", "address": "02:00:00:00:00:0a", "addr_info": [], **more}
+    return {**found, **({"linkinfo": {"info_kind": kind}} if kind else {}), **({"master": master} if master else {})}
+
+
+LEASE = {"addr_info": [{"family": "inet", "local": "192.0.2.7", "dynamic": True}]}
+SLAAC = {"addr_info": [{"family": "inet6", "local": "2001:db8::7", "dynamic": True}]}
+LO = {"ifname": "lo", "link_type": "loopback", "addr_info": []}
+
+
+@pytest.mark.parametrize(
+    ("links", "leaving", "leased", "bridged", "vrf"),
+    [
+        ([LO, link("eth0", **SLAAC), link("docker0", "bridge"), link("v1", "veth", "docker0")], ["eth0"], [], [], []),
+        ([LO, link("eth0", "veth"), link("v1", "veth", "br0"), link("br0", "bridge")], ["eth0"], [], [], []),
+        ([link("eth0"), link("eth1"), link("eth0.5", "vlan", **LEASE)], ["eth0", "eth1"], ["eth0.5"], [], []),
+        ([link("eth0", master="br0"), link("br0", "bridge"), link("tap0", "tun", "br0")], ["eth0"], [], ["eth0"], []),
+        ([link("eth0", master="bond0"), link("bond0", "bond"), link("red", "vrf")], ["eth0"], [], [], ["red"]),
+    ],
+)
+def test_the_devices_that_frames_leave_through(
+    links: list[dict[str, Any]], leaving: list[str], leased: list[str], bridged: list[str], vrf: list[str]
+) -> None:
+    found = frames.devices(json.dumps(links))
+    assert (list(found.leaving), found.leased, found.bridged, found.vrf) == (leaving, leased, bridged, vrf)
+
+
+FRAMES = {"id": "f", "kind": "frames", "chains": {"refuse": ["drop"], "leaving": ["goto refuse"]}, "holds": True,
+          "device_rules": ["ether saddr != ADDRESS drop", "jump leaving"], "dhcp": False}  # fmt: skip
+
+
+def of_frames(**more: Any) -> Observation:
+    leaving = {"eth0": "02:00:00:00:00:0a"}
+    chains = frames.parse(frames.script(frames.chains_of(FRAMES, leaving)).partition("table netdev hostguard {")[2])
+    seen = {
+        "nft": True,
+        "leaving": leaving,
+        "leased": [],
+        "bridged": [],
+        "vrf": [],
+        "chains": chains,
+        "canonical": None,
+    }
+    return value({**seen, **more})
+
+
+@pytest.mark.parametrize(
+    ("more", "fields"),
+    [
+        ({}, []),
+        ({"nft": False}, ["nft"]),
+        ({"chains": None}, ["table"]),
+        ({"chains": {"": ["flags dormant"], **of_frames().value["chains"]}}, ["table"]),
+        ({"chains": {**of_frames().value["chains"], "leaving": ["accept", "goto refuse"]}}, ["chain leaving"]),
+        ({"leaving": {"eth0": "02:00:00:00:00:0b"}}, ["device eth0"]),
+        ({"leaving": {"eth0": "02:00:00:00:00:0a", "eth1": "02:00:00:00:00:0c"}}, ["device eth1"]),
+        ({"leaving": {}}, ["device eth0"]),
+        ({"leased": ["eth0"]}, ["DHCP"]),
+        ({"bridged": ["eth0"], "vrf": ["red"]}, ["bridge", "VRF"]),
+    ],
+)
+def test_frames_are_held_as_wanted_on_every_device(more: dict[str, Any], fields: list[str]) -> None:
+    found = frames.differ(FRAMES, of_frames(**more))
+    assert [difference.field for difference in found] == fields
+    assert all(d.blocked for d in found if d.field in ("nft", "DHCP", "bridge", "VRF"))

@@ -138,7 +138,8 @@ UNIT_KEYS = {
     "RemainAfterExit", "ExecStartPre", "ExecStart", "WantedBy", "ConditionPathExists", "What", "Where", "Options",
     "MemoryMax", "MemoryHigh", "CPUQuota", "TasksMax", "LimitNOFILE", "DefaultLimitNOFILE", "Slice",
 }  # fmt: skip
-FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/")
+FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/",
+           "/etc/udev/rules.d/")  # fmt: skip
 UNITS = re.compile(r"(# .*|\[[A-Z][a-z]+\]|([A-Za-z]+)=(.*))?")
 
 

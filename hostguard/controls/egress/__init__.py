@@ -5,7 +5,7 @@ allowlist: who may reach what, as sets. chains: the rules over them. boot: both 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostguard.control import (
@@ -23,7 +23,7 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, chains
+from hostguard.controls.egress import allowlist, boot, chains, frames
 from hostguard.policy.model import Egress
 
 
@@ -62,6 +62,26 @@ def hidden_rules(saved: str) -> int:
     return len(dropping) + sum(line.startswith("-A ") for line in lines)
 
 
+def ask_packet_sockets(_context: Context) -> Mapping[str, Any]:
+    return {"sockets": {"collect": "packet-sockets"}}
+
+
+def judge_packet_sockets(_context: Context, said: Mapping[str, Any]) -> Verdict:
+    found = said["sockets"]
+    expected = "no process that sends frames past the rules"
+    if found["xdp"]:
+        return Verdict("fail", expected, f"AF_XDP sockets, which nothing holds: {_processes(found['xdp'])}")
+    if found["packet"] and not found["held"]:
+        return Verdict("fail", expected, f"packet sockets, and nothing holds frames: {_processes(found['packet'])}")
+    if found["packet"]:
+        return Verdict("pass", expected, f"frames are held, those of {_processes(found['packet'])} too")
+    return Verdict("pass", expected, "none has a packet socket or an AF_XDP socket now")
+
+
+def _processes(holders: Sequence[Sequence[Any]]) -> str:
+    return ", ".join(dict.fromkeys(f"{command} ({pid})" if pid else command for pid, command in holders))
+
+
 STEP_1 = "Step 1: Egress Filtering and Firewall Hardening"
 OUTBOUND = article(STEP_1)
 ENFORCED = "under `egress.mode: enforce` only"
@@ -78,7 +98,7 @@ CONTROLS: tuple[Control, ...] = (
         "their account, address, protocol and port are allowed; replies leave only on sanctioned inbound ports, "
         "since a listener that answers whoever connects in is a way out too. Under `egress.mode: observe` they are "
         "logged and not dropped, and the audit passes all the same. Frames from packet sockets (CAP_NET_RAW) never "
-        "pass OUTPUT.",
+        "pass OUTPUT: see egress.frames.",
         remediation=APPLY,
         references=(
             OUTBOUND,
@@ -149,6 +169,45 @@ CONTROLS: tuple[Control, ...] = (
             manual("iptables(8)"),
         ),
         wants=lambda context: chains.forward(_egress(context)),
+    ),
+    WantingControl(
+        id="egress.frames",
+        title="Frames from packet sockets do not get past the rules",
+        severity=Severity.HIGH,
+        rationale="Whoever has CAP_NET_RAW (root, and by default every container of Docker's) can hand a whole frame "
+        "to a device, and it passes no chain of iptables. The egress hook of nftables, below them all, lets out what "
+        "has a route, ARP of its usual length, frames that no bridge forwards (LACP, LLDP, 802.1X), and DHCP's where "
+        "the policy names a server for it; a network namespace with a leg of its own on the device (macvlan, ipvlan) "
+        "gets out no further than a container. Linux 5.16 and later; before, egress.packet-sockets is all there is. "
+        "Under `egress.frames: allow` frames are left alone. What it can't hold: AF_XDP sockets, a leg that takes "
+        "the host's own address, and whoever has CAP_NET_ADMIN and takes the table away.",
+        remediation="Run `hostguard apply`.",
+        references=(
+            article(STEP_1, "a frame that iptables never sees leaves the host too"),
+            pci("1.3.2", ENFORCED),
+            nist("AC-4", ENFORCED),
+            BY_DEFAULT,
+            manual("nft(8), egress hook; packet(7)"),
+        ),
+        wants=lambda context: frames.frames(_egress(context)),
+    ),
+    JudgingControl(
+        id="egress.packet-sockets",
+        title="No process sends frames past the rules",
+        severity=Severity.MEDIUM,
+        rationale="Where nothing holds frames (a kernel before 5.16, `egress.frames: allow`), every packet socket is a "
+        "way out; AF_XDP sockets are one on every kernel. Sockets that are open now are seen, in the host's own "
+        "network namespace; who may open one tomorrow is whoever has CAP_NET_RAW.",
+        remediation="Stop what does not need it, take CAP_NET_RAW from its unit (`CapabilityBoundingSet=`, "
+        "`RestrictAddressFamilies=`), or run a kernel with the egress hook.",
+        references=(
+            article(STEP_1, "a frame that iptables never sees leaves the host too"),
+            soc2("CC7.1", "a process that could send frames is found at the next audit"),
+            manual("packet(7)"),
+        ),
+        asks=ask_packet_sockets,
+        judges=judge_packet_sockets,
+        evidence="/proc/net/packet, /proc/PID/maps, nft list table netdev hostguard",
     ),
     WantingControl(
         id="egress.boot",

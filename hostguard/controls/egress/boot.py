@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hostguard.controls.egress import allowlist, chains
+from hostguard.controls.egress import allowlist, chains, frames
 from hostguard.controls.text import file, render
 from hostguard.host.kinds import ipset, ruleset
+from hostguard.host.kinds.frames import HARDWARE_ADDRESS
 from hostguard.host.resource import Resource
 from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT as UNIT
@@ -15,13 +16,29 @@ from hostguard.policy.model import Egress
 CONTROL = "egress.boot"
 
 
+UDEV = "/etc/udev/rules.d/99-hostguard.rules"
+
+
+def _frames(resource: Resource) -> list[Resource]:
+    """Devices come when they come: udev loads the table anew for each."""
+    hooked = "; ".join(resource["device_rules"]).replace(HARDWARE_ADDRESS, "$address")
+    script = render("frames.sh.j2", chains=resource["chains"].items(), hooked=hooked, hold=HOLD)
+    run = f'ACTION=="add|move", SUBSYSTEM=="net", RUN+="/bin/sh {FOLDER}/frames"'
+    return [
+        file(CONTROL, f"{FOLDER}/frames", script),
+        file(CONTROL, UDEV, f"# Written by hostguard: edit the policy instead.\n{run}\n"),
+    ]
+
+
 def boot(egress: Egress) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
     jumps = [(ruleset.COMMAND[each["family"]], each["table"], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
-    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, hold=HOLD, state=STATE)
+    held = frames.frames(egress)
+    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, hold=HOLD, state=STATE, frames=bool(held))
     return [
+        *(each for frame in held for each in _frames(frame)),
         file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
         *(
             file(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Dict
 
-from . import file, ipset, mount, pam_limit, process, ruleset, slice, sysctl, unit
+from . import file, frames, ipset, mount, pam_limit, process, ruleset, slice, sysctl, unit
 
 KINDS: Dict[str, ModuleType] = {
     "file": file,
@@ -24,6 +24,7 @@ KINDS: Dict[str, ModuleType] = {
     "process": process,
     "ipset": ipset,
     "ruleset": ruleset,
+    "frames": frames,
 }
-IN_THE_KERNEL = ("ipset", "ruleset")
+IN_THE_KERNEL = ("ipset", "ruleset", "frames")
 """Gone with a reboot, and loaded again from files."""

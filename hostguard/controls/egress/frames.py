@@ -1,0 +1,52 @@
+"""What leaves a device without having passed a chain of iptables: frames from packet sockets, and the packets of
+network namespaces with a leg of their own on the device."""
+
+from __future__ import annotations
+
+from hostguard.controls.egress.allowlist import allowed
+from hostguard.controls.egress.chains import DENY, OBSERVE
+from hostguard.host.kinds.frames import HARDWARE_ADDRESS
+from hostguard.host.resource import Resource
+from hostguard.policy.model import Egress
+
+CONTROL = "egress.frames"
+DHCP_SERVER = 67
+# What IP itself sends has a route, and so a class of routes (mostly 0); to what a packet socket sends the kernel
+# gives none, and no option of the socket can.
+ROUTED = "meta rtclassid 0-4294967295"
+# A source that is not the host's. Not of link-local addresses: seen from the device below a VLAN they are nobody's.
+FOREIGN = "fib saddr type { unicast, blackhole, unreachable, prohibit }"
+# Arping, address conflict detection and VRRP send these from packet sockets. 28 bytes, or padded to Ethernet's least.
+ARP = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length 42-60"
+# LACP, LLDP, 802.1X, spanning tree: no bridge forwards them (IEEE 802.1Q, table 8-1).
+LINK = "ether daddr 01:80:c2:00:00:00-01:80:c2:00:00:0f"
+# From a client without an address, or one that has lost its server. Options end within 576 bytes of IP (RFC 2131).
+DHCP = "ether daddr ff:ff:ff:ff:ff:ff ip daddr 255.255.255.255 udp sport 68 udp dport 67 meta length 0-590"
+
+
+def frames(egress: Egress) -> list[Resource]:
+    if egress.frames == "allow":
+        return []
+    holds = egress.mode == "enforce"
+    refuse = [f'limit rate 10/minute burst 20 packets log prefix "{DENY if holds else OBSERVE}"']
+    dhcp = any((to.protocol, to.port) == ("udp", DHCP_SERVER) for to in allowed(egress))
+    chains = {
+        "refuse": [*refuse, "drop"] if holds else refuse,
+        "routed": [
+            "ip6 saddr fe80::/10 accept",
+            "ip6 saddr :: meta l4proto ipv6-icmp accept",
+            f"{FOREIGN} goto refuse",
+        ],
+        "leaving": [
+            # Under `containers: same` what has a route may be a container's: its device rule looks at it.
+            f"{ROUTED} goto routed" if egress.containers == "deny" else f"{ROUTED} accept",
+            f"{ARP} accept",
+            f"{LINK} accept",
+            *([f"{DHCP} accept"] if dhcp else []),
+            "goto refuse",
+        ],
+    }
+    # A routed container's packets leave with the device's own address; those of a leg (macvlan) do not.
+    legs = [f"ether saddr != {HARDWARE_ADDRESS} {ROUTED} goto routed"] if egress.containers == "same" else []
+    return [{"id": "frames:hostguard", "kind": "frames", "control": CONTROL, "chains": chains, "holds": holds,
+             "device_rules": [*legs, "jump leaving"], "dhcp": dhcp}]  # fmt: skip
