@@ -34,9 +34,10 @@ def command(
     loaded = load(policy)
     if loaded.policy.egress is None:
         raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
-    missing = [name for name in ("iptables", "ip6tables", "ipset") if find(name) is None]
+    missing = [name for name in ("iptables", "ip6tables", "ipset", "nft", "ip") if find(name) is None]
     if missing:
-        raise Stop(UNSEEN, [f"{', '.join(missing)}: not installed; on Debian: sudo apt install iptables ipset"])
+        install = "sudo apt install iptables ipset nftables iproute2"
+        raise Stop(UNSEEN, [f"{', '.join(missing)}: not installed; on Debian: {install}"])
     if loaded.policy.egress.mode == "observe":
         typer.echo("hostguard: the policy observes; rehearsed as if it enforced", err=True)
         egress = loaded.policy.egress.model_copy(update={"mode": "enforce"})
