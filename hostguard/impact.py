@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,14 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
             services.update(dict.fromkeys(_service(socket, egress)))
         elif socket.state != TIME_WAIT and not socket.destination.is_unspecified:
             connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask)))
-    return [*connections, *services]
+    return [*connections, *services, *_senders(egress, said["packet"])]
+
+
+def _senders(egress: Egress, packet: Iterable[Sequence[Any]]) -> Iterator[Cut]:
+    if egress.frames == "hold":
+        for command, pid in dict.fromkeys((command, pid) for pid, command in packet):
+            what = "has a packet socket: frames that it sends are held, what it hears is not"
+            yield Cut(f"{command} ({pid})" if pid else command, "", what, "egress.frames: allow, if it must send")
 
 
 def _connection(

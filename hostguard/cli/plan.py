@@ -99,7 +99,7 @@ def show(compiled: Compiled, seen: Seen) -> bool:
     differences = seen.differences()
     plan.show(console, differences, unread(seen))
     egress = compiled.loaded.policy.egress
-    if egress and any(resource["kind"] in ("ruleset", "ipset") for resource, _ in differences):
+    if egress and any(resource["kind"] in ("ruleset", "ipset", "frames") for resource, _ in differences):
         said = seen.evidence["sockets"]
         if "said" in said:
             plan.show_cuts(console, impact.cuts(egress, said["said"]), egress.mode == "enforce")

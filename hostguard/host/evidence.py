@@ -244,7 +244,7 @@ def _listeners(_request: Request) -> Any:
 
 def _sockets(_request: Request) -> Any:
     """Every TCP and UDP socket as sock_diag(7) answers, in base64; which process holds which inode, and the names
-    of the accounts, which only this host knows."""
+    of the accounts, which only this host knows; who has a packet socket."""
     dumps = {}
     accounts: Dict[str, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -254,20 +254,28 @@ def _sockets(_request: Request) -> Any:
                 uid = struct.unpack_from("=I", body, UID_AT)[0]
                 accounts[str(uid)] = account_of(uid)
             dumps["{}/{}".format(family, protocol)] = [base64.b64encode(part).decode("ascii") for part in raw]
-    return {"dumps": dumps, "holders": _holders(), "accounts": accounts}
+    holders = _holders()
+    return {"dumps": dumps, "holders": holders, "accounts": accounts, "packet": _named(_packet(), holders)}
 
 
 def _packet_sockets(_request: Request) -> Any:
     """Who may send frames: the sockets of /proc/net/packet and those of AF_XDP, with their processes, and whether our
     table holds what the former send. Nothing holds the latter."""
-    with open("/proc/net/packet", encoding="ascii") as file:
-        packet = {line.split()[-1] for line in file.readlines()[1:]}
-    holders = _holders()
+    packet, holders = _packet(), _holders()
     return {
-        "packet": [holders.get(inode, [0, "a process that is not seen from here"]) for inode in sorted(packet)],
+        "packet": _named(packet, holders),
         "xdp": [holders[inode] for inode in sorted(_mapped_sockets() - packet) if inode in holders],
         "held": frames.is_in_force(),
     }
+
+
+def _packet() -> Set[str]:
+    rows = (_text({"path": "/proc/net/packet"}) or "").splitlines()[1:]  # a kernel without them has no such file
+    return {row.split()[-1] for row in rows}
+
+
+def _named(inodes: Set[str], holders: Dict[str, Any]) -> List[Any]:
+    return [holders.get(inode, [0, "a process that is not seen from here"]) for inode in sorted(inodes)]
 
 
 AF_XDP = 44

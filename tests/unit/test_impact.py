@@ -30,7 +30,7 @@ def body(state: int, source: tuple[str, int], destination: tuple[str, int], uid:
 def said(protocol: int, *bodies: bytes) -> dict[str, Any]:
     family = "2" if bodies[0][0] == 2 else "10"
     dumps = {f"{family}/{protocol}": [base64.b64encode(each).decode() for each in bodies]}
-    return {"dumps": dumps, "holders": {"7": [4711, "nc"]}, "accounts": ACCOUNTS}
+    return {"dumps": dumps, "holders": {"7": [4711, "nc"]}, "accounts": ACCOUNTS, "packet": []}
 
 
 def of_example(answer: dict[str, Any]) -> list[Cut]:
@@ -83,3 +83,11 @@ def test_udp() -> None:
     (asking,) = of_example(said(17, body(ESTABLISHED, (HERE, 45000), ("9.9.9.9", 53), 33, 7)))
     assert asking.what == "connected to 9.9.9.9 udp 53"
     assert of_example(said(17, body(ESTABLISHED, (HERE, 45000), ("10.0.0.2", 53), 101, 7))) == []
+
+
+def test_who_sends_frames_is_named_once() -> None:
+    answer = {**said(6, body(LISTEN, (ANY, 22), (ANY, 0), 0, 7)), "packet": [[812, "lldpd"], [812, "lldpd"], [0, "?"]]}
+    assert [(cut.process, cut.advice) for cut in of_example(answer)] == [
+        ("lldpd (812)", "egress.frames: allow, if it must send"),
+        ("?", "egress.frames: allow, if it must send"),
+    ]
