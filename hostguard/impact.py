@@ -19,6 +19,7 @@ ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}
 LISTEN, TIME_WAIT, CLOSE = 10, 6, 7  # include/net/tcp_states.h; CLOSE is any unconnected UDP socket
 TCP, UDP = 6, 17
 DHCP_CLIENT = {68, 546}
+LET_OUT = {"0806", "8809", "888e", "88cc"}  # ARP, LACP, 802.1X, LLDP: who is there for one of these loses nothing
 EPHEMERAL = 32768
 
 
@@ -102,7 +103,8 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
 
 def _senders(egress: Egress, packet: Iterable[Sequence[Any]]) -> Iterator[Cut]:
     if egress.frames == "hold":
-        for command, pid in dict.fromkeys((command, pid) for pid, command in packet):
+        held = ((command, pid) for pid, command, protocol in packet if protocol not in LET_OUT)
+        for command, pid in dict.fromkeys(held):
             what = "has a packet socket: frames that it sends are held, what it hears is not"
             yield Cut(f"{command} ({pid})" if pid else command, "", what, "egress.frames: allow, if it must send")
 

@@ -264,18 +264,21 @@ def _packet_sockets(_request: Request) -> Any:
     packet, holders = _packet(), _holders()
     return {
         "packet": _named(packet, holders),
-        "xdp": [holders[inode] for inode in sorted(_mapped_sockets() - packet) if inode in holders],
+        "xdp": [holders[inode] for inode in sorted(_mapped_sockets() - set(packet)) if inode in holders],
         "held": frames.is_in_force(),
     }
 
 
-def _packet() -> Set[str]:
+def _packet() -> Dict[str, str]:
+    """{inode: protocol, as four hexadecimal digits}"""
     rows = (_text({"path": "/proc/net/packet"}) or "").splitlines()[1:]  # a kernel without them has no such file
-    return {row.split()[-1] for row in rows}
+    return {row.split()[8]: row.split()[3] for row in rows}
 
 
-def _named(inodes: Set[str], holders: Dict[str, Any]) -> List[Any]:
-    return [holders.get(inode, [0, "a process that is not seen from here"]) for inode in sorted(inodes)]
+def _named(sockets: Dict[str, str], holders: Dict[str, Any]) -> List[Any]:
+    """[pid, command, protocol] of each."""
+    unseen = [0, "a process that is not seen from here"]
+    return [[*holders.get(inode, unseen), protocol] for inode, protocol in sorted(sockets.items())]
 
 
 AF_XDP = 44

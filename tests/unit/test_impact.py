@@ -86,8 +86,11 @@ def test_udp() -> None:
 
 
 def test_who_sends_frames_is_named_once() -> None:
-    answer = {**said(6, body(LISTEN, (ANY, 22), (ANY, 0), 0, 7)), "packet": [[812, "lldpd"], [812, "lldpd"], [0, "?"]]}
+    answer = {
+        **said(6, body(LISTEN, (ANY, 22), (ANY, 0), 0, 7)),
+        "packet": [[8, "dhclient", "0800"], [9, "lldpd", "88cc"], [8, "dhclient", "0003"], [0, "?", "0003"]],
+    }
     assert [(cut.process, cut.advice) for cut in of_example(answer)] == [
-        ("lldpd (812)", "egress.frames: allow, if it must send"),
+        ("dhclient (8)", "egress.frames: allow, if it must send"),
         ("?", "egress.frames: allow, if it must send"),
     ]

@@ -79,7 +79,7 @@ def judge_packet_sockets(_context: Context, said: Mapping[str, Any]) -> Verdict:
 
 
 def _processes(holders: Sequence[Sequence[Any]]) -> str:
-    return ", ".join(dict.fromkeys(f"{command} ({pid})" if pid else command for pid, command in holders))
+    return ", ".join(dict.fromkeys(f"{command} ({pid})" if pid else command for pid, command, *_ in holders))
 
 
 STEP_1 = "Step 1: Egress Filtering and Firewall Hardening"
