@@ -248,6 +248,7 @@ def in_words(resource: Resource, difference: Difference) -> str:
 
 PLACES = {
     "file": "{path}",
+    "lookup": "{path}",
     "pam_limit": "limits.conf: {domain} {item}",
     "sysctl": "{key}",
     "mount": "{path}",

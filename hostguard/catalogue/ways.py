@@ -27,6 +27,13 @@ WAYS: Mapping[str, Way] = {
         undo="content, mode, owner and time stamps go back; a file that was not there is removed again",
         by_hand="remove the file; after a unit's, `systemctl daemon-reload`",
     ),
+    "lookup": Way(
+        read="as a file's; a symbolic link in its place (systemd-resolved's, resolvconf's) counts as a difference",
+        reach="written once the host's own resolver runs, and the names of the policy are asked for then: their "
+        "addresses are there when the rules come",
+        undo="goes back, the link too, before the resolver stops",
+        by_hand="write a `nameserver` into /etc/resolv.conf; the rules must let it be asked",
+    ),
     "pam_limit": Way(
         read="the last line of /etc/security/limits.conf and limits.d/*.conf that sets it, as pam_limits takes it, and "
         "every line of an account or group that undercuts it; that sshd's session has pam_limits, and no service's "
@@ -74,8 +81,9 @@ WAYS: Mapping[str, Way] = {
         by_hand="`systemctl restart UNIT` after its files went back",
     ),
     "ipset": Way(
-        read="`ipset save`: the kernel's own entries against the policy's, one by one",
-        reach="filled under another name and swapped in: no packet meets half a set",
+        read="`ipset save`: the kernel's own entries against the policy's, one by one; of a set that the resolver "
+        "fills, those that no answer can have put there",
+        reach="filled under another name and swapped in: no packet meets half a set; what the resolver put there stays",
         undo="refilled with what it held before, or destroyed once no rule uses it",
         by_hand="`ipset add SET ENTRY` or `ipset del SET ENTRY`, until the next apply",
     ),

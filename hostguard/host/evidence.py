@@ -48,6 +48,30 @@ def _text(request: Request) -> Any:
         return None
 
 
+def _texts(request: Request) -> Any:
+    """{path: text} of the files that a pattern (glob) of `patterns` stands for."""
+    paths = sorted({path for pattern in request["patterns"] for path in glob.glob(pattern) if os.path.isfile(path)})
+    return {path: _text({"path": path}) for path in paths}
+
+
+def _processes(request: Request) -> Any:
+    """{name: [arguments, …]} of the processes with these `names` that see the network as we do: a container's own
+    resolver is none of the host's."""
+    found: Dict[str, List[List[str]]] = {}
+    for pid in _pids():
+        name = _command(pid)
+        if name not in request["names"]:
+            continue
+        try:
+            if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
+                continue
+            with open("/proc/{}/cmdline".format(pid), encoding="utf-8", errors="replace") as file:
+                found.setdefault(name, []).append(file.read().rstrip("\0").split("\0"))
+        except FileNotFoundError:
+            continue  # it ended while we looked
+    return found
+
+
 def _uname(_request: Request) -> Any:
     return list(os.uname())
 
@@ -357,6 +381,8 @@ def _holders() -> Dict[str, Any]:
 
 COLLECTORS: Dict[str, Callable[[Request], Any]] = {
     "text": _text,
+    "texts": _texts,
+    "processes": _processes,
     "uname": _uname,
     "cpus": _cpus,
     "openssl": _openssl,

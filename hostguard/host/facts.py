@@ -8,6 +8,7 @@ import pwd
 import re
 from typing import Dict, Iterable, Optional, Tuple
 
+from .program import find
 from .resource import Facts
 
 Accounts = Dict[str, Dict[str, int]]
@@ -52,6 +53,8 @@ def _fact(name: str) -> Optional[str]:
             return str(grp.getgrnam(who).gr_gid)
     except KeyError:
         return None
+    if what == "program":
+        return find(who)
     if what == "noswap":
         return ",noswap" if tmpfs_can_refuse_swap() else ""
     return None

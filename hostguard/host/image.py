@@ -17,6 +17,7 @@ from .snapshot import by_kind
 
 READERS: Dict[str, Callable[[List[Resource]], Dict[str, Observation]]] = {
     "file": file.read,
+    "lookup": file.read,
     "pam_limit": pam_limit.read,
     "sysctl": sysctl.read_image,
     "unit": unit.read_image,

@@ -93,10 +93,18 @@ def resolve(resource: Resource, facts: Facts) -> Resource:
     return resolved
 
 
+PACKAGES = {"dnsmasq": "dnsmasq-base"}
+"""Debian's packages, where the program has another name."""
+
+
 def _missing(names: List[str]) -> str:
     said = []
     for name in names:
         what, _, who = name.partition(":")
+        if what == "program":
+            package = PACKAGES.get(who, who)
+            said.append("{} is not installed on this host: install it (Debian: {})".format(who, package))
+            continue
         noun = {"uid": "account", "gid": "group"}.get(what, what)
         said.append("the {} {} does not exist on this host: create it, or mend the policy".format(noun, who))
     return "; ".join(said)

@@ -14,13 +14,14 @@ from .undisturbed import Progress, heard_or_not, undisturbed
 
 SYSTEMD_FILES = "/etc/systemd/"
 
-# The rules first, since they may be what cuts the host off; units are stopped while systemd still knows them, and
-# started once their files are back.
+# The rules first, since they may be what cuts the host off; lookups go elsewhere before who answers them stops; units
+# are stopped while systemd still knows them, and started once their files are back.
 WAY_BACK: Tuple[Tuple[str, str], ...] = (
     ("frames", "restore"),
     ("ipset", "restore"),
     ("ruleset", "restore"),
     ("ipset", "withdraw"),
+    ("lookup", "restore"),
     ("unit", "withdraw"),
     ("file", "restore"),
     ("sysctl", "restore"),

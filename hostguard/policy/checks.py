@@ -29,6 +29,16 @@ class Destination(NamedTuple):
     path: Path
 
 
+class NamedDestination(NamedTuple):
+    """One name of an allowlist: `account` None is any account."""
+
+    account: str | None
+    protocol: str
+    port: int
+    host: str
+    path: Path
+
+
 def contradictions(policy: Policy) -> Iterator[Finding]:
     """Every contradiction in what could be read of a policy; sections that could not be are None."""
     if policy.egress:
@@ -55,6 +65,26 @@ def destinations(egress: Egress) -> Iterator[Destination]:
                     yield Destination(user, service.protocol, port, network, path)
 
 
+def named_destinations(egress: Egress) -> Iterator[NamedDestination]:
+    """Everything that the policy lets out by its name, account by account."""
+    by = egress.proxy_user if egress.via == "proxy" else None
+    for name, provider in egress.providers.items():
+        for at, host in enumerate(provider.hosts):
+            for port in provider.ports:
+                yield NamedDestination(by, "tcp", port, host, ("egress", "providers", name, "hosts", at))
+    for name, service in egress.services.items():
+        for at, host in enumerate(service.hosts):
+            for port in service.ports:
+                for user in service.users or (None,):
+                    path = ("egress", "services", name, "hosts", at)
+                    yield NamedDestination(user, service.protocol, port, host, path)
+
+
+def holds(wildcard: str, host: str) -> bool:
+    """Whether a `*.` name holds another name, or the narrower of two `*.` names."""
+    return wildcard != host and wildcard.startswith("*.") and host.removeprefix("*.").endswith(wildcard[1:])
+
+
 def _egress(egress: Egress) -> Iterator[Finding]:
     if egress.via == "proxy" and egress.proxy_user is None:
         yield Finding(("egress", "proxy_user"), "nothing", "the account that the proxy runs as (or via: direct)")
@@ -72,11 +102,14 @@ def _egress(egress: Egress) -> Iterator[Finding]:
                 yield Finding(("egress", key, at), str(server), "each once")
     for section, ways in (("providers", egress.providers), ("services", egress.services)):
         for name, way in ways.items():
+            if not way.cidrs and not way.hosts:
+                yield Finding(("egress", section, name), "neither cidrs nor hosts", "one of them, or both")
             for at, network in enumerate(way.cidrs):
                 if network.prefixlen == 0:
                     path: Path = ("egress", section, name, "cidrs", at)
                     yield Finding(path, str(network), "a network: this one is the whole internet")
     yield from _overlaps(egress)
+    yield from _names(egress)
 
 
 def _overlaps(egress: Egress) -> Iterator[Finding]:
@@ -100,6 +133,28 @@ def _overlaps(egress: Egress) -> Iterator[Finding]:
                     yield Finding(to.path, str(to.network), f"no overlap: {where}")
             else:
                 end, holder = first + to.network.num_addresses - 1, to
+
+
+def _names(egress: Egress) -> Iterator[Finding]:
+    """Names that nobody can be asked for, that stand there twice, or that the host's resolver can't keep apart."""
+    reach: dict[str, dict[tuple[str | None, str, int], Path]] = {}
+    for to in named_destinations(egress):
+        way = (to.account, to.protocol, to.port)
+        if not egress.resolvers:
+            yield Finding(to.path, to.host, "egress.resolvers, who are asked for it")
+            return
+        for other, ways in reach.items():
+            if way in ways and (other == to.host or holds(other, to.host) or holds(to.host, other)):
+                said = f"{'.'.join(map(str, ways[way][1:3]))} names {other} for the same port"
+                yield Finding(to.path, to.host, f"no overlap: {said}")
+                break
+        else:
+            reach.setdefault(to.host, {})[way] = to.path
+    for host, ways in reach.items():
+        below = reach.get("*." + host)
+        if below is not None and ways.keys() != below.keys():
+            expected = f"the same accounts and ports for it and for *.{host}: the host's resolver can't tell them apart"
+            yield Finding(next(iter(ways.values())), host, expected)
 
 
 def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:

@@ -193,6 +193,17 @@ def date(found: Any) -> datetime.date:
     raise unexpected("a date, such as 2026-12-31")
 
 
+LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def host_name(found: Any) -> str:
+    """RFC 1123, with a dot in it, and a last label that is no number: that one would be an address."""
+    name = found.removeprefix("*.") if isinstance(found, str) else ""
+    if len(name) > 253 or not re.fullmatch(rf"(?:{LABEL}\.)+(?=[a-z]){LABEL}", name, re.ASCII):
+        raise unexpected('a host name in lower case, such as api.provider.com, or "*.provider.com" for all below it')
+    return str(found)
+
+
 def filled(found: Any) -> Any:
     if isinstance(found, list | tuple | dict) and not found:
         raise unexpected("at least one")
@@ -249,6 +260,8 @@ Port = Annotated[int, PlainValidator(port)]
 Cidrs = Annotated[tuple[Cidr, ...], BeforeValidator(filled)]
 Ports = Annotated[tuple[Port, ...], BeforeValidator(filled), AfterValidator(distinct)]
 Accounts = Annotated[tuple[Account, ...], BeforeValidator(filled), AfterValidator(distinct)]
+HostName = Annotated[str, PlainValidator(host_name)]
+Hosts = Annotated[tuple[HostName, ...], BeforeValidator(filled), AfterValidator(distinct)]
 Level = Annotated[Literal["required", "preferred", "off"], PlainValidator(either("required", "preferred", "off"))]
 Protocol = Annotated[Literal["tcp", "udp"], PlainValidator(either("tcp", "udp"))]
 Bytes = Annotated[int, PlainValidator(size)]
@@ -272,15 +285,19 @@ class Capacity(Section):
 
 
 class Provider(Section):
-    cidrs: Cidrs
-    """The networks that it answers from, IPv4 and IPv6."""
+    cidrs: Cidrs = ()
+    """The networks that it answers from, IPv4 and IPv6; may be left out where it has `hosts`."""
+    hosts: Hosts = ()
+    """Its names, `*.` before one for all below it: whatever the resolvers say that they lead to."""
     ports: Ports = (443,)
     """TCP ports."""
 
 
 class Service_(Section):
-    cidrs: Cidrs
-    """The networks that it answers from, IPv4 and IPv6."""
+    cidrs: Cidrs = ()
+    """The networks that it answers from, IPv4 and IPv6; may be left out where it has `hosts`."""
+    hosts: Hosts = ()
+    """Its names, `*.` before one for all below it: whatever the resolvers say that they lead to."""
     ports: Ports
     """Ports of its protocol."""
     users: Accounts | None = None
@@ -306,9 +323,10 @@ class Egress(Section):
     proxy_user: Account | None = None
     """The account that the egress proxy runs as; needed under `via: proxy`."""
     resolvers: tuple[IPAddress, ...] = ()
-    """The name servers that are asked, and no others."""
+    """The name servers that are asked, and no others; `hosts` need one."""
     resolver_users: Accounts | None = None
-    """Accounts that may ask the resolvers; left out, any."""
+    """Accounts that may ask the resolvers; left out, any. Where there are `hosts`: that may ask the host's own, which
+    alone asks them."""
     time_servers: tuple[IPAddress, ...] = ()
     """The NTP servers."""
     providers: dict[Name, Provider] = Field(default_factory=dict)
@@ -321,6 +339,12 @@ class Egress(Section):
     """What forwarded traffic of containers may do: nothing, or the same as the host's own."""
     frames: Annotated[Literal["hold", "allow"], PlainValidator(either("hold", "allow"))] = "hold"
     """Frames from packet sockets, which pass no chain of iptables: held below them (Linux 5.16), or left alone."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every name that the policy allows, in order. With any of them the host's own resolver answers for all."""
+        ways: tuple[Provider | Service_, ...] = (*self.providers.values(), *self.services.values())
+        return tuple(sorted({host for way in ways for host in way.hosts}))
 
 
 class Limits(Section):

@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.lab import debian
 from tests.lab.process import LabError, LabUnavailable, call, whats_missing
 
-# For hosts that pull, and for hosts with a hostguard of their own.
-PACKAGES = (*debian.PACKAGES, "git", "gpg", "sudo", "python3-packaging", "python3-venv")
+# For hosts that pull, for hosts with a hostguard of their own, and for hosts that resolve names.
+PACKAGES = (*debian.PACKAGES, "dnsmasq-base", "git", "gpg", "sudo", "python3-packaging", "python3-venv")
 
 # They cannot work in a container or would reach for the machine's devices. systemd-sysctl is not among them: net.*
 # is the host's own, and a reboot must bring it back. Values that are the machine's are refused to it, see

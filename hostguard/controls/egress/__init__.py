@@ -1,6 +1,7 @@
 """Egress: the host reaches what the policy names, account by account, and nothing else.
 
-allowlist: who may reach what, as sets. chains: the rules over them. boot: both again at the next boot.
+allowlist: who may reach what, as sets. names: what may be reached by its name. chains: the rules over them. boot: all
+of it again at the next boot. caches: what keeps a name's address too long.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, chains, frames
+from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names
 from hostguard.policy.model import Egress
 
 
@@ -239,5 +240,44 @@ CONTROLS: tuple[Control, ...] = (
         asks=ask_other_backend,
         judges=judge_other_backend,
         evidence="iptables-legacy-save or iptables-nft-save, whichever is not in force",
+    ),
+    WantingControl(
+        id="egress.names",
+        title="Names lead to the host's own resolver, which knows those of the policy alone",
+        severity=Severity.HIGH,
+        rationale="A provider that is named moves between addresses: dnsmasq asks the policy's resolvers, and puts "
+        "each answer into the kernel's sets before the asker hears it, so that no connection comes too early. An "
+        f"address stays good for new connections {names.GRACE // 60} minutes longer than any client may keep it (its "
+        f"TTL, at most {names.LONGEST_TTL} s), counted from the last answer that held it, and for open ones "
+        f"{names.TIMEOUT[names.OPEN] // 86400} days. What the policy does not name is answered NXDOMAIN and reaches "
+        "no resolver, so that names carry nothing out; `*.` names let that through which is below them. A provider's "
+        "name that leads into private networks is not answered, a service's is.",
+        remediation="Run `hostguard apply`. What writes /etc/resolv.conf (a DHCP client, NetworkManager) must be told "
+        "not to.",
+        references=(
+            article("Dependency Fault Lines", "a provider that rotates its addresses, and a host that follows"),
+            article(STEP_1, "DNS goes to the sanctioned resolvers only"),
+            nist("SC-7(5)", "of names; " + ENFORCED),
+            manual("dnsmasq(8)"),
+        ),
+        wants=lambda context: names.names(_egress(context)),
+    ),
+    JudgingControl(
+        id="egress.stale-names",
+        title="Nothing on the host keeps a name's address beyond its TTL",
+        severity=Severity.MEDIUM,
+        rationale="A cache that keeps an address for longer than its TTL sends connections to where the provider is no "
+        "more: a black hole, now and then. nscd does so for hosts, and resolvers that are told to serve what has "
+        "expired. What a program keeps to itself (a JVM, a pool of connections) can't be seen from outside. Where the "
+        "policy has names, systemd-resolved must not be asked past the host's own resolver either.",
+        remediation="Take the setting out that the finding names, and restart the program. For a JVM set "
+        "networkaddress.cache.ttl.",
+        references=(
+            article("Dependency Fault Lines", "names that nscd or a local resolver caches beyond their TTL"),
+            manual("nscd.conf(5)"),
+        ),
+        asks=caches.asks,
+        judges=caches.judges,
+        evidence="the processes of nscd and of resolvers, their configuration, /etc/nsswitch.conf",
     ),
 )

@@ -20,6 +20,9 @@ LONGEST_NAME = 31  # IPSET_MAXNAMELEN in linux/netfilter/ipset/ip_set.h, less it
 DNS, NTP = 53, 123
 # Accounts have no capital letters, so none of them takes these names.
 ANY, INBOUND, HELD = "ANY", "INBOUND", "HELD"
+ASKER = "dnsmasq"
+"""The account of the host's own resolver, which alone asks others where the policy has names: Debian's package makes
+it, and Fedora's."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ def family_of(network: Network) -> str:
 
 def allowed(egress: Egress) -> Iterator[Allowed]:
     """Everything that may leave, with the resolvers and time servers."""
+    askers = (ASKER,) if egress.hosts else egress.resolver_users or (None,)
     for resolver in egress.resolvers:
-        for account in egress.resolver_users or (None,):
+        for account in askers:
             for protocol in ("udp", "tcp"):
                 yield Allowed(account, ipaddress.ip_network(resolver), protocol, DNS)
     for server in egress.time_servers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostguard.controls.egress import allowlist, chains, frames
+from hostguard.controls.egress import allowlist, chains, frames, names
 from hostguard.controls.text import file, render
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.kinds.frames import HARDWARE_ADDRESS
@@ -32,7 +32,7 @@ def _frames(resource: Resource) -> list[Resource]:
 
 def boot(egress: Egress) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
-    sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress)]
+    sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress), *names.sets(egress)]
     jumps = [(ruleset.COMMAND[each["family"]], each["table"], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
     held = frames.frames(egress)

@@ -6,7 +6,7 @@ back the other, policy included, and never to guess what the policy was.
 
 from __future__ import annotations
 
-from hostguard.controls.egress import allowlist
+from hostguard.controls.egress import allowlist, names
 from hostguard.controls.egress.allowlist import FAMILIES
 from hostguard.host.resource import Resource
 from hostguard.policy.model import Egress
@@ -63,7 +63,7 @@ def output(egress: Egress) -> list[Resource]:
 def leaving(egress: Egress, family: str) -> list[str]:
     """The matches of every packet that the policy lets out, without their target."""
     # NAT may have sent it elsewhere since: the way out that a rule sees is still the one from before.
-    rules = ["-o lo -m addrtype --dst-type LOCAL"]
+    rules = loopback(egress, family)
     if allowlist.inbound(egress, family):
         asked = match(allowlist.inbound_set(family), "dst,src")
         # A reply and nothing else: a packet from port 22 alone is a way out, and so is a reply to a stranger.
@@ -78,11 +78,33 @@ def leaving(egress: Egress, family: str) -> list[str]:
         rules.append(f"-m owner --uid-owner ${{uid:{account}}} {to}")
         # The last packets of a closed connection have no socket, so no owner, any more.
         rules.append(f"-p tcp {ORIGINAL} -m owner ! --socket-exists {to}")
+    for way in names.ways(egress):
+        rules += by_name(way, family)
     if egress.containers == "same":
         rules.append(TOO_BIG[family])
     if family == "ipv6":
         rules += neighbours()
         rules += [f"-d ff02::/16 -p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in LISTENERS]
+    return rules
+
+
+def loopback(egress: Egress, family: str) -> list[str]:
+    """What stays on the host; its own resolver is asked by who may ask resolvers alone."""
+    local = "-o lo -m addrtype --dst-type LOCAL"
+    if family == "ipv6" or not egress.hosts or not egress.resolver_users:
+        return [local]
+    asked = f"-d {names.ADDRESS}/32"
+    return [f"! {asked} {local}", *(f"{asked} -o lo -m owner --uid-owner ${{uid:{u}}}" for u in egress.resolver_users)]
+
+
+def by_name(way: names.Way, family: str) -> list[str]:
+    """Connections that are open go on for longer than new ones may begin: a name that moves cuts nobody."""
+    to = f"-p {way.protocol} -m multiport --dports {way.ports}"
+    new, opened = (match(names.set_of(family, what, way.host), "dst") for what in (names.NEW, names.OPEN))
+    owner = f"-m owner --uid-owner ${{uid:{way.account}}} " if way.account else ""
+    rules = [f"{to} {ORIGINAL} {owner}{opened}", f"{to} {owner}{new}"]
+    if way.account and way.protocol == "tcp":
+        rules.append(f"{to} {ORIGINAL} -m owner ! --socket-exists {opened}")
     return rules
 
 
@@ -122,6 +144,8 @@ def passing(egress: Egress, family: str) -> list[str]:
     rules = [REPLY, f"-p {icmp} -m conntrack --ctstate RELATED"]
     if allowlist.has_any(egress, family):
         rules.append(match(allowlist.any_set(family), "dst,dst"))
+    for way in names.ways(egress):
+        rules += by_name(way, family) if way.account is None else []
     if allowlist.inbound(egress, family):
         # Published ports are translated, and what a container sends is not: without that condition a sanctioned
         # inbound port, open to the world, would be every container's way out to that port.

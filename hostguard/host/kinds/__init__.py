@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Dict
 
-from . import file, frames, ipset, mount, pam_limit, process, ruleset, slice, sysctl, unit
+from . import file, frames, ipset, lookup, mount, pam_limit, process, ruleset, slice, sysctl, unit
 
 KINDS: Dict[str, ModuleType] = {
     "file": file,
@@ -20,6 +20,7 @@ KINDS: Dict[str, ModuleType] = {
     "sysctl": sysctl,
     "mount": mount,
     "unit": unit,
+    "lookup": lookup,
     "slice": slice,
     "process": process,
     "ipset": ipset,

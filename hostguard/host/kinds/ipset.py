@@ -1,7 +1,9 @@
 """A set of destinations in the kernel, replaced as a whole by one swap.
 
 Entries are `ADDRESS/LENGTH,PROTOCOL:PORT`. A set marked `held` is no allowlist: it is filled once, when it is
-made, with the connections that are open at that moment (see `open_connections`), and never compared.
+made, with the connections that are open at that moment (see `open_connections`), and never compared. One with a
+`timeout` (seconds) is filled by the host's resolver, and whoever writes it keeps what it holds: there, only what no
+answer can have put in is too much.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         return [Difference("type", seen.value["type"], resource["type"])]
     if resource.get("held"):
         return []
+    if resource.get("timeout"):
+        return _differ_in_time(resource, seen.value)
     want, have = entries_of(resource), set(seen.value["entries"])
     found = []
     if want - have:
@@ -80,6 +84,28 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have - want:
         found.append(Difference("not in the policy", _some(have - want), ""))
     return found
+
+
+def _differ_in_time(resource: Resource, have: Dict[str, Any]) -> List[Difference]:
+    found = []
+    if timeout_of(have) != resource["timeout"]:
+        found.append(Difference("timeout", str(timeout_of(have)), str(resource["timeout"])))
+    other = set(have["entries"]) - set(_of_answers(resource, have))
+    if other:
+        found.append(Difference("not from an answer", _some(other), ""))
+    return found
+
+
+def timeout_of(have: Dict[str, Any]) -> int:
+    """How long an entry stays that says nothing of it; 0 for ever."""
+    words = have["header"].split()
+    return int(words[words.index("timeout") + 1]) if "timeout" in words else 0
+
+
+def _of_answers(resource: Resource, have: Dict[str, Any]) -> List[str]:
+    """The entries whose time is one that an answer gives: at most the set's, and never none."""
+    timed = [(entry, entry.partition(" timeout ")[2]) for entry in have["entries"]]
+    return [entry for entry, left in timed if left.isdigit() and 0 < int(left) <= resource["timeout"]]
 
 
 def _some(entries: Set[str]) -> str:
@@ -91,6 +117,8 @@ def _some(entries: Set[str]) -> str:
 def wanted(resource: Resource) -> str:
     if resource.get("held"):
         return "{}: a set for the connections held over from before".format(resource["name"])
+    if resource.get("timeout"):
+        return "{}: a set for what the resolver answers, {} s each".format(resource["name"], resource["timeout"])
     return "{}: {} destination{}".format(
         resource["name"], len(resource["entries"]), "" if len(resource["entries"]) == 1 else "s"
     )
@@ -109,9 +137,11 @@ def create_line(resource: Resource, name: str) -> str:
         room *= 2
     # Growing by rehashing while 100,000 entries come in costs more than the whole load.
     hashsize = max(1024, room // 4) if room > DEFAULT_LIMIT else 1024
-    return "create {} {} family {} hashsize {} maxelem {}".format(
+    line = "create {} {} family {} hashsize {} maxelem {}".format(
         name, resource["type"], FAMILY_OPTION[resource["family"]], hashsize, room
     )
+    # A name with more addresses than there is room for loses some of the old ones, and never the newest.
+    return line + (" timeout {} forceadd".format(resource["timeout"]) if resource.get("timeout") else "")
 
 
 def script(resources: List[Resource]) -> str:
@@ -126,9 +156,11 @@ def script(resources: List[Resource]) -> str:
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     lines = []
     for resource in resources:
+        name, have = resource["name"], seen[resource["id"]]
         entries = open_connections(resource) if resource.get("held") else resource["entries"]
-        name = resource["name"]
-        if seen[resource["id"]].state == VALUE and seen[resource["id"]].value["type"] == resource["type"]:
+        if resource.get("timeout") and have.state == VALUE:
+            entries = _of_answers(resource, have.value)
+        if have.state == VALUE and have.value["type"] == resource["type"]:
             lines += _swap(name, create_line(resource, TEMPORARY), entries)
         else:
             lines.append(create_line(resource, name))
@@ -156,14 +188,16 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {r["id"]: {"name": r["name"], "set": found.get(r["name"])} for r in resources}
 
 
-def restore(_resources: List[Resource], captured: Dict[str, Any]) -> None:
+def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Refill what was there before. Rules may still use what was not: `withdraw` takes that away after them."""
     present = parse(run(["ipset", "save"]).stdout)
     lines = []
-    for saved in captured.values():
-        name, before = saved["name"], saved["set"]
+    for resource in resources:
+        name, before = resource["name"], captured[resource["id"]]["set"]
         if before is None:
             continue
+        if resource.get("timeout") and name in present and timeout_of(present[name]) == timeout_of(before):
+            continue  # what was answered since is as good
         create = "create {{}} {} {}".format(before["type"], before["header"])
         if name in present and present[name]["type"] == before["type"]:
             lines += _swap(name, create.format(TEMPORARY), before["entries"])

@@ -236,6 +236,8 @@ def set_names(rules: List[str]) -> List[str]:
 
 
 def _set_type(name: str) -> str:
+    if re.match("hostguard-[46]-(NEW|OPEN)-", name):
+        return "hash:ip"
     return "hash:ip,port" if name.endswith("-HELD") else "hash:net,port"
 
 

@@ -3,7 +3,8 @@
 `unit` "" is the manager, for the defaults of system.conf. A later drop-in of somebody else's that undoes ours
 shows here, since systemd names the value that won. What it will make of its files when it reads them next, at a boot
 say, is the last assignment in them: `assigned`. A unit of our own (`ours`) has no drop-ins, and nothing stands before
-it; `hold` is a file that keeps it from starting.
+it; `hold` is a file that keeps it from starting, and `mark` what its process must have been started with: it is
+restarted where that is an older one.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def _option(properties: List[str]) -> str:
 
 def properties_of(resources: List[Resource]) -> List[str]:
     """What `read` asks for."""
-    return sorted({name for r in resources for name in r.get("properties", {})} | {"FragmentPath", "DropInPaths"})
+    marked = {"MainPID"} if any("mark" in r for r in resources) else set()
+    named = {name for r in resources for name in r.get("properties", {})}
+    return sorted(named | marked | {"FragmentPath", "DropInPaths"})
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -127,8 +130,22 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
             "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and store.pending() is None,
+            "mark": _mark(shown.get("MainPID", "")) if "mark" in resource else None,
         }
     )
+
+
+MARK = b"HOSTGUARD_MARK="
+
+
+def _mark(pid: str) -> str:
+    """What a unit's process was started with; "" where none runs."""
+    try:
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            entries = file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return next((entry[len(MARK) :].decode("ascii", "replace") for entry in entries if entry.startswith(MARK)), "")
 
 
 def read_image(resources: List[Resource]) -> Dict[str, Observation]:
@@ -151,6 +168,7 @@ def _of_image(resource: Resource) -> Observation:
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
             "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]),
+            "mark": resource.get("mark"),
         }
     )
     told = resource.get("ours") and not resource.get("properties")
@@ -256,6 +274,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         found.append(Difference("enabled", have["enabled"] or "no unit file", "enabled"))
     if resource.get("active") and have["active"] != "active":
         found.append(Difference("active", have["active"], "active"))
+    elif resource.get("mark") != have.get("mark"):
+        found.append(Difference("running", "with an older configuration", "with the one on disk"))
     if have["masked"]:
         blocked = "{0} is masked: `systemctl unmask {0}`".format(resource["unit"])
         found.append(Difference("state", "masked", "loaded", blocked))
@@ -344,9 +364,16 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     enable = [r["unit"] for r in resources if r.get("enabled")]
     if enable:
         run(["systemctl", "enable", "--", *enable])
-    start = [r["unit"] for r in resources if r.get("active")]
-    if start:
-        run(["systemctl", "start", "--", *start])
+    _start([r for r in resources if r.get("active")])
+
+
+def _start(resources: List[Resource]) -> None:
+    for verb, members in (
+        ("start", [r["unit"] for r in resources if "mark" not in r]),
+        ("restart", [r["unit"] for r in resources if "mark" in r]),
+    ):
+        if members:
+            run(["systemctl", verb, "--", *members])
 
 
 def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -391,6 +418,4 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
         run(["systemctl", "enable", "--", *enable])
-    start = [r["unit"] for r in resources if r.get("active") and captured[r["id"]]["active"]]
-    if start:
-        run(["systemctl", "start", "--", *start])
+    _start([r for r in resources if r.get("active") and captured[r["id"]]["active"]])

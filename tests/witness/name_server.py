@@ -1,0 +1,70 @@
+"""A name server of the world: it answers what a file says, forgets nothing that it was asked, and can be stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.lab import Lab
+
+SERVER = """
+import json, sys
+from dnslib import AAAA, A, DNSRecord, QTYPE, RR
+from dnslib.server import BaseResolver, DNSServer
+
+class Resolver(BaseResolver):
+    def resolve(self, request, handler):
+        name, kind = str(request.q.qname).rstrip("."), QTYPE[request.q.qtype]
+        with open(sys.argv[3], "a") as log:
+            log.write(name + "\\n")
+        with open(sys.argv[2]) as zone:
+            said = json.load(zone)
+        reply = request.reply()
+        for address in said.get(name, []):
+            if kind == ("AAAA" if ":" in address else "A"):
+                data = AAAA(address) if kind == "AAAA" else A(address)
+                reply.add_answer(RR(name, request.q.qtype, rdata=data, ttl=said["ttl"]))
+        return reply
+
+servers = [DNSServer(Resolver(), address=sys.argv[1], port=53, tcp=tcp) for tcp in (False, True)]
+print("ready", flush=True)
+servers[0].start_thread()
+servers[1].start()
+"""
+
+
+class NameServer:
+    def __init__(self, lab: Lab, address: str, folder: Path) -> None:
+        self.zone, self.log = folder / "zone.json", folder / "asked"
+        self.answer({})
+        self.log.touch()
+        self.process = lab.world.start_program([sys.executable, "-c", SERVER, address, str(self.zone), str(self.log)])
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == "ready"
+
+    def answer(self, names: Mapping[str, Sequence[str]], ttl: int = 1) -> None:
+        """From now on these names lead to these addresses, and others nowhere."""
+        beside = self.zone.with_suffix(".new")
+        beside.write_text(json.dumps({**names, "ttl": ttl}))
+        beside.rename(self.zone)
+
+    def asked(self) -> set[str]:
+        """Every name that ever came here."""
+        return set(self.log.read_text().split())
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """It is there, and says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
