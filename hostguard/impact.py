@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.controls.egress.allowlist import allowed
+from hostguard.policy.checks import named_destinations
 from hostguard.policy.model import Address, Egress, Network
 
 ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}
@@ -88,6 +89,9 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
     here = {socket.source for socket in found}
     listening = {(socket.protocol, socket.source_port) for socket in found if socket.listens}
     may_leave, may_ask = matchers(egress)
+    named: dict[tuple[str | None, str, int], list[str]] = {}
+    for to in named_destinations(egress):
+        named.setdefault((to.account, to.protocol, to.port), []).append(to.host)
     connections: dict[Cut, None] = {}
     services: dict[Cut, None] = {}
     for socket in found:
@@ -97,7 +101,9 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
         if socket.listens:
             services.update(dict.fromkeys(_service(socket, egress)))
         elif socket.state != TIME_WAIT and not socket.destination.is_unspecified:
-            connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask)))
+            port = (socket.protocol, socket.destination_port)
+            hosts = [host for account in (None, socket.account) for host in named.get((account, *port), [])]
+            connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask, hosts)))
     return [*connections, *services, *_senders(egress, said["packet"])]
 
 
@@ -114,6 +120,7 @@ def _connection(
     listening: set[tuple[str, int]],
     may_leave: Callable[[Socket], bool],
     may_ask: Callable[[Socket], bool],
+    hosts: list[str],
 ) -> Iterator[Cut]:
     if (socket.protocol, socket.source_port) in listening:
         if not may_ask(socket):
@@ -123,6 +130,8 @@ def _connection(
     elif not may_leave(socket):
         what = f"connected to {_end(socket.destination)} {socket.protocol} {socket.destination_port}"
         advice = f"egress.providers or services: {_end(socket.destination)}, port {socket.destination_port}"
+        if hosts:  # only the resolvers know, and only when it is applied
+            advice = f"nothing, if the resolvers say that {' or '.join(hosts)} leads there; else {advice}"
         yield Cut(socket.process, socket.account, what, advice)
 
 

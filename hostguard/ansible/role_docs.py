@@ -46,6 +46,7 @@ EVERY = tuple(name for name in model.Policy.model_fields if name != "version")
 ALL_ROLES = (
     Role("hostguard", "The whole policy, in one transaction", "", EVERY),
     Role("egress_firewall", "What the host may reach, and who may connect in", "egress", ("egress",)),
+    Role("name_resolver", "What the host may reach by its name", "egress", ("egress",)),
     Role(
         "kernel_tuning",
         "Kernel parameters for the load that the calls cause",

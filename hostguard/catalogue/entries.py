@@ -17,7 +17,8 @@ from hostguard.policy.load import of_variables
 ASKS_OF_ALL: Mapping[str, Any] = {
     "egress": {
         "via": "direct",
-        "providers": {"provider": {"cidrs": ["192.0.2.1/32"]}},
+        "resolvers": ["192.0.2.53"],
+        "providers": {"provider": {"cidrs": ["192.0.2.1/32"], "hosts": ["api.provider.example"]}},
         # A port that the kernel might hand out, so that it has to be reserved.
         "inbound": {"management": {"from": ["198.51.100.0/24"], "ports": [20022]}},
     },

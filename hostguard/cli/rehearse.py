@@ -68,11 +68,13 @@ def command(
 
 def accounts(policy: Policy) -> set[str]:
     """Every account and group that the policy names."""
+    from hostguard.controls.egress.allowlist import ASKER
+
     egress, secrets = policy.egress, policy.secrets
     found = {secrets.owner, secrets.group} if secrets else set()
     if egress:
         found |= {egress.proxy_user} if egress.proxy_user else set()
-        found |= set(egress.resolver_users or ())
+        found |= set(egress.resolver_users or ()) | ({ASKER} if egress.hosts else set())
         found |= {user for service in egress.services.values() for user in service.users or ()}
     return found
 
@@ -176,6 +178,6 @@ def _who(attempt: Attempt) -> str:
 def _to(attempt: Attempt) -> str:
     if attempt.way == "answer":
         return f"{attempt.source} from port {attempt.port}"
-    if attempt.way in ("tcp", "udp", "forward"):
+    if attempt.way in ("tcp", "udp", "forward", "name"):
         return f"{attempt.address} {'udp' if attempt.way == 'udp' else 'tcp'} {attempt.port}"
     return attempt.address

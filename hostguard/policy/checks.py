@@ -138,23 +138,39 @@ def _overlaps(egress: Egress) -> Iterator[Finding]:
 def _names(egress: Egress) -> Iterator[Finding]:
     """Names that nobody can be asked for, that stand there twice, or that the host's resolver can't keep apart."""
     reach: dict[str, dict[tuple[str | None, str, int], Path]] = {}
+    told: set[Path] = set()
     for to in named_destinations(egress):
         way = (to.account, to.protocol, to.port)
-        if not egress.resolvers:
-            yield Finding(to.path, to.host, "egress.resolvers, who are asked for it")
-            return
-        for other, ways in reach.items():
-            if way in ways and (other == to.host or holds(other, to.host) or holds(to.host, other)):
-                said = f"{'.'.join(map(str, ways[way][1:3]))} names {other} for the same port"
-                yield Finding(to.path, to.host, f"no overlap: {said}")
-                break
-        else:
+        expected = _askable(egress, to) or _twice(reach, to, way)
+        if expected is None:
             reach.setdefault(to.host, {})[way] = to.path
+        elif to.path not in told:
+            told.add(to.path)
+            yield Finding(to.path, to.host, expected)
     for host, ways in reach.items():
         below = reach.get("*." + host)
         if below is not None and ways.keys() != below.keys():
             expected = f"the same accounts and ports for it and for *.{host}: the host's resolver can't tell them apart"
             yield Finding(next(iter(ways.values())), host, expected)
+
+
+def _askable(egress: Egress, to: NamedDestination) -> str | None:
+    if not egress.resolvers:
+        return "egress.resolvers, who are asked for it"
+    if to.account and egress.resolver_users and to.account not in egress.resolver_users:
+        return f"one that {to.account} may look up: it is none of egress.resolver_users"
+    return None
+
+
+def _twice(
+    reach: Mapping[str, Mapping[tuple[str | None, str, int], Path]],
+    to: NamedDestination,
+    way: tuple[str | None, str, int],
+) -> str | None:
+    for host, ways in reach.items():
+        if way in ways and (host == to.host or holds(host, to.host) or holds(to.host, host)):
+            return f"no overlap: {'.'.join(map(str, ways[way][1:3]))} names {host} for the same port"
+    return None
 
 
 def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:

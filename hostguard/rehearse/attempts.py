@@ -7,14 +7,16 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hostguard.controls.egress.allowlist import DNS, NTP, allowed
+from hostguard.controls.egress.allowlist import ASKER, DNS, NTP, allowed
 from hostguard.policy.checks import destinations
 from hostguard.policy.model import Address, Egress, Network
 
-Way = Literal["tcp", "udp", "icmp", "neighbour", "raw", "answer", "forward", "frame", "loopback"]
+Way = Literal["tcp", "udp", "icmp", "neighbour", "raw", "answer", "forward", "frame", "loopback", "name"]
 
 STRANGER = "nobody"
 """An account that no policy names; the rehearsal gives it to whoever is not a service."""
+NAMED = "192.88.99.1"
+"""Where every name leads to in the rehearsal's world: no private address, and nobody's any more (RFC 7526)."""
 HIDDEN_PORT = 4444
 MANAGEMENT_PORT = 22
 # Documentation and benchmark addresses that a policy may hold too: the first that it does not.
@@ -109,6 +111,11 @@ def families(cidrs: tuple[Network, ...]) -> Iterator[str]:
                 break
 
 
+def one_of(host: str) -> str:
+    """A name that a policy's name, or `*.` name, is about."""
+    return host.replace("*", "any")
+
+
 def sanctioned(egress: Egress) -> Iterator[Attempt]:
     caller = egress.proxy_user if egress.via == "proxy" and egress.proxy_user else STRANGER
     for name, provider in egress.providers.items():
@@ -118,11 +125,16 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
                 yield Attempt(
                     f"provider {name}, from a container", "forward", "container", address, provider.ports[0], True
                 )
+        for host in provider.hosts[:1]:
+            yield Attempt(f"provider {name} by its name", "name", caller, one_of(host), provider.ports[0], True)
     for name, service in egress.services.items():
         for address in families(service.cidrs):
             user = (service.users or (STRANGER,))[0]
             yield Attempt(f"service {name}", service.protocol, user, address, service.ports[0], True)
-    asker = (egress.resolver_users or (STRANGER,))[0]
+        for host in service.hosts[:1] if service.protocol == "tcp" else ():
+            user = (service.users or (STRANGER,))[0]
+            yield Attempt(f"service {name} by its name", "name", user, one_of(host), service.ports[0], True)
+    asker = ASKER if egress.hosts else (egress.resolver_users or (STRANGER,))[0]
     for resolver in egress.resolvers:
         yield Attempt("DNS over UDP", "udp", asker, str(resolver), DNS, True)
         yield Attempt("DNS over TCP", "tcp", asker, str(resolver), DNS, True)
@@ -166,10 +178,10 @@ def unsanctioned(egress: Egress) -> Iterator[Attempt]:
                     f"answers {name} to a stranger", "answer", STRANGER, "", way.ports[0], False, source=enemy
                 )
         yield Attempt("from a container", "forward", "container", enemy, 443, False)
-    if egress.resolver_users and egress.resolvers:
+    if (egress.resolver_users or egress.hosts) and egress.resolvers:
         yield Attempt("DNS by another account", "udp", STRANGER, str(egress.resolvers[0]), DNS, False)
     for name, service in egress.services.items():
-        if service.users:
+        if service.users and service.cidrs:
             address = first(service.cidrs[0])
             by_other = f"service {name}, by another account"
             yield Attempt(by_other, service.protocol, STRANGER, address, service.ports[0], False)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import encodings.idna  # noqa: F401 - who looks a name up may be an account that can not read our Python
 import json
 import os
 import socket
+import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hostguard.controls.egress import names
+from hostguard.controls.egress.allowlist import ASKER
 from hostguard.host import transaction, way_back
 from hostguard.host.kinds import ruleset
 from hostguard.host.kinds.sysctl import path_of
-from hostguard.host.program import run
-from hostguard.host.resource import Resource
+from hostguard.host.program import find, run
+from hostguard.host.resource import HostError, Resource
 from hostguard.rehearse import frames, links
 from hostguard.rehearse.attempts import STRANGER, Attempt
 from hostguard.rehearse.namespaces import die_with_parent
-from hostguard.rehearse.world import TIMEOUT, WIRE, Outside, container, world
+from hostguard.rehearse.world import QUESTION, TIMEOUT, WIRE, Outside, container, world
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NOBODY = 65534
@@ -61,11 +66,34 @@ def play(
         return
     tell({"again": transaction.apply(bundle, options, lambda _: None)})
     tell({"step": "trying every way out again"})
-    for number, attempt in enumerate(stage.tries):
-        tell({"try": number, "when": "after", **stage.attempt(attempt)})
+    with resolver(able, all_accounts):
+        for number, attempt in enumerate(stage.tries):
+            tell({"try": number, "when": "after", **stage.attempt(attempt)})
     tell({"step": "rolling back"})
     rolled = way_back.rollback(0, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
+
+
+@contextlib.contextmanager
+def resolver(applied: list[Resource], all_accounts: bool) -> Iterator[None]:
+    """dnsmasq as it was configured, where it was: on a host systemd runs it."""
+    if not any(resource["id"] == f"file:{names.CONFIGURATION}" for resource in applied):
+        yield
+        return
+    # With one account alone there is none to change to.
+    who = ["--keep-in-foreground", f"--user={ASKER}", "--group="] if all_accounts else ["--no-daemon"]
+    argv = [str(find("dnsmasq")), f"--conf-file={names.CONFIGURATION}", "--pid-file=", "--log-facility=-", *who]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as running:
+        said = ""
+        while " started, version " not in said:
+            line = running.stderr.readline() if running.stderr else ""
+            said += line
+            if not line:
+                raise HostError(f"dnsmasq did not start: {said.strip()}")
+        try:
+            yield
+        finally:
+            running.kill()
 
 
 def firewall() -> list[str]:
@@ -82,7 +110,12 @@ def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
     """What can be applied here, and what can't, in a line each."""
     able, unable = [], []
     systemd = 0
+    without = find("dnsmasq") is None and any(resource["control"] == names.CONTROL for resource in resources)
+    if without:
+        unable.append("names: dnsmasq is not installed here (Debian: dnsmasq-base)")
     for resource in resources:
+        if without and resource["control"] == names.CONTROL and resource["kind"] != "ipset":
+            continue
         if resource["kind"] in NEEDS_SYSTEMD:
             systemd += 1
         elif resource["kind"] == "sysctl" and not of_this_namespace(resource["key"]):
@@ -135,7 +168,7 @@ def furnish(names: Iterable[str], all_accounts: bool) -> dict[str, int]:
     files = {
         "passwd": "".join(f"{name}:x:{uid}:{uid}::/:/bin/false\n" for name, uid in numbers.items()),
         "group": "".join(f"{name}:x:{uid}:\n" for name, uid in numbers.items()),
-        "nsswitch.conf": "passwd: files\ngroup: files\nprotocols: files\nservices: files\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: dns\nprotocols: files\nservices: files\n",
     }
     for name, text in files.items():
         (Path("/etc") / name).write_text(text, encoding="ascii")
@@ -177,7 +210,8 @@ class Stage:
         links.wire("host1", "eth0", self.container.pid)
         links.address("host0", links.HOST, links.HOST_V6)
         links.address("host1", links.HOST_TO_CONTAINER, links.HOST_TO_CONTAINER_V6)
-        ports = sorted({(a.way, a.port) for a in self.tries if a.sanctioned and a.way in ("tcp", "udp")})
+        heard = {"tcp": "tcp", "udp": "udp", "name": "tcp"}
+        ports = sorted({(heard[a.way], a.port) for a in self.tries if a.sanctioned and a.way in heard})
         asked = self.world.ask(hardware=frames.hardware_address("host0").hex(), ports=ports)
         self.outer_hardware = bytes.fromhex(asked["hardware"])
         links.peer("host0", self.outer_hardware, links.WORLD, links.WORLD_V6)
@@ -289,14 +323,23 @@ def _tcp(attempt: Attempt) -> dict[str, Any]:
         return {"protocol": frames.TCP, "port": caller.getsockname()[1], "works": works}
 
 
+def _name(attempt: Attempt) -> dict[str, Any]:
+    """As any program does: ask for the address, and connect to it."""
+    try:
+        address = socket.gethostbyname(attempt.address)
+    except OSError:
+        return {"protocol": frames.TCP, "port": 0, "works": False}
+    return _tcp(replace(attempt, address=address))
+
+
 def _udp(attempt: Attempt) -> dict[str, Any]:
     with socket.socket(frames.family_of(attempt.address), socket.SOCK_DGRAM) as caller:
         caller.connect((attempt.address, attempt.port))
         caller.settimeout(TIMEOUT if attempt.sanctioned else 0)
         works = False
         with contextlib.suppress(OSError):
-            caller.send(b"question")
-            works = caller.recv(16) == b"question"
+            caller.send(QUESTION)
+            works = caller.recv(16) == QUESTION
         return {"protocol": frames.UDP, "port": caller.getsockname()[1], "works": works}
 
 
@@ -341,6 +384,7 @@ def _loopback(attempt: Attempt) -> dict[str, Any]:
 
 TRIES: dict[str, Callable[[Attempt], dict[str, Any]]] = {
     "tcp": _tcp,
+    "name": _name,
     "udp": _udp,
     "raw": _raw,
     "icmp": _icmp,

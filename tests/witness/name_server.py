@@ -14,7 +14,7 @@ from tests.lab import Lab
 SERVER = """
 import json, sys
 from dnslib import AAAA, A, DNSRecord, QTYPE, RR
-from dnslib.server import BaseResolver, DNSServer
+from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 class Resolver(BaseResolver):
     def resolve(self, request, handler):
@@ -30,7 +30,8 @@ class Resolver(BaseResolver):
                 reply.add_answer(RR(name, request.q.qtype, rdata=data, ttl=said["ttl"]))
         return reply
 
-servers = [DNSServer(Resolver(), address=sys.argv[1], port=53, tcp=tcp) for tcp in (False, True)]
+quiet = DNSLogger(logf=lambda _: None)
+servers = [DNSServer(Resolver(), address=sys.argv[1], port=53, tcp=tcp, logger=quiet) for tcp in (False, True)]
 print("ready", flush=True)
 servers[0].start_thread()
 servers[1].start()

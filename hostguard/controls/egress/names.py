@@ -24,6 +24,7 @@ from hostguard.policy.model import Egress
 
 CONTROL = "egress.names"
 UNIT = "hostguard-names.service"
+CONFIGURATION = f"{FOLDER}/names.conf"
 ADDRESS = "127.0.0.83"
 """Its own: who may ask it is held by this address, and nobody else listens there."""
 NEW, OPEN = "NEW", "OPEN"
@@ -83,7 +84,7 @@ def names(egress: Egress) -> list[Resource]:
     lookup = {**file(CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS)), "kind": "lookup"}
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
-        file(CONTROL, f"{FOLDER}/names.conf", content),
+        file(CONTROL, CONFIGURATION, content),
         file(CONTROL, f"{FOLDER}/names.sets", made),
         file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
