@@ -30,11 +30,19 @@ v6 = st.builds(
 cidrs = st.lists(v4 | v6, min_size=1, max_size=3, unique=True)
 names = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
 everywhere = st.just(["0.0.0.0/0", "::/0"])
-providers = st.fixed_dictionaries({"cidrs": cidrs, "ports": ports})
+hosts = st.lists(
+    st.builds(
+        "{}{}.{}".format, st.sampled_from(["", "*."]), st.from_regex(r"[a-z][a-z0-9]{0,30}", fullmatch=True),
+        st.sampled_from(["com", "provider.com", "a-rather-long-name.example"])
+    ),
+    min_size=1, max_size=3, unique=True,
+)  # fmt: skip
+providers = st.fixed_dictionaries({"cidrs": cidrs, "ports": ports}, optional={"hosts": hosts})
 callers = st.fixed_dictionaries({"from": cidrs | everywhere, "ports": ports})
 ways = st.fixed_dictionaries(
     {"cidrs": cidrs, "ports": ports},
     optional={
+        "hosts": hosts,
         "users": st.lists(accounts, min_size=1, max_size=2, unique=True),
         "protocol": st.sampled_from(["tcp", "udp"]),
     },
@@ -85,8 +93,10 @@ def test_the_sets_hold_exactly_what_the_policy_says(egress: dict[str, Any]) -> N
         say(proxy, provider["cidrs"], "tcp", provider["ports"])
     for service in egress["services"].values():
         say(service.get("users"), service["cidrs"], service.get("protocol", "tcp"), service["ports"])
+    ways = [*egress["providers"].values(), *egress["services"].values()]
+    askers = ["dnsmasq"] if any("hosts" in way for way in ways) else egress.get("resolver_users")
     for protocol in ("tcp", "udp"):
-        say(egress.get("resolver_users"), [host(a) for a in egress["resolvers"]], protocol, [53])
+        say(askers, [host(a) for a in egress["resolvers"]], protocol, [53])
     say(None, [host(a) for a in egress["time_servers"]], "udp", [123])
 
     for account, entries in said.items():
@@ -169,3 +179,86 @@ def test_the_rehearsal_tries_what_the_policy_means(egress: dict[str, Any]) -> No
             assert not any(ipaddress.ip_address(attempt.address) in network for network in networks)
     sanctioned = {attempt.name for attempt in tries if attempt.sanctioned}
     assert {f"provider {name}" for name in egress["providers"]} <= sanctioned
+
+
+BY_NAME = {
+    "proxy_user": "envoy",
+    "resolvers": ["10.0.0.2", "2001:db8::2"],
+    "resolver_users": ["envoy", "vault-agent"],
+    "providers": {"a": {"hosts": ["api.a.com", "*.b.com"], "ports": list(range(1, 18))}},
+    "services": {
+        "s": {"hosts": ["in.b.com", "api.a.com"], "ports": [8200], "users": ["vault-agent"]},
+        "t": {"hosts": ["api.a.com"], "ports": [53], "protocol": "udp", "users": ["vault-agent"]},
+    },
+}
+
+
+def of_file(resources: list[Resource], path: str) -> list[str]:
+    return next(r["content"] for r in resources if r.get("path") == path).splitlines()
+
+
+def test_a_name_is_let_out_to_its_accounts_and_ports_through_sets_of_its_own() -> None:
+    _, resources = compiled(BY_NAME)
+    for version, hook in ((4, "OUTPUT"), (6, "OUTPUT")):
+        (chain,) = (r for r in of_kind(resources, "ruleset") if (r["family"], r["hook"]) == (f"ipv{version}", hook))
+        rules = [rule for rule in chain["rules"] if "multiport" in rule]
+        said = {
+            (rule.split()[1], rule.split("--dports ")[1].split()[0], rule.split("--uid-owner ")[1].split()[0])
+            for rule in rules
+            if "--uid-owner" in rule
+        }
+        many = ",".join(map(str, range(1, 16)))
+        envoy, vault = "${uid:envoy}", "${uid:vault-agent}"
+        assert said == {("tcp", many, envoy), ("tcp", "16,17", envoy), ("tcp", "8200", vault), ("udp", "53", vault)}
+        # What is open goes on, and no more: a new connection is let out by the set that forgets.
+        for rule in rules:
+            opened = "--ctstate ESTABLISHED --ctdir ORIGINAL" in rule
+            assert f"--match-set hostguard-{version}-{'OPEN' if opened else 'NEW'}-" in rule
+        made = {r["name"]: r for r in of_kind(resources, "ipset") if "timeout" in r}
+        named = {rule.split("--match-set ")[1].split()[0] for rule in rules}
+        assert named == {name for name in made if name.startswith(f"hostguard-{version}-")}
+    assert {r["timeout"] for r in made.values() if "-NEW-" in r["name"]} == {3600 + 300}
+
+
+def test_the_resolver_asks_for_the_names_alone() -> None:
+    _, resources = compiled(BY_NAME)
+    lines = of_file(resources, "/etc/hostguard/egress/names.conf")
+    hosts = ("*.b.com", "api.a.com", "in.b.com")
+    asked = [f"server=/{host}/{server}" for host in hosts for server in BY_NAME["resolvers"]]
+    assert [line for line in lines if line.startswith("server=")] == asked
+    # A name below another is one too, unless that one is said to hold all.
+    assert [line for line in lines if line.startswith("local=")] == ["local=/*.api.a.com/", "local=/#/"]
+    assert "max-ttl=300" in lines
+    assert "max-cache-ttl=300" in lines
+    filled = {line.split("/")[1]: line.split("/")[2].split(",") for line in lines if line.startswith("ipset=")}
+    assert {host: len(sets) for host, sets in filled.items()} == {"b.com": 4, "api.a.com": 4, "in.b.com": 8}
+    assert set(filled["b.com"]) < set(filled["in.b.com"]), "whoever may reach all of b.com may reach it too"
+    assert all(len(line) < 1025 for line in lines), "dnsmasq's MAXDNAME"
+    assert of_file(resources, "/etc/resolv.conf")[1] == "nameserver 127.0.0.83"
+
+
+def test_who_may_not_ask_resolvers_may_not_ask_the_host_s_own() -> None:
+    _, resources = compiled(BY_NAME)
+    (chain,) = (r for r in of_kind(resources, "ruleset") if (r["family"], r["hook"]) == ("ipv4", "OUTPUT"))
+    assert chain["rules"][:3] == [
+        "! -d 127.0.0.83/32 -o lo -m addrtype --dst-type LOCAL -j ACCEPT",
+        "-d 127.0.0.83/32 -o lo -m owner --uid-owner ${uid:envoy} -j ACCEPT",
+        "-d 127.0.0.83/32 -o lo -m owner --uid-owner ${uid:vault-agent} -j ACCEPT",
+    ]
+    _, resources = compiled({key: value for key, value in BY_NAME.items() if key != "resolver_users"})
+    (chain,) = (r for r in of_kind(resources, "ruleset") if (r["family"], r["hook"]) == ("ipv4", "OUTPUT"))
+    assert chain["rules"][0] == "-o lo -m addrtype --dst-type LOCAL -j ACCEPT"
+
+
+def test_observing_answers_every_name() -> None:
+    _, resources = compiled({**BY_NAME, "mode": "observe"})
+    lines = of_file(resources, "/etc/hostguard/egress/names.conf")
+    assert {"log-queries", "server=10.0.0.2", "server=2001:db8::2"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("local=", "stop-dns-rebind"))]
+
+
+def test_without_names_there_is_no_resolver() -> None:
+    _, resources = compiled(
+        {"via": "direct", "resolvers": ["10.0.0.2"], "providers": {"a": {"cidrs": ["10.1.0.1/32"]}}}
+    )
+    assert not [resource for resource in resources if resource["control"] == "egress.names"]

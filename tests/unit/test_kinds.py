@@ -131,6 +131,38 @@ def test_a_set_is_compared_entry_by_entry() -> None:
     assert ipset.differ(same, ABSENT_HERE)[0].have == "absent"
 
 
+SAVED = "create s hash:ip family inet hashsize 1024 maxelem 65536 timeout 3900 bucketsize 12 initval 0x5ee6 forceadd\n"
+
+
+@pytest.mark.parametrize(
+    ("saved", "fields"),
+    [
+        (SAVED, []),
+        (SAVED + "add s 198.51.100.1 timeout 3900\nadd s 198.51.100.2 timeout 1\n", []),
+        (SAVED + "add s 198.51.100.1 timeout 0\n", ["not from an answer"]),
+        (SAVED + "add s 198.51.100.1 timeout 3901\n", ["not from an answer"]),
+        (SAVED.replace("3900", "60"), ["timeout"]),
+        (SAVED.replace(" timeout 3900", "") + "add s 198.51.100.1\n", ["timeout", "not from an answer"]),
+        (SAVED.replace("hash:ip", "hash:net"), ["type"]),
+    ],
+)
+def test_a_set_that_answers_fill_is_compared_by_what_no_answer_does(saved: str, fields: list[str]) -> None:
+    resource = {"id": "i", "kind": "ipset", "name": "s", "type": "hash:ip", "family": "ipv4", "entries": [],
+                "timeout": 3900}  # fmt: skip
+    assert [d.field for d in ipset.differ(resource, value(ipset.parse(saved)["s"]))] == fields
+
+
+@pytest.mark.parametrize(
+    ("active", "mark", "fields"),
+    [("active", "a", []), ("active", "", ["running"]), ("active", "b", ["running"]), ("failed", "", ["active"])],
+)
+def test_a_unit_runs_with_what_is_on_disk(active: str, mark: str, fields: list[str]) -> None:
+    resource = {"id": "u", "kind": "unit", "unit": "u.service", "active": True, "mark": "a"}
+    have = {"enabled": "enabled", "active": active, "reload": "no", "properties": {}, "masked": False, "drop_ins": [],
+            "assigned": {}, "held": False, "mark": mark}  # fmt: skip
+    assert [d.field for d in unit.differ(resource, value(have))] == fields
+
+
 RULES = ["-o lo -j ACCEPT", "-j DROP"]
 
 

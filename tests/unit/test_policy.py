@@ -103,6 +103,13 @@ def waived(change: str) -> str:
 DIRECT = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n  inbound: {ssh: {from: [10.0.0.0/8], ports: [22]}}\n"
 
 
+HOST = "egress.providers.a.hosts[0]"
+
+
+def named(hosts: str) -> str:
+    return DIRECT + f"  providers: {{a: {{hosts: [{hosts}]}}}}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
@@ -122,6 +129,25 @@ DIRECT = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n  inbound: {ss
         (DIRECT + "  providers: {a: {cidrs: 1.2.3.4/32}}\n", "egress.providers.a.cidrs", "a list"),
         (DIRECT + "  providers: {a: {cidrs: [1.2.3.4/32], ports: [443, 443]}}\n", "egress.providers.a.ports", "once"),
         (HEAD + "egress: {providers: {a: {cidrs: [1.2.3.4/32]}}}\n", "egress.proxy_user", "the account"),
+        (DIRECT + "  providers: {a: {ports: [443]}}\n", "egress.providers.a", "one of them"),
+        (DIRECT + "  providers: {a: {hosts: []}}\n", "egress.providers.a.hosts", "at least one"),
+        (named("API.provider.com"), HOST, "in lower case"),
+        (named("api.provider.com."), HOST, "a host name"),
+        (named("203.0.113.5"), HOST, "a host name"),
+        (named("provider"), HOST, "a host name"),
+        (named('"*.com"'), HOST, "a host name"),
+        (named('"api.*.com"'), HOST, "a host name"),
+        (named("-a.provider.com"), HOST, "a host name"),
+        (named("a_b.provider.com"), HOST, "a host name"),
+        (named("a" * 64 + ".com"), HOST, "a host name"),
+        (named(".".join(["a" * 49] * 5) + ".comm"), HOST, "a host name"),
+        (named("a.com, a.com"), "egress.providers.a.hosts", "each once"),
+        (named("a.com").replace("  resolvers: [10.0.0.2]\n", ""), HOST, "egress.resolvers"),
+        (named('api.a.com, "*.a.com"'), "egress.providers.a.hosts[1]", "providers.a names api.a.com"),
+        (named('"*.b.a.com", "*.a.com"'), "egress.providers.a.hosts[1]", "no overlap"),
+        (named("a.com") + '  services: {s: {hosts: ["*.a.com"], ports: [1]}}\n', HOST, "can't tell them apart"),
+        (named("a.com") + "  resolver_users: [x]\n  services: {s: {hosts: [b.com], ports: [1], users: [y]}}\n",
+         "egress.services.s.hosts[0]", "egress.resolver_users"),
         (HEAD + "kernel: {net.ipv4.tcp_tw_recycle: 1}\n", "kernel.net.ipv4.tcp_tw_recycle", "tcp_tw_reuse"),
         (HEAD + f'kernel: {{{PORTS}: "10241 65535"}}\n', f"kernel.{PORTS}", "parity"),
         (HEAD + f'kernel: {{{PORTS}: "60000 1024"}}\n', f"kernel.{PORTS}", "two ports"),
@@ -158,6 +184,14 @@ def test_each_mistake_is_named(problems: Problems, text: str, key: str, expected
     found = problems(text)
     assert [problem.key for problem in found] == [key]
     assert expected in found[0].expected
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["xn--bcher-kva.example", '"*.a.com", a.com', "1.a.com", '"*.a.b.com", c.b.com', ".".join(["a" * 49] * 5) + ".com"],
+)
+def test_names_that_are_meant(read: Load, hosts: str) -> None:
+    read(named(hosts))
 
 
 def test_overlap_is_a_matter_of_account_and_port(read: Load, problems: Problems) -> None:
