@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.breaks import egress, kernel, machine, platform, secrets, services
+from tests.breaks import egress, kernel, machine, names, platform, secrets, services
 from tests.breaks.model import UNIT, Break
 
 BREAKS: tuple[Break, ...] = (
-    *platform.BREAKS, *egress.ANY_BACKEND, *egress.NFT, *egress.ON_DISK, *kernel.BREAKS, *services.BREAKS,
-    *secrets.BREAKS,
+    *platform.BREAKS, *egress.ANY_BACKEND, *egress.NFT, *egress.ON_DISK, *names.BREAKS, *kernel.BREAKS,
+    *services.BREAKS, *secrets.BREAKS,
 )  # fmt: skip
 """On a container that hardens itself with the example policy, with iptables on nft."""
 
@@ -18,11 +18,17 @@ WIDER = (
 OF_A_WIDER_POLICY: tuple[Break, ...] = kernel.OF_A_WIDER_POLICY
 """Under the example policy with that change: what it leaves out."""
 
+BY_NAME = ('cidrs: [203.0.113.5/32, "2001:db8::5/128"]', "hosts: [api.provider.com]")
+OF_NAMES: tuple[Break, ...] = names.OF_NAMES
+"""Under the example policy with that change."""
+
 ON_LEGACY: tuple[Break, ...] = (*egress.ANY_BACKEND, *egress.LEGACY)
 ON_A_MACHINE: tuple[Break, ...] = machine.BREAKS
 """In a virtual machine, whose kernel is its own."""
 
-EVERY: tuple[Break, ...] = (*BREAKS, *OF_A_WIDER_POLICY, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES)
+EVERY: tuple[Break, ...] = (
+    *BREAKS, *OF_A_WIDER_POLICY, *OF_NAMES, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES
+)  # fmt: skip
 
 # What a boot sets: not the machine's own parameters, in a container, and not what only listens.
 PARAMETERS = {each.control for each in (*kernel.BREAKS, *OF_A_WIDER_POLICY)} - {

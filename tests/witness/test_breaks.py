@@ -9,17 +9,30 @@ from itertools import zip_longest
 import pytest
 
 from hostguard.controls import CATALOGUE
-from tests.breaks import BREAKS, EVERY, MISSING, OF_A_WIDER_POLICY, OF_SEVERAL, ON_LEGACY, WIDER, Break, score
+from tests.breaks import (
+    BREAKS,
+    BY_NAME,
+    EVERY,
+    MISSING,
+    OF_A_WIDER_POLICY,
+    OF_NAMES,
+    OF_SEVERAL,
+    ON_LEGACY,
+    WIDER,
+    Break,
+    score,
+)
 from tests.lab import Backend, Host, Lab
 from tests.lab.any_host import AnyHost
 from tests.witness import policy
 
 # On Debian 13 what another iptables, nft and systemd may do in other ways.
 OF_THE_SYSTEM = tuple(each for each in BREAKS if each.control.startswith(("egress.", "limits.units", "slices.")))
-PLATFORMS: dict[str, tuple[str, Backend, tuple[Break, ...]]] = {
-    "debian 12, nft": ("bookworm", "nft", (*BREAKS, *OF_A_WIDER_POLICY)),
-    "debian 12, legacy": ("bookworm", "legacy", ON_LEGACY),
-    "debian 13, nft": ("trixie", "nft", OF_THE_SYSTEM),
+PLATFORMS: dict[str, tuple[str, Backend, policy.Change, tuple[Break, ...]]] = {
+    "debian 12, nft": ("bookworm", "nft", WIDER, (*BREAKS, *OF_A_WIDER_POLICY)),
+    "debian 12, legacy": ("bookworm", "legacy", WIDER, ON_LEGACY),
+    "debian 13, nft": ("trixie", "nft", WIDER, OF_THE_SYSTEM),
+    "debian 12, names": ("bookworm", "nft", BY_NAME, OF_NAMES),
 }
 
 
@@ -43,9 +56,9 @@ def hardened(lab: Lab, platform: str) -> Host:
     name = platform.translate({ord(" "): "-", ord(","): None})
     if name in lab.hosts:
         return lab.hosts[name]
-    suite, backend, _ = PLATFORMS[platform]
+    suite, backend, change, _ = PLATFORMS[platform]
     host = lab.host(name, backend=backend, suite=suite)
-    policy.install(host, WIDER)
+    policy.install(host, change)
     done = host.hostguard("apply", "--yes", "--restart", "--confirm-within", "0")
     assert done.returncode == 0, done.stderr
     return host
