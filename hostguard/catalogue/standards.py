@@ -15,7 +15,8 @@ ASKS: Mapping[str, Mapping[str, str]] = {
         "Step 1: Egress Filtering and Firewall Hardening": "OUTPUT drops all but the resolver, the proxy and the "
         "provider's networks",
         "Step 2: Automated Secret Injection and Rotation": "credentials on a tmpfs, never on a disk",
-        "Dependency Fault Lines": "addresses cached beyond their TTL; ephemeral ports that run out: tcp_tw_reuse, a wider range",
+        "Dependency Fault Lines": "addresses cached beyond their TTL; ephemeral ports that run out: tcp_tw_reuse and a "
+        "wider port range",
         "Troubleshooting Matrix": "open files that run out: prlimit to see it, LimitNOFILE=65535 to mend it",
         "Optimization And Hardening": "keep-alive, accept and SYN queues, a cgroup with its share of memory and CPU",
         "Admin Desk": "sockets in TIME_WAIT past 30,000: tcp_tw_reuse and a wider port range",

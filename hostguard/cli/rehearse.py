@@ -51,6 +51,8 @@ def command(
     from hostguard.rehearse.namespaces import Forbidden, perform
 
     tries = attempts(loaded.policy.egress)  # type: ignore[arg-type]  # looked at above
+    if find("dnsmasq") is None:  # the stage says so
+        tries = [attempt for attempt in tries if attempt.way != "name"]
     bundle = compile_policy(loaded).bundle()
     outcome = Outcome(tries)
     try:

@@ -46,7 +46,7 @@ OF_NAMES = (
     Break("shadowed: another file mounted over it", *over("/etc/resolv.conf", "echo nameserver 192.0.2.53"), NAMES),
     Break("run time: the resolver does not run", f"systemctl stop {SERVICE}", f"systemctl start {SERVICE}", NAMES),
     Break("run time: it runs with what was on the disk before",
-          f"sed -i.away s/HOSTGUARD_MARK=/&0/ {UNIT}/{SERVICE}; {RELOAD}; systemctl restart {SERVICE}; "
+          f"sed -i.away 's/HOSTGUARD_MARK=/&0/' {UNIT}/{SERVICE}; {RELOAD}; systemctl restart {SERVICE}; "
           f"mv {UNIT}/{SERVICE}.away {UNIT}/{SERVICE}; {RELOAD}", f"systemctl restart {SERVICE}", NAMES),
     Break("changed: it knows one name more", f"echo server=/enemy.example/10.0.0.2 >> {CONFIGURATION}",
           f"sed -i '$d' {CONFIGURATION}", NAMES),

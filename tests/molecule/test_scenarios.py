@@ -54,4 +54,4 @@ def test_scenario_on_a_machine(lab: Lab) -> None:
 
 
 def test_every_scenario_is_run() -> None:
-    assert set(SCENARIOS) == {"default", "debian13", "legacy", "machine", "observe"}
+    assert set(SCENARIOS) == {"default", "debian13", "legacy", "machine", "names", "observe"}

@@ -100,6 +100,33 @@ def test_policies_of_other_shapes_hold(tmp_path: Path, shape: str) -> None:
     assert outcome.show() == 0
 
 
+BY_NAME = """version: 1
+egress:
+  proxy_user: envoy
+  resolvers: [192.0.2.53, "2001:db8::53"]
+  resolver_users: [envoy, vault-agent]
+  providers: {a: {hosts: [api.provider.com, "*.files.provider.com"], ports: [443, 8443]}}
+  services: {vault: {hosts: [vault.internal], ports: [8200], users: [vault-agent]}}
+"""
+
+
+@pytest.mark.skipif(find("dnsmasq") is None, reason="not installed: dnsmasq (apt install dnsmasq-base)")
+def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(BY_NAME)
+    outcome = rehearse(lambda _: None, path)
+    assert wrong(outcome) == []
+    allowed = [a.name for at, a in enumerate(outcome.tries) if outcome.verdict(at)[2] == "allowed"]
+    assert {"provider a by its name", "service vault by its name"} <= set(allowed)
+    assert outcome.show() == 0
+
+    def unfilled(bundle: dict[str, Any]) -> None:
+        (conf,) = (r for r in bundle["resources"] if r.get("path", "").endswith("names.conf"))
+        conf["content"] = conf["content"].replace("ipset=/api.provider.com/", "ipset=/other.provider.com/")
+
+    assert [attempt.name for attempt in wrong(rehearse(unfilled, path))] == ["provider a by its name"]
+
+
 def test_a_default_that_accepts_is_seen() -> None:
     def accept(bundle: dict[str, Any]) -> None:
         for resource, rules in rules_of(bundle, "HOSTGUARD-OUTPUT"):

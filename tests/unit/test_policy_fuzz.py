@@ -19,6 +19,7 @@ from hostguard.policy.load import LoadedPolicy, PolicyError, load
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "hostguard.yml").read_text(encoding="utf-8")
 PLAIN: dict[str, Any] = yaml.safe_load(EXAMPLE)
+PLAIN["egress"]["providers"]["payments"]["hosts"] = ["api.provider.com", "*.files.provider.com"]
 PLAIN["waivers"] = [
     {"control": "kernel.somaxconn", "hosts": ["web1", "db*"], "reason": "x", "by": "y", "expires": "2026-12-31"}
 ]
