@@ -137,11 +137,21 @@ TARGETS = {"ACCEPT", "DROP", "RETURN", "LOG"}
 UNIT_KEYS = {
     "Description", "DefaultDependencies", "RequiresMountsFor", "After", "Before", "Wants", "Conflicts", "Type",
     "RemainAfterExit", "ExecStartPre", "ExecStart", "WantedBy", "ConditionPathExists", "What", "Where", "Options",
+    "StartLimitIntervalSec", "PIDFile", "RuntimeDirectory", "User", "Environment", "Restart", "RestartSec",
+    "OOMScoreAdjust", "AmbientCapabilities", "CapabilityBoundingSet", "NoNewPrivileges", "ProtectSystem", "ProtectHome",
+    "PrivateTmp", "PrivateDevices", "ProtectKernelTunables", "ProtectKernelModules", "ProtectControlGroups",
+    "RestrictNamespaces", "RestrictSUIDSGID", "RestrictRealtime", "LockPersonality", "MemoryDenyWriteExecute",
+    "SystemCallArchitectures", "RestrictAddressFamilies",
     "MemoryMax", "MemoryHigh", "CPUQuota", "TasksMax", "LimitNOFILE", "DefaultLimitNOFILE", "Slice",
 }  # fmt: skip
 FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/",
            "/etc/udev/rules.d/")  # fmt: skip
 UNITS = re.compile(r"(# .*|\[[A-Z][a-z]+\]|([A-Za-z]+)=(.*))?")
+
+
+# What dnsmasq reads: `name` with an optional value, which has no blanks.
+NAMES_LINE = re.compile(r"(# [A-Za-z', .:]+|[a-z-]+(=[A-Za-z0-9.:/*,_#-]+)?)?")
+LOOKUP = re.compile(r"(# .*|nameserver [0-9.]+|options [a-z0-9: ]+)?")
 
 
 def contained(loaded: LoadedPolicy | None) -> None:
@@ -155,7 +165,7 @@ def contained(loaded: LoadedPolicy | None) -> None:
                 assert set(re.findall(r"-j (\S+)", rule)) <= TARGETS
                 assert RULE.sub("", rule).strip() == "", rule
         elif kind == "ipset":
-            assert re.fullmatch(r"hostguard-[46]-[A-Za-z0-9_-]{1,31}", resource["name"])
+            assert re.fullmatch(r"hostguard-[46]-[A-Za-z0-9._-]{1,31}", resource["name"])
             assert all(ENTRY.fullmatch(entry) for entry in resource["entries"])
         elif kind == "file":
             assert resource["path"].startswith(FOLDERS)
@@ -166,6 +176,11 @@ def contained(loaded: LoadedPolicy | None) -> None:
                     match = UNITS.fullmatch(line)
                     assert match, line
                     assert match[2] is None or match[2] in UNIT_KEYS, line
+            if resource["path"].endswith("/names.conf"):
+                assert all(NAMES_LINE.fullmatch(line) for line in resource["content"].split("\n"))
+        elif kind == "lookup":
+            assert resource["path"] == "/etc/resolv.conf"
+            assert all(LOOKUP.fullmatch(line) for line in resource["content"].split("\n"))
         elif kind == "sysctl":
             assert re.fullmatch(r"[a-z0-9]+(\.[A-Za-z0-9_-]+)+", resource["key"])
             assert re.fullmatch(r"[A-Za-z0-9 ,./:_+-]+", resource["value"])
