@@ -56,7 +56,7 @@ def _of_another(name: str) -> WantingControl:
 
 
 def _changes(resources: Iterable[Resource], seen: Seen, answer: Mapping[str, Any]) -> Iterator[Change]:
-    ours = {OUR_FILE, *(r["path"] for r in seen.resources if r["kind"] == "file")}
+    ours = {OUR_FILE, *(r["path"] for r in seen.resources if r["kind"] in ("file", "lookup"))}
     for resource in resources:
         for difference in differ(resource, seen.observations[resource["id"]]):
             place = answer["traces"]["setters"].get(resource["id"], {}).get(difference.field, "")

@@ -58,7 +58,7 @@ def setters_of(resource: Resource, seen: Observation, found: List[Difference]) -
     """The file (and line, path:line) that sets each field that differs, where there is one."""
     have, kind = seen.value, resource["kind"]
     places: Dict[str, Optional[str]] = {}
-    if kind == "file":
+    if kind in ("file", "lookup"):
         places = {difference.field: resource["path"] for difference in found}
     elif seen.state != VALUE:
         return {}

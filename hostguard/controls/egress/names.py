@@ -81,7 +81,7 @@ def names(egress: Egress) -> list[Resource]:
     service = render(
         "names.service.j2", folder=FOLDER, account=allowlist.ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT
     )
-    lookup = {**file(CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS)), "kind": "lookup"}
+    lookup = file(CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS, mark=mark[:8]))
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
         file(CONTROL, CONFIGURATION, content),
@@ -89,7 +89,8 @@ def names(egress: Egress) -> list[Resource]:
         file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
          "active": True, "asks_for": ["nss-lookup.target"], "mark": mark, "properties": {}},
-        {**lookup, "id": "lookup:/etc/resolv.conf", "asked": asked},
+        {**lookup, "id": "lookup:/etc/resolv.conf", "kind": "lookup", "asked": asked,
+         "asker": f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""},
         *sets(egress),
     ]  # fmt: skip
 
