@@ -94,3 +94,15 @@ def test_who_sends_frames_is_named_once() -> None:
         ("dhclient (8)", "egress.frames: allow, if it must send"),
         ("?", "egress.frames: allow, if it must send"),
     ]
+
+
+def test_what_a_name_may_lead_to_is_left_open(tmp_path: Path) -> None:
+    named = EXAMPLE.read_text(encoding="utf-8").replace('cidrs: [203.0.113.5/32, "2001:db8::5/128"]', "hosts: [a.com]")
+    (tmp_path / "policy.yml").write_text(named)
+    egress = load(tmp_path / "policy.yml").policy.egress
+    assert egress is not None
+    open_ = body(ESTABLISHED, (HERE, 40000), ("203.0.113.5", 443), 101, 7)
+    (by_proxy,) = cuts(egress, said(6, open_))
+    assert by_proxy.advice.startswith("nothing, if the resolvers say that a.com leads there; else egress.providers")
+    (by_other,) = cuts(egress, said(6, body(ESTABLISHED, (HERE, 40000), ("203.0.113.5", 443), 33, 7)))
+    assert "a.com" not in by_other.advice
