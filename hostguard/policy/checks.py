@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from hostguard.policy.document import Path
@@ -39,6 +40,16 @@ class NamedDestination(NamedTuple):
     path: Path
 
 
+class Way(NamedTuple):
+    """The networks of one provider or service that an account reaches on a port; `path` is that of its `cidrs`."""
+
+    account: str | None
+    protocol: str
+    port: int
+    networks: tuple[Network, ...]
+    path: Path
+
+
 def contradictions(policy: Policy) -> Iterator[Finding]:
     """Every contradiction in what could be read of a policy; sections that could not be are None."""
     if policy.egress:
@@ -52,17 +63,21 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
 
 def destinations(egress: Egress) -> Iterator[Destination]:
     """Everything that the policy lets out, account by account."""
+    for account, protocol, port, networks, path in ways(egress):
+        for at, network in enumerate(networks):
+            yield Destination(account, protocol, port, network, (*path, at))
+
+
+def ways(egress: Egress) -> Iterator[Way]:
+    """The same, with the networks of a provider or service in one: there may be 100,000 of them."""
     by = egress.proxy_user if egress.via == "proxy" else None
     for name, provider in egress.providers.items():
-        for at, network in enumerate(provider.cidrs):
-            for port in provider.ports:
-                yield Destination(by, "tcp", port, network, ("egress", "providers", name, "cidrs", at))
+        for port in provider.ports:
+            yield Way(by, "tcp", port, provider.cidrs, ("egress", "providers", name, "cidrs"))
     for name, service in egress.services.items():
-        for at, network in enumerate(service.cidrs):
-            for port in service.ports:
-                for user in service.users or (None,):
-                    path = ("egress", "services", name, "cidrs", at)
-                    yield Destination(user, service.protocol, port, network, path)
+        for port in service.ports:
+            for user in service.users or (None,):
+                yield Way(user, service.protocol, port, service.cidrs, ("egress", "services", name, "cidrs"))
 
 
 def named_destinations(egress: Egress) -> Iterator[NamedDestination]:
@@ -92,14 +107,16 @@ def _egress(egress: Egress) -> Iterator[Finding]:
         yield Finding(("egress", "providers"), "an empty allowlist", "at least one provider or service")
     for key in ("resolvers", "time_servers"):
         servers: tuple[Address, ...] = getattr(egress, key)
+        above: set[Address] = set()
         for at, server in enumerate(servers):
             if server.is_unspecified or server.is_multicast:
                 yield Finding(("egress", key, at), str(server), "the address of one server")
             elif server.is_loopback:
                 expected = "the server that is asked over the network: loopback needs no rule"
                 yield Finding(("egress", key, at), str(server), expected)
-            elif server in servers[:at]:
+            elif server in above:
                 yield Finding(("egress", key, at), str(server), "each once")
+            above.add(server)
     for section, ways in (("providers", egress.providers), ("services", egress.services)):
         for name, way in ways.items():
             if not way.cidrs and not way.hosts:
@@ -117,22 +134,21 @@ def _overlaps(egress: Egress) -> Iterator[Finding]:
 
     Sorted by their first address, a network lies in an earlier one exactly if it begins before that one ends.
     """
-    groups: dict[tuple[str | None, str, int, int], list[Destination]] = {}
-    for to in destinations(egress):
-        groups.setdefault((to.account, to.protocol, to.port, to.network.version), []).append(to)
+    groups: dict[tuple[str | None, str, int, int], list[tuple[int, int, int, Way]]] = {}
+    for way in ways(egress):
+        for at, network in enumerate(way.networks):
+            key = (way.account, way.protocol, way.port, network.max_prefixlen)
+            groups.setdefault(key, []).append((int(network.network_address), network.prefixlen, at, way))
     told: set[Path] = set()
-    for members in groups.values():
-        keyed = sorted((int(to.network.network_address), to.network.prefixlen, at) for at, to in enumerate(members))
-        end, holder = -1, members[0]
-        for first, _, at in keyed:
-            to = members[at]
-            if first <= end:
-                if to.path not in told:
-                    told.add(to.path)
-                    where = f"{'.'.join(map(str, holder.path[1:3]))} holds {holder.network} for the same port"
-                    yield Finding(to.path, str(to.network), f"no overlap: {where}")
-            else:
-                end, holder = first + to.network.num_addresses - 1, to
+    for (*_, bits), members in groups.items():
+        end, there, holder = -1, 0, members[0][-1]
+        for first, length, at, way in sorted(members, key=itemgetter(0, 1)):
+            if first > end:
+                end, there, holder = first + (1 << (bits - length)) - 1, at, way
+            elif (path := (*way.path, at)) not in told:
+                told.add(path)
+                where = f"{'.'.join(map(str, holder.path[1:3]))} holds {holder.networks[there]} for the same port"
+                yield Finding(path, str(way.networks[at]), f"no overlap: {where}")
 
 
 def _names(egress: Egress) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -161,16 +162,17 @@ def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, lis
     rest: Any = data
     adapter = TypeAdapter(Policy)
     for _ in range(MOST_ROUNDS):
+        before = _Taken(taken)
         try:
             policy = adapter.validate_python(rest)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=True)
             paths = [_place(detail) for detail in details]
-            original = [_original(path, taken) for path in paths]
+            original = [before.original(path) for path in paths]
             problems += [
                 source.problem(path, _found(detail), _expected(detail, path))
                 for detail, path in zip(details, original, strict=True)
-                if not _follows(path, taken)
+                if not before.explain(path)
             ]
             taken += original
             rest = _without(rest, paths)
@@ -178,26 +180,36 @@ def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, lis
                 return None, problems
             continue
         for path, found, expected in checks.contradictions(policy):
-            if not _follows(path := _original(path, taken), taken):
+            if not before.explain(path := before.original(path)):
                 problems.append(source.problem(path, found, expected))
         return policy, problems
     return None, problems
 
 
-def _follows(path: Path, taken: Iterable[Path]) -> bool:
-    """Whether a problem at `path` may be there only because of what was taken out of it."""
-    return any(path == gone[: len(path)] for gone in taken)
+class _Taken:
+    """What was taken out of a policy, to be asked for as many times as there are problems: 100,000, if need be."""
 
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.above = {path[:length] for path in paths for length in range(len(path) + 1)}
+        gone: dict[Path, set[int]] = {}
+        for path in paths:
+            if path and isinstance(path[-1], int):
+                gone.setdefault(path[:-1], set()).add(path[-1])
+        # By list: for each value taken out, in order, how many of those that stayed stand before it.
+        self.kept_before = {path: [at - count for count, at in enumerate(sorted(of))] for path, of in gone.items()}
 
-def _original(path: Path, taken: Iterable[Path]) -> Path:
-    """A path as it was before values were taken out of the lists on its way."""
-    whole: Path = ()
-    for part in path:
-        if isinstance(part, int):
-            for gone in sorted(t[-1] for t in taken if t[:-1] == whole and isinstance(t[-1], int)):
-                part += gone <= part
-        whole = (*whole, part)
-    return whole
+    def explain(self, path: Path) -> bool:
+        """Whether a problem at `path` may be there only because of what was taken out of it."""
+        return path in self.above
+
+    def original(self, path: Path) -> Path:
+        """A path as it was before values were taken out of the lists on its way."""
+        whole: Path = ()
+        for part in path:
+            if isinstance(part, int):
+                part += bisect_right(self.kept_before.get(whole, ()), part)
+            whole = (*whole, part)
+        return whole
 
 
 def _place(detail: Any) -> Path:

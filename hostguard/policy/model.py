@@ -46,12 +46,16 @@ def network(found: Any) -> Network:
     if not isinstance(found, str) or not ADDRESS_LETTERS.fullmatch(found):
         raise unexpected(expected)
     try:
+        meant = ipaddress.ip_network(found)
+    except ValueError:
+        pass  # it has host bits, or is no network at all
+    else:
+        return _native(meant)
+    try:
         meant = ipaddress.ip_network(found, strict=False)
     except ValueError:
         raise unexpected(expected) from None
-    if meant.network_address != ipaddress.ip_address(found.partition("/")[0]):
-        raise unexpected(f"no host bits: {meant}, or {found.partition('/')[0]}/{meant.max_prefixlen}")
-    return _native(meant)
+    raise unexpected(f"no host bits: {meant}, or {found.partition('/')[0]}/{meant.max_prefixlen}")
 
 
 def _native(meant: Network) -> Network:
@@ -211,9 +215,11 @@ def filled(found: Any) -> Any:
 
 
 def distinct(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(found)) != len(found):
-        again = next(item for at, item in enumerate(found) if item in found[:at])
-        raise unexpected(f"each once ({again} is there twice)")
+    seen: set[Any] = set()
+    for item in found:
+        if item in seen:
+            raise unexpected(f"each once ({item} is there twice)")
+        seen.add(item)
     return found
 
 

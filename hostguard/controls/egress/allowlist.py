@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from hostguard.host.resource import Resource
-from hostguard.policy.checks import destinations
+from hostguard.policy.checks import Way, ways
 from hostguard.policy.model import Egress, Network
 
-FAMILIES = ("ipv4", "ipv6")
+NETWORK = {"ipv4": ipaddress.IPv4Network, "ipv6": ipaddress.IPv6Network}
+FAMILIES = tuple(NETWORK)
 LONGEST_NAME = 31  # IPSET_MAXNAMELEN in linux/netfilter/ipset/ip_set.h, less its end
 DNS, NTP = 53, 123
 # Accounts have no capital letters, so none of them takes these names.
@@ -41,20 +43,30 @@ def family_of(network: Network) -> str:
 
 def allowed(egress: Egress) -> Iterator[Allowed]:
     """Everything that may leave, with the resolvers and time servers."""
+    for way in leaving(egress):
+        for network in way.networks:
+            yield Allowed(way.account, network, way.protocol, way.port)
+
+
+def leaving(egress: Egress) -> Iterator[Way]:
+    """The same, with networks that go together in one."""
     askers = (ASKER,) if egress.hosts else egress.resolver_users or (None,)
     for resolver in egress.resolvers:
         for account in askers:
             for protocol in ("udp", "tcp"):
-                yield Allowed(account, ipaddress.ip_network(resolver), protocol, DNS)
+                yield Way(account, protocol, DNS, (ipaddress.ip_network(resolver),), ("egress", "resolvers"))
     for server in egress.time_servers:
-        yield Allowed(None, ipaddress.ip_network(server), "udp", NTP)
-    for to in destinations(egress):
-        yield Allowed(to.account, to.network, to.protocol, to.port)
+        yield Way(None, "udp", NTP, (ipaddress.ip_network(server),), ("egress", "time_servers"))
+    yield from ways(egress)
 
 
 def accounts(egress: Egress, family: str) -> list[str]:
     """The accounts with a set of their own, in order."""
-    return sorted({to.account for to in allowed(egress) if to.account and family_of(to.network) == family})
+    return sorted({way.account for way in leaving(egress) if way.account and _has(way, family)})
+
+
+def _has(way: Way, family: str) -> bool:
+    return any(isinstance(network, NETWORK[family]) for network in way.networks)
 
 
 def name(family: str, what: str) -> str:
@@ -86,13 +98,15 @@ def halves(network: Network) -> Sequence[Network]:
     return list(network.subnets()) if network.prefixlen == 0 else [network]
 
 
-def entries(pairs: Iterator[tuple[Network, str, int]] | Sequence[tuple[Network, str, int]]) -> list[str]:
-    ordered = sorted(set(pairs), key=lambda pair: (int(pair[0].network_address), pair[0].prefixlen, pair[1], pair[2]))
-    return [f"{part},{protocol}:{port}" for network, protocol, port in ordered for part in halves(network)]
+def entries(pairs: Iterable[tuple[Network, str, int]]) -> list[str]:
+    # By numbers and not by networks, which are slow to compare: there may be 100,000.
+    keyed = {(int(to[0].network_address), to[0].prefixlen, to[1], to[2]): to[0] for to in pairs}
+    ordered = sorted(keyed.items(), key=itemgetter(0))
+    return [f"{part},{protocol}:{port}" for (*_, protocol, port), network in ordered for part in halves(network)]
 
 
 def has_any(egress: Egress, family: str) -> bool:
-    return any(to.account is None and family_of(to.network) == family for to in allowed(egress))
+    return any(way.account is None and _has(way, family) for way in leaving(egress))
 
 
 def inbound(egress: Egress, family: str) -> list[tuple[Network, str, int]]:
@@ -108,14 +122,16 @@ def inbound(egress: Egress, family: str) -> list[tuple[Network, str, int]]:
 
 def destination_sets(egress: Egress) -> list[Resource]:
     """The sets of everything that may leave."""
-    pairs: dict[tuple[str, str], set[tuple[Network, str, int]]] = {}
-    for to in allowed(egress):
-        family = family_of(to.network)
-        key = account_set(family, to.account) if to.account else any_set(family)
-        pairs.setdefault((family, key), set()).add((to.network, to.protocol, to.port))
+    pairs: dict[tuple[str, str], list[tuple[Network, str, int]]] = {}
+    for way in leaving(egress):
+        for family in FAMILIES:
+            if networks := [network for network in way.networks if isinstance(network, NETWORK[family])]:
+                key = account_set(family, way.account) if way.account else any_set(family)
+                members = pairs.setdefault((family, key), [])
+                members += [(network, way.protocol, way.port) for network in networks]
     return [
-        resource("egress.destinations", family, key, "hash:net,port", entries(list(members)))
-        for (family, key), members in sorted(pairs.items())
+        resource("egress.destinations", family, key, "hash:net,port", entries(members))
+        for (family, key), members in sorted(pairs.items(), key=itemgetter(0))
     ]
 
 
