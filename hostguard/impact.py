@@ -158,23 +158,39 @@ def _end(address: Address) -> str:
 
 def matchers(egress: Egress) -> tuple[Callable[[Socket], bool], Callable[[Socket], bool]]:
     """Whether a socket's packets may leave, and whether its peer may be answered."""
-    leaving: dict[tuple[str | None, str, int], list[Network]] = {}
+    leaving: dict[tuple[str | None, str, int], Networks] = {}
     for to in allowed(egress):
-        leaving.setdefault((to.account, to.protocol, to.port), []).append(to.network)
-    asking: dict[tuple[str, int], list[Network]] = {}
+        leaving.setdefault((to.account, to.protocol, to.port), Networks()).add(to.network)
+    asking: dict[tuple[str, int], Networks] = {}
     for way in egress.inbound.values():
         for port in way.ports:
-            asking.setdefault((way.protocol, port), []).extend(way.from_)
+            for network in way.from_:
+                asking.setdefault((way.protocol, port), Networks()).add(network)
 
     def may_leave(socket: Socket) -> bool:
-        return any(
-            socket.destination in network
-            for account in (None, socket.account)
-            for network in leaving.get((account, socket.protocol, socket.destination_port), ())
-        )
+        keys = ((account, socket.protocol, socket.destination_port) for account in (None, socket.account))
+        return any(key in leaving and leaving[key].hold(socket.destination) for key in keys)
 
     def may_ask(socket: Socket) -> bool:
-        networks = asking.get((socket.protocol, socket.source_port), ())
-        return any(socket.destination in network for network in networks)
+        key = (socket.protocol, socket.source_port)
+        return key in asking and asking[key].hold(socket.destination)
 
     return may_leave, may_ask
+
+
+class Networks:
+    """Networks by their version and length, so that to ask for an address takes a look a length and not a network: a
+    host may have 10,000 connections and 100,000 networks that they may go to."""
+
+    def __init__(self) -> None:
+        self.firsts: dict[tuple[int, int], set[int]] = {}
+
+    def add(self, network: Network) -> None:
+        hosts = network.max_prefixlen - network.prefixlen
+        self.firsts.setdefault((network.version, hosts), set()).add(int(network.network_address) >> hosts)
+
+    def hold(self, address: Address) -> bool:
+        return any(
+            version == address.version and int(address) >> hosts in firsts
+            for (version, hosts), firsts in self.firsts.items()
+        )

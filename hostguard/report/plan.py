@@ -16,6 +16,7 @@ from hostguard.verdict import where
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40
 MOST_NEW = 8
+MOST_COMPARED = 1000
 
 
 def show(console: Console, differences: Differences, unread: Sequence[str]) -> None:
@@ -66,11 +67,26 @@ def changed_lines(have: str, want: str) -> list[str]:
     if not have and len(want.splitlines()) > MOST_NEW:
         written = want.splitlines()
         return [*("+" + line for line in written[:MOST_NEW]), f"… and {len(written) - MOST_NEW} more lines"]
-    lines = list(difflib.unified_diff(have.splitlines(), want.splitlines(), n=1, lineterm=""))[2:]
+    before, after = have.splitlines(), want.splitlines()
+    if max(len(before), len(after)) > MOST_COMPARED:
+        return _only_in_one(before, after)
+    lines = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
     shown = [line for line in lines if not line.startswith("@@")]
     if len(shown) > MOST_LINES:
         shown = [*shown[:MOST_LINES], f"… and {len(shown) - MOST_LINES} more lines"]
     return shown
+
+
+def _only_in_one(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """difflib's time grows with the square of what changed: 100,000 lines of which every second differs are minutes."""
+    there, wanted = frozenset(before), frozenset(after)
+    gone = ["-" + line for line in before if line not in wanted]
+    new = ["+" + line for line in after if line not in there]
+    if not gone and not new:
+        return [f"{len(before)} lines, and {len(after)} of the same in another order"]
+    shown = gone[: MOST_LINES // 2] + new[: MOST_LINES // 2]
+    more = len(gone) + len(new) - len(shown)
+    return [*shown, f"… and {more} more lines"] if more else shown
 
 
 def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool) -> None:
