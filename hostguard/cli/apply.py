@@ -139,7 +139,7 @@ def wait(generation: int, seconds: float) -> None:
     except KeyboardInterrupt:
         said = "no longer waiting here: the host goes back by itself unless `hostguard confirm` comes in time"
         raise Stop(FAILED, [said]) from None
-    status = next((r["status"] for r in store.records() if r["number"] == generation), "")
+    status = next((r["status"] for r in store.newest_first() if r["number"] == generation), "")
     if status != store.APPLIED:
         raise Stop(FAILED, [f"nobody confirmed: generation {generation} is {status}, the host is as before"])
     sys.stderr.flush()

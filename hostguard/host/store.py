@@ -45,22 +45,28 @@ def locked() -> Iterator[None]:
 
 def records() -> List[Record]:
     """Every generation, oldest first."""
+    return list(newest_first())[::-1]
+
+
+def newest_first() -> Iterator[Record]:
+    """One at a time: with a long allowlist a record has tens of megabytes, and most questions end at the newest."""
+    for name in reversed(_names()):
+        with open(os.path.join(GENERATIONS, name), encoding="utf-8") as file:
+            yield json.load(file)
+
+
+def _names() -> List[str]:
     try:
-        names = sorted(name for name in os.listdir(GENERATIONS) if name.endswith(".json"))
+        return sorted(name for name in os.listdir(GENERATIONS) if name.endswith(".json"))
     except FileNotFoundError:
         return []
     except PermissionError:
         raise HostError("{}: only root may read the generations: use sudo".format(GENERATIONS)) from None
-    found = []
-    for name in names:
-        with open(os.path.join(GENERATIONS, name), encoding="utf-8") as file:
-            found.append(json.load(file))
-    return found
 
 
 def current() -> Optional[Record]:
     """The generation in force, None on a host as it was before hostguard."""
-    return next((record for record in reversed(records()) if record["status"] in IN_FORCE), None)
+    return next((record for record in newest_first() if record["status"] in IN_FORCE), None)
 
 
 def leftovers(previous: Optional[Record], resources: List[Resource], areas: Optional[List[str]]) -> List[Resource]:
@@ -83,9 +89,9 @@ def save(record: Record) -> None:
 
 
 def new_record(bundle: Dict[str, Any]) -> Record:
-    known = records()
+    newest = next(newest_first(), None)
     return {
-        "number": known[-1]["number"] + 1 if known else 1,
+        "number": newest["number"] + 1 if newest else 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "status": WRITING,
         "policy": bundle["policy"],

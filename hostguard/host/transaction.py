@@ -99,7 +99,8 @@ def _carry_out(
             _write(changing, seen, progress)
             give_back(leftovers, origins)
             progress("looking again")
-            still = _unreached(resources, options["restart"])
+            left = _differences(resources)
+            still = _unreached(left, options["restart"])
             if still:
                 raise HostError("written, but not seen: " + "; ".join(still))
         except Exception as error:  # whatever it is, a host is never left half done
@@ -124,13 +125,11 @@ def _carry_out(
             window.wait()
         else:
             window.close()
-    _, after = observe(bundle["resources"])
-    owed = _owed({r["id"]: differ(r, after[r["id"]]) for r in resources})
     return {
         "outcome": "unconfirmed" if armed else "applied",
         "generation": record["number"],
         "changes": record["changes"],
-        "owed": owed,
+        "owed": _owed(left),
     }
 
 
@@ -167,11 +166,17 @@ def _write(changing: List[Resource], seen: Dict[str, Observation], progress: Pro
             reload_for(members)
 
 
-def _unreached(resources: List[Resource], restart: bool) -> List[str]:
+def _differences(resources: List[Resource]) -> Dict[str, List[Difference]]:
     _, seen = observe(resources)
+    return {r["id"]: differ(r, seen[r["id"]]) for r in resources}
+
+
+def _unreached(left: Dict[str, List[Difference]], restart: bool) -> List[str]:
     return [
-        "{} {} is {}, not {}".format(r["id"], d.field, d.have or "absent", d.want)
-        for r in resources
-        for d in differ(r, seen[r["id"]])
+        "{} {} differs".format(identity, d.field)
+        if "\n" in d.have + d.want  # whole files; which of their lines, `hostguard plan` tells
+        else "{} {} is {}, not {}".format(identity, d.field, d.have or "absent", d.want)
+        for identity, found in left.items()
+        for d in found
         if not d.restart or restart
     ]

@@ -86,7 +86,7 @@ def recover(booted: bool = False) -> List[int]:
     undone = []
     pending = store.pending()
     closed = pending["generation"] if pending and (booted or pending["boot"] != window.boot_id()) else 0
-    for record in reversed(store.records()):
+    for record in store.newest_first():
         cut_short = record["status"] == store.WRITING
         if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == closed):
             trouble = undo(record)
@@ -107,7 +107,7 @@ def _close_if_settled() -> None:
     pending = store.pending()
     if pending is None:
         return
-    status = next((r["status"] for r in store.records() if r["number"] == pending["generation"]), None)
+    status = next((r["status"] for r in store.newest_first() if r["number"] == pending["generation"]), None)
     if status not in (store.WRITING, store.UNCONFIRMED):
         window.close()
 
@@ -117,7 +117,7 @@ def recover_rules() -> None:
 
     The rest goes back later, with the whole of systemd there.
     """
-    for record in reversed(store.records()):
+    for record in store.newest_first():
         if record["status"] in (store.WRITING, store.UNCONFIRMED):
             files = [r for r in record["touched"] if r["kind"] == "file"]
             ours = [r for r in files if r["path"].startswith(store.BOOT_RULES + "/")]

@@ -220,7 +220,7 @@ def confirm() -> int:
         if pending["writer"] is None and now() > pending["deadline"]:
             raise HostError("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
         _prove(pending["connection"])
-        for record in store.records():
+        for record in store.newest_first():
             if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
                 record["status"] = store.APPLIED
                 store.save(record)
