@@ -8,7 +8,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import audit, auditors, connections, fleet, sets, start
+from tests.bench import audit, auditors, connections, fleet, scale, sets, start
 from tests.bench.figure import Curve, Figure, Unmeasured, seconds
 
 FIGURES: dict[str, ModuleType] = {
@@ -17,6 +17,7 @@ FIGURES: dict[str, ModuleType] = {
     "auditors": auditors,
     "sets": sets,
     "connections": connections,
+    "scale": scale,
     "fleet": fleet,
 }
 

@@ -12,11 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.resource import Resource
@@ -50,33 +51,44 @@ def measure() -> list[Figure]:
 
 
 class Client:
-    """A host in a network namespace of its own, wired to this one, with rules, that connects when it is told."""
+    """A host in a network namespace of its own, wired to this one, that does what it is told.
 
-    def __init__(self, number: int, wanted: Sequence[Resource]) -> None:
+    `prepare` is done there first, and what it returns is `told`.
+    """
+
+    def __init__(self, number: int, prepare: Callable[[], Any]) -> None:
         self.pipe, theirs = Pipe()
-        child = os.fork()
-        if child == 0:
+        self.process = os.fork()
+        if self.process == 0:
             self.pipe.close()
-            live(number, wanted, theirs)
+            live(number, prepare, theirs)
         theirs.close()  # so that a host that ends early is an end of file here, and not a silence
         self.pipe.recv()
-        ip("link", "add", f"host{number}", "type", "veth", "peer", "name", "eth0", "netns", str(child))
+        ip("link", "add", f"host{number}", "type", "veth", "peer", "name", "eth0", "netns", str(self.process))
         ip("address", "add", f"10.99.{number}.2/30", "dev", f"host{number}")
         ip("link", "set", f"host{number}", "up")
         self.pipe.send("wired")
-        self.pipe.recv()
+        self.told = self.pipe.recv()
 
-    def connect(self) -> float:
-        self.pipe.send(CONNECTIONS)
-        taken: float = self.pipe.recv()
+    def do(self, work: Callable[[], Any]) -> Any:
+        self.pipe.send(work)
+        return self.pipe.recv()
+
+    def connect(self, times: int = CONNECTIONS) -> float:
+        taken: float = self.do(partial(connect, times))
         return taken
+
+    def end(self) -> None:
+        # Told, since closing tells nothing: hosts that were forked later hold this end of the pipe, too.
+        self.pipe.send(None)
+        os.waitpid(self.process, 0)
 
 
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def live(number: int, wanted: Sequence[Resource], pipe: Connection) -> NoReturn:
+def live(number: int, prepare: Callable[[], Any], pipe: Connection) -> NoReturn:
     """The host's whole life, in a child process."""
     unshare(CLONE_NEWNET)
     pipe.send("born")
@@ -85,6 +97,17 @@ def live(number: int, wanted: Sequence[Resource], pipe: Connection) -> NoReturn:
     ip("address", "add", f"10.99.{number}.1/30", "dev", "eth0")
     ip("link", "set", "eth0", "up")
     ip("route", "add", "default", "via", f"10.99.{number}.2")
+    told = prepare()
+    die_with_parent()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    pipe.send(told)
+    while (work := pipe.recv()) is not None:
+        pipe.send(work())
+    os._exit(0)
+
+
+def enforce(wanted: Sequence[Resource]) -> None:
+    """Bring hostguard's rules into force, and become the account that they let out."""
     for kind, module in (("ipset", ipset), ("ruleset", ruleset)):
         members = [r for r in wanted if r["kind"] == kind]
         module.write(members, module.read(members))
@@ -94,13 +117,8 @@ def live(number: int, wanted: Sequence[Resource], pipe: Connection) -> NoReturn:
     os.setgroups([])
     os.setresgid(ACCOUNT, ACCOUNT, ACCOUNT)
     os.setresuid(ACCOUNT, ACCOUNT, ACCOUNT)
-    die_with_parent()
     if wanted and reaches(STRANGER):
         sys.exit("a host reaches an address that is not in its allowlist")
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    pipe.send("ready")
-    while True:
-        pipe.send(connect(pipe.recv()))
 
 
 def reaches(address: str) -> bool:
@@ -141,7 +159,7 @@ def main() -> None:
         wanted = {name: resources(policy(cidrs, Path(folder))) for name, cidrs in lists.items()}
     wanted["none"] = []
     # The hosts are forked before there is a thread.
-    clients = {name: Client(number, rules) for number, (name, rules) in enumerate(wanted.items())}
+    clients = {name: Client(number, partial(enforce, rules)) for number, (name, rules) in enumerate(wanted.items())}
     serve()
     times = in_turn(ROUNDS, *(client.connect for client in clients.values()))
     json.dump(dict(zip(clients, times, strict=True)), sys.stdout)

@@ -14,15 +14,20 @@ from tests.bench.figure import Unmeasured
 PROGRAMS = {"unshare": "util-linux", "iptables": "iptables", "ipset": "ipset", "ip": "iproute2"}
 
 
-def alone(module: str) -> Any:
-    """What `python -m MODULE` prints in there, as JSON."""
-    if os.geteuid() != 0:
+def alone(module: str, *arguments: str, root: bool = True, aloud: bool = False) -> Any:
+    """What `python -m MODULE` prints in there, as JSON. `root` False: for who is not root it is one in there."""
+    if root and os.geteuid() != 0:
         raise Unmeasured("it needs root, to make namespaces: run it with sudo")
     absent = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
     if absent:
         raise Unmeasured(f"not installed: apt install {' '.join(absent)}")
-    fence = ["unshare", "--net", "--mount", "--fork", "--kill-child", "--"]
-    done = subprocess.run([*fence, sys.executable, "-m", module], capture_output=True, text=True, check=False)
+    become = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    fence = ["unshare", *become, "--net", "--mount", "--fork", "--kill-child", "--"]
+    command = [*fence, sys.executable, "-m", module, *arguments]
+    # What is said on the way goes to the terminal of who waits for minutes.
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=None if aloud else subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
-        raise Unmeasured((done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[-1])
+        raise Unmeasured(((done.stderr or "").strip() or f"it ended with {done.returncode}").splitlines()[-1])
     return json.loads(done.stdout)
