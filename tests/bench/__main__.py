@@ -63,8 +63,11 @@ def main(names: list[str]) -> int:
         except Unmeasured as why:
             failed.append(name)
             table.add_row(name, "—", "", f"not measured: {why}")
-    console.print(table)
-    console.print("\nRatio: the median of the ratios of pairs measured right after one another. Target: a remark.\n")
+    if table.row_count:
+        console.print(table)
+        console.print(
+            "\nRatio: the median of the ratios of pairs measured right after one another. Target: a remark.\n"
+        )
     for curve in curves:
         console.print(f"{curve.title}:", highlight=False)
         shown = plain_table(*curve.columns)
