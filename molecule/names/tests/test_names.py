@@ -19,7 +19,8 @@ def reached(host: Host, account: str, to: str) -> str:
 def test_who_resolves(host: Host) -> None:
     assert host.service("hostguard-names").is_running
     assert host.service("hostguard-names").is_enabled
-    assert host.file("/etc/resolv.conf").content_string.split()[-5:-3] == ["nameserver", "127.0.0.83"]
+    lines = host.file("/etc/resolv.conf").content_string.splitlines()
+    assert [line for line in lines if line.startswith("nameserver")] == ["nameserver 127.0.0.83"]
     (process,) = host.process.filter(user="dnsmasq")
     assert "names.conf" in process.args
 
