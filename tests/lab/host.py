@@ -45,11 +45,14 @@ class Host(AnyHost):
 
     settings = PYTHON_SETTINGS
 
-    def __init__(self, world: World, container: str, number: int, *, hostname: str, image: str) -> None:
+    def __init__(
+        self, world: World, container: str, number: int, *, hostname: str, image: str, options: Sequence[str] = ()
+    ) -> None:
         self.world = world
         self.container = container  # also the name of its network namespace: a reboot needs the same path
         self.hostname = hostname
         self.image = image
+        self.options = tuple(options)
         self.address = Address(number)
 
     def attach(self) -> None:
@@ -158,6 +161,7 @@ class Host(AnyHost):
             "--tmpfs=/tmp:rw,mode=1777",
             f"--volume={debian.REPOSITORY}:{SOURCE_INSIDE}:ro",
             f"--volume={debian.libraries_for(self.image)}:{LIBRARIES_INSIDE}:ro",
+            *self.options,
         ]
 
     def _failed(self) -> str:

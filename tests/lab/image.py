@@ -5,6 +5,7 @@ Its name carries a hash of all that goes into it: change the recipe and the next
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import tempfile
 import time
@@ -48,6 +49,23 @@ def ensure(suite: str = "bookworm") -> str:
         if not _exists(name):  # another run may have built it while this one waited for the lock
             _build(suite, name)
     return name
+
+
+def grown(name: str, recipe: Path, suite: str = "bookworm") -> str:
+    """The name of the suite's image with more in it, as a Containerfile says; built first when podman does not have it.
+    It is built in a chroot, with the machine's way to Debian's mirror; nothing of it starts."""
+    base = ensure(suite)
+    text = recipe.read_text(encoding="utf-8")
+    number = hashlib.sha256(f"{base} {debian.MIRROR} {text}".encode()).hexdigest()[:12]
+    tag = f"localhost/hostguard-lab-{name}:{number}"
+    with debian.locked(f"image-{name}"):
+        if not _exists(tag):
+            debian.say(f"building {tag}: a minute at most, once")
+            arguments = (f"--build-arg=BASE={base}", f"--build-arg=MIRROR={debian.MIRROR}")
+            with tempfile.TemporaryDirectory() as nothing:
+                call(["podman", "build", "--quiet", "--isolation=chroot", "--network=host", "--layers=false",
+                      *arguments, "--file", str(recipe), "--tag", tag, nothing], timeout=1800)  # fmt: skip
+    return tag
 
 
 def _name(suite: str) -> str:

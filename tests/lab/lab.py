@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -48,14 +49,23 @@ class Lab:
             self.world.start()
 
     def host(
-        self, name: str = "host", *, backend: Backend = "nft", suite: str = "bookworm", made_of: str | None = None
+        self,
+        name: str = "host",
+        *,
+        backend: Backend = "nft",
+        suite: str = "bookworm",
+        made_of: str | None = None,
+        options: Sequence[str] = (),
     ) -> Host:
-        """Start a host that has booted when this returns. `made_of`: another image than the suite's."""
-        host = self.prepare(name, suite=suite, made_of=made_of)
+        """Start a host that has booted when this returns. `made_of`: another image than the suite's; `options`: more
+        of podman's."""
+        host = self.prepare(name, suite=suite, made_of=made_of, options=options)
         host.start(backend)
         return host
 
-    def prepare(self, name: str, *, suite: str = "bookworm", made_of: str | None = None) -> Host:
+    def prepare(
+        self, name: str, *, suite: str = "bookworm", made_of: str | None = None, options: Sequence[str] = ()
+    ) -> Host:
         """A host with its network, whose container is yet to be started."""
         if name == "world":
             raise LabError("the name 'world' is taken")
@@ -67,6 +77,7 @@ class Lab:
                 number,
                 hostname=name,
                 image=made_of or image.ensure(suite),
+                options=options,
             )
             host.attach()
         self.hosts[name] = host
