@@ -17,6 +17,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List, Set
 
+from . import firewalld
 from .facts import account_of
 from .kinds import frames, ruleset, unit
 from .program import find, run
@@ -186,6 +187,30 @@ def _other_backend(_request: Request) -> Any:
             continue
         answer[family] = {"backend": other, "rules": run([program]).stdout}
     return answer
+
+
+def _units(request: Request) -> Any:
+    """Which of the `units` run, or will at the next boot."""
+    if not unit.systemd_runs():
+        raise HostError("systemd does not run here")
+    return [name for name, shown in unit.show(request["units"], []).items() if unit.runs_or_will(shown)]
+
+
+def _chains(_request: Request) -> Any:
+    """The names of all chains that are not built in, of any table of the backend in force."""
+    found = {
+        chain
+        for family in ruleset.COMMAND
+        for text in ruleset.tables(family).values()
+        for chain, policy in ruleset.parse(text)["policies"].items()
+        if policy == "-"
+    }
+    return sorted(found)
+
+
+def _firewalld(_request: Request) -> Any:
+    """Why firewalld, were it to run, would flush our rules."""
+    return firewalld.flushes()
 
 
 def _tree(request: Request) -> Any:
@@ -390,6 +415,9 @@ COLLECTORS: Dict[str, Callable[[Request], Any]] = {
     "adjtimex": _adjtimex,
     "swap": _swap,
     "other-backend": _other_backend,
+    "units": _units,
+    "chains": _chains,
+    "firewalld": _firewalld,
     "tree": _tree,
     "unit-environment": _unit_environment,
     "listeners": _listeners,

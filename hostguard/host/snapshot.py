@@ -47,7 +47,8 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     of_units = [r for r in bundle["resources"] if r["kind"] in ("unit", "process")]
     services = [unit.SERVICES] if any(r["collect"] == "unit-environment" for r in bundle["evidence"].values()) else []
     properties = [*unit.properties_of(of_units), *process.ASKED, *evidence.ENVIRONMENT]
-    with unit.asked_once([*(r["unit"] for r in of_units), *services], properties):
+    asked = [*unit.names(of_units), *(name for r in bundle["evidence"].values() for name in r.get("units", []))]
+    with unit.asked_once([*asked, *services], properties):
         resolved, seen = observe(bundle["resources"])
         return {
             "resources": resolved,

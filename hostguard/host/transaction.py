@@ -124,7 +124,7 @@ def _carry_out(
         if armed:
             window.wait()
         else:
-            window.close()
+            window.keep()
     return {
         "outcome": "unconfirmed" if armed else "applied",
         "generation": record["number"],

@@ -166,6 +166,16 @@ def close() -> None:
             os.rmdir(folder)
 
 
+def keep() -> None:
+    """The window is over, and what was applied stays.
+
+    The boot's unit is started: systemd reloads one that is active alone, when what may have flushed its rules reloads.
+    """
+    close()
+    if systemd_runs() and os.path.exists(SYSTEM_UNITS + store.BOOT_UNIT):
+        run(["systemctl", "start", "--", store.BOOT_UNIT], check=False)
+
+
 def _install_program() -> None:
     """The watcher must run when whatever started this apply (a checkout, a question out of memory) is gone."""
     content = io.BytesIO()
@@ -224,7 +234,7 @@ def confirm() -> int:
             if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
                 record["status"] = store.APPLIED
                 store.save(record)
-                close()
+                keep()
                 return int(pending["generation"])
         raise HostError("generation {} is not waiting any more".format(pending["generation"]))
 

@@ -1,7 +1,7 @@
 """Egress: the host reaches what the policy names, account by account, and nothing else.
 
 allowlist: who may reach what, as sets. names: what may be reached by its name. chains: the rules over them. boot: all
-of it again at the next boot. caches: what keeps a name's address too long.
+of it again at the next boot. caches: what keeps a name's address too long. others: the tools beside us.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names
+from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others
 from hostguard.policy.model import Egress
 
 
@@ -279,5 +279,26 @@ CONTROLS: tuple[Control, ...] = (
         asks=caches.asks,
         judges=caches.judges,
         evidence="the processes of nscd and of resolvers, their configuration, /etc/nsswitch.conf",
+    ),
+    JudgingControl(
+        id="egress.others",
+        title="Other tools on the host leave the rules in force",
+        severity=Severity.MEDIUM,
+        rationale="Docker, podman, fail2ban and kube-proxy keep to chains of their own, and what they accept comes "
+        "after the allowlist. A tool that flushes everything before it loads its own takes the allowlist away in its "
+        "daily work: where systemd starts or reloads it ours is loaded again, where it is called by hand it is not. "
+        "The severity is that of what is lost: high where the host would be cut off, low where only a command by hand "
+        "would do it.",
+        remediation="Do what the finding says of each tool, then `hostguard apply`. docs/life-with-others.md has a "
+        "line a tool.",
+        references=(
+            article(STEP_1, "a rule that another tool flushes filters nothing"),
+            cis_debian("4.1.1", "it names the tools that write rules beside ours; that there is none is not asked"),
+            pci("1.2.8", "what would make the rules in force other than the policy's, before it does"),
+            manual("iptables-restore(8), --noflush"),
+        ),
+        asks=others.asks,
+        judges=others.judge,
+        evidence="systemctl show, iptables-save, /etc/nftables.conf, /etc/default/ufw, /etc/iptables, /etc/firewalld",
     ),
 )

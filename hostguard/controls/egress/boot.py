@@ -14,8 +14,9 @@ from hostguard.host.store import HOLD
 from hostguard.policy.model import Egress
 
 CONTROL = "egress.boot"
-
-
+LOADERS = ("ferm", "firewalld", "ip6tables", "ipset", "iptables", "netfilter-persistent", "nftables", "shorewall",
+           "shorewall6", "ufw")  # fmt: skip
+"""Services that load rules of their own, and flush what is there, or some of it, before they do."""
 UDEV = "/etc/udev/rules.d/99-hostguard.rules"
 
 
@@ -33,10 +34,10 @@ def _frames(resource: Resource) -> list[Resource]:
 def boot(egress: Egress) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress), *names.sets(egress)]
-    jumps = [(ruleset.COMMAND[each["family"]], each["table"], each["hook"], each["chain"]) for each in rulesets]
     by_family = ruleset.by_family(rulesets)
     held = frames.frames(egress)
-    service = render("egress.service.j2", folder=FOLDER, jumps=jumps, hold=HOLD, state=STATE, frames=bool(held))
+    others = " ".join(f"{name}.service" for name in LOADERS)
+    service = render("egress.service.j2", folder=FOLDER, others=others, hold=HOLD, state=STATE)
     return [
         *(each for frame in held for each in _frames(frame)),
         file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
@@ -44,8 +45,9 @@ def boot(egress: Egress) -> list[Resource]:
             file(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
             for family, members in by_family.items()
         ),
+        file(CONTROL, f"{FOLDER}/load", render("egress-load.j2", folder=FOLDER, frames=bool(held))),
         file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
-         "asks_for": ["network-pre.target"], "hold": HOLD,
+         "asks_for": ["network-pre.target"], "hold": HOLD, "beside": ["firewalld.service"],
          "properties": {}},
     ]  # fmt: skip

@@ -4,7 +4,7 @@
 shows here, since systemd names the value that won. What it will make of its files when it reads them next, at a boot
 say, is the last assignment in them: `assigned`. A unit of our own (`ours`) has no drop-ins, and nothing stands before
 it; `hold` is a file that keeps it from starting, and `mark` what its process must have been started with: it is
-restarted where that is an older one.
+restarted where that is an older one. `beside` are other tools' units that may undo what it does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
-from .. import cgroup, store
+from .. import cgroup, firewalld, store
 from ..program import run
 from ..resource import (
     VALUE,
@@ -102,17 +102,29 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemd_runs():
         return {r["id"]: unreadable("systemd does not run here") for r in resources}
     try:
-        found = show([r["unit"] for r in resources], properties_of(resources))
+        found = show(names(resources), properties_of(resources))
     except HostError as error:
         return {r["id"]: unreadable(str(error)) for r in resources}
-    return {r["id"]: _looked_at(r, found[r["unit"]]) for r in resources}
+    return {r["id"]: _looked_at(r, found) for r in resources}
 
 
-def _looked_at(resource: Resource, shown: Dict[str, str]) -> Observation:
+def names(resources: List[Resource]) -> List[str]:
+    """The units that `read` asks about."""
+    return [unit for r in resources for unit in [r["unit"], *r.get("beside", [])]]
+
+
+def _looked_at(resource: Resource, found: Dict[str, Dict[str, str]]) -> Observation:
     try:
-        return _observe(resource, shown)
+        seen = _observe(resource, found[resource["unit"]])
+        if seen.state == VALUE and any(runs_or_will(found[unit]) for unit in resource.get("beside", [])):
+            seen.value["flushed"] = firewalld.flushes()
+        return seen
     except OSError as error:
         return unreadable("{}: {}".format(error.filename, error.strerror))
+
+
+def runs_or_will(shown: Dict[str, str]) -> bool:
+    return _active(shown) or shown.get("UnitFileState") == "enabled"
 
 
 def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
@@ -291,6 +303,10 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have["held"]:
         blocked = "{} keeps it from starting at boot, and no apply is under way: remove it".format(resource["hold"])
         found.append(Difference("start at boot", "held", "free", blocked))
+    if have.get("flushed"):
+        blocked = "firewalld flushes the rules of others whenever it starts or reloads, and OUTPUT's policy would then "
+        blocked += "cut this host off: " + have["flushed"]
+        found.append(Difference("rules after a boot", "flushed by firewalld", "there", blocked))
     # Of a unit of others' only what we set there counts, and that is read in its files.
     if have["reload"] == "yes" and resource.get("ours"):
         found.append(Difference("loaded", "an older file", "the file on disk"))
