@@ -11,7 +11,7 @@ OUTPUT, SETS, REPLIES, FORWARD, AT_BOOT, OTHER = (
     "egress.output", "egress.destinations", "egress.replies", "egress.forward", "egress.boot", "egress.other-backend",
 )  # fmt: skip
 STRANGER = "192.0.2.1"
-FRAMES, PACKETS = "egress.frames", "egress.packet-sockets"
+FRAMES, PACKETS, OTHERS = "egress.frames", "egress.packet-sockets", "egress.others"
 OF_A_DEVICE = "$(nft list table netdev hostguard | sed -n 's/.*chain \\(egress-[0-9]*\\) .*/\\1/p' | head -n 1)"
 
 
@@ -125,4 +125,9 @@ ON_DISK = (
           f"{RELOAD}", f"rm -r {UNIT}.control; {RELOAD}", AT_BOOT),
     Break("run time: the mark of an apply that is long over", "touch /var/lib/hostguard/hold-rules",
           "rm /var/lib/hostguard/hold-rules", AT_BOOT),
+    Break("disk only: a service that flushes the ruleset", "systemctl enable nftables.service",
+          "systemctl disable nftables.service", OTHERS),
+    Break("overridden: a ufw that takes the built-in chains for its own",
+          "mkdir /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf; echo MANAGE_BUILTINS=yes > /etc/default/ufw",
+          "rm -r /etc/ufw /etc/default/ufw", OTHERS),
 )  # fmt: skip

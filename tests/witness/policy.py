@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.lab.any_host import AnyHost
@@ -29,6 +30,11 @@ def example(*changes: Change, where: tuple[Change, ...] = IN_A_CONTAINER) -> str
         assert old in text, old
         text = text.replace(old, new)
     return text
+
+
+def egress(*changes: Change) -> str:
+    """Of the example, what may leave: for tests that are about nothing else."""
+    return re.sub(r"(?ms)^(?!version|egress)\w+:.*?(?=^\w+:|\Z)", "", example(*changes))
 
 
 def install(host: AnyHost, *changes: Change, where: tuple[Change, ...] = IN_A_CONTAINER) -> None:

@@ -12,31 +12,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Host, Lab, image
-from tests.lab.network import ENEMY, ENEMY_V6, MANAGEMENT, RESOLVER
+from tests.lab import Host, Lab, diff, image
+from tests.lab.network import ENEMY, ENEMY_V6, MANAGEMENT, PROVIDER, RESOLVER
 from tests.witness import policy
-from tests.witness.others.tools import UNDOING, WELL, Tool, Undoing
+from tests.witness.others.tools import ENGINES, KUBE_SERVICE, LOADERS, Tool
 from tests.witness.report import audit
-from tests.witness.world import answers, listening
+from tests.witness.world import answers, listening, reaches
 
-# Of the example, what this is about.
-EGRESS = re.sub(r"(?ms)^(?!version|egress)\w+:.*?(?=^\w+:|\Z)", "", policy.example())
 RECIPE = Path(__file__).with_name("others") / "Containerfile"
 # Of all the devices that a container engine lets its containers use, the one that a lab host may not.
 CONSOLE = "--device-cgroup-rule=c 5:1 rwm"
 
 
-@pytest.fixture
-def host(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Host]:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:40].strip("-")
-    fresh = lab.host(name, made_of=image.grown("others", RECIPE), options=[CONSOLE])
-    fresh.write(policy.PLACE, EGRESS)
-    yield fresh
-    lab.remove(name)
+def made(lab: Lab, name: str) -> Host:
+    host = lab.host(name, made_of=image.grown("others", RECIPE), options=[CONSOLE])
+    host.write(policy.PLACE, policy.egress())
+    return host
 
 
 CATCHER = """
@@ -58,8 +54,8 @@ send(socket.AF_INET6, "{ENEMY_V6}", b"stranger over IPv6")
 os.setuid(pwd.getpwnam("envoy").pw_uid)
 send(socket.AF_INET, "{RESOLVER}", b"sanctioned")
 """
-HELD = {"sanctioned"}
-SECONDS = 3
+HELD, UNHELD = {"sanctioned"}, {"sanctioned", "stranger", "stranger over IPv6"}
+SECONDS = 2
 
 
 class World:
@@ -113,12 +109,120 @@ def rules(host: Host) -> list[str]:
     return [re.sub(r" \[\d+:\d+\]$", "", line) for line in said.splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("tool", WELL.values(), ids=WELL)
-def test_it_lives_beside_hostguard(lab: Lab, host: Host, world: World, tool: Tool) -> None:
+# What keeps to chains of its own, and what containers may do.
+
+PORTS = {"docker": 8080, "podman": 8081}
+OF_HOST = {"docker": ("docker", "fail2ban", "kube-proxy"), "podman": ("podman",)}
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """A host with a container engine, and the other tools there."""
+
+    lab: Lab
+    host: Host
+    engine: str
+
+    @property
+    def tools(self) -> list[Tool]:
+        return [ENGINES[name] for name in OF_HOST[self.engine]]
+
+    def lets_out(self, address: str, port: int) -> bool:
+        """Whether the world greets a caller in the container."""
+        call = [self.engine, "exec", "web", "nc", "-w", "1", address, str(port)]
+        return self.host.run(call, check=False).stdout == "world\n"
+
+    def lets_in(self, source: str) -> bool:
+        """Whether the container's published port greets a caller from this address of the world."""
+        call = ["nc", "-w", "1", "-s", source, self.host.address.ipv4, str(PORTS[self.engine])]
+        return self.lab.world.run(call, check=False).stdout == "container\n"
+
+
+@pytest.fixture(scope="module", params=OF_HOST)
+def crowd(request: pytest.FixtureRequest, lab: Lab, world: World) -> Crowd:
+    found = Crowd(lab, made(lab, request.param), request.param)
+    for tool in found.tools:
+        found.host.run(tool.start)
+    assert world.received_from(found.host) == UNHELD, "what gets out before proves something after"
+    assert found.lets_out(ENEMY, 443)
+    assert found.lets_in(ENEMY)
+    apply(found.host)
+    return found
+
+
+def test_what_keeps_to_its_own_chains_is_kept(crowd: Crowd, world: World) -> None:
+    for tool in crowd.tools:
+        for act in ("true", *tool.daily):
+            crowd.host.run(act)
+            assert world.received_from(crowd.host) == HELD, act
+            assert any(tool.shown in line for line in rules(crowd.host)), act
+
+
+def test_the_audit_names_it_and_nothing_is_to_be_changed(crowd: Crowd) -> None:
+    report = audit(crowd.host)[1]["hosts"][0]["results"]
+    found = {r["id"]: (r["status"], r["actual"]) for r in report if r["area"] == "egress"}
+    assert {status for status, _ in found.values()} <= {"pass", "not_applicable"}, found
+    names = {"docker": "Docker, fail2ban, kube-proxy", "podman": "podman"}
+    assert found["egress.others"] == ("pass", f"beside {names[crowd.engine]}")
+    assert "Nothing to change" in apply(crowd.host)
+
+
+def test_no_container_gets_out_where_containers_are_denied(crowd: Crowd) -> None:
+    assert not crowd.lets_out(ENEMY, 443)
+    assert not crowd.lets_in(MANAGEMENT)
+
+
+def test_a_ban_bans(crowd: Crowd) -> None:
+    if crowd.engine == "docker":
+        assert answers(crowd.lab, crowd.host, MANAGEMENT, 22)
+        crowd.host.run(f"fail2ban-client set sshd banip {MANAGEMENT}")
+        assert not answers(crowd.lab, crowd.host, MANAGEMENT, 22)
+        crowd.host.run(f"fail2ban-client set sshd unbanip {MANAGEMENT}")
+    assert answers(crowd.lab, crowd.host, MANAGEMENT, 22)
+
+
+def test_a_service_of_kubernetes_is_reached_where_its_endpoint_is_allowed(crowd: Crowd) -> None:
+    assert reaches(crowd.host, "envoy", KUBE_SERVICE, 443) == (crowd.engine == "docker")
+    assert not reaches(crowd.host, "root", KUBE_SERVICE, 443)
+
+
+SAME = (
+    ("containers: deny", "containers: same"),
+    ("services:", f"services:\n    everybody: {{cidrs: [{PROVIDER}/32], ports: [8443]}}\n   "),
+    ("inbound:", "inbound:\n    web: {from: [10.77.0.0/24], ports: [80]}\n   "),
+)
+
+
+def test_containers_reach_what_every_account_may_where_they_are_the_same(crowd: Crowd) -> None:
+    crowd.host.write(policy.PLACE, policy.egress(*SAME))
+    apply(crowd.host)
+    for again in ("true", crowd.tools[0].daily[0]):
+        crowd.host.run(again)
+        assert crowd.lets_out(PROVIDER, 8443), again
+        assert crowd.lets_in(MANAGEMENT), again
+        assert not crowd.lets_out(ENEMY, 8443), again
+        assert not crowd.lets_in(ENEMY), again
+
+
+def test_the_way_back_leaves_theirs(crowd: Crowd, world: World) -> None:
+    assert crowd.host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
+    after = rules(crowd.host)
+    assert not [line for line in after if "hostguard" in line.lower()]
+    assert all(any(tool.shown in line for line in after) for tool in crowd.tools)
+    assert world.received_from(crowd.host) == UNHELD
+    assert crowd.lets_out(ENEMY, 443)
+    assert crowd.lets_in(ENEMY)
+
+
+# A host each for those that load rules of their own.
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_what_loads_rules_of_its_own_is_kept_or_named(lab: Lab, world: World, name: str) -> None:
+    host, tool = made(lab, name), LOADERS[name]
+    unheld = UNHELD if tool.lets_out else set()
     host.run(tool.start)
-    before = rules(host)
-    assert any(tool.shown in line for line in before)
-    assert world.received_from(host) == {"stranger", "stranger over IPv6", "sanctioned"}, "nothing is held yet"
+    assert world.received_from(host) == unheld
     apply(host)
     for act in ("true", *tool.daily):
         host.run(act)
@@ -127,27 +231,45 @@ def test_it_lives_beside_hostguard(lab: Lab, host: Host, world: World, tool: Too
     assert answers(lab, host, MANAGEMENT, 22)
     assert failing(host) == {}
     assert "Nothing to change" in apply(host)
-    if tool.at_boot:
-        host.reboot()
-        assert world.received_from(host) == HELD
-        assert failing(host) == {}
+    for undoing in tool.undoing:
+        host.run(undoing.setting)
+        assert undoing.finding in failing(host)["egress.others"]
+        host.run(undoing.by_hand, check=False)
+        assert undoing.control in failing(host), undoing.by_hand
+        for act in tool.by_systemd:
+            host.run(act, check=False)
+            assert world.received_from(host) == HELD, (undoing.setting, act)
+            assert set(failing(host)) == {"egress.others"}, (undoing.setting, act)
+        host.run(undoing.mended)
+    host.reboot()
+    assert world.received_from(host) == HELD
+    assert set(failing(host)) == {"egress.others"}
     assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
     after = rules(host)
     assert not [line for line in after if "hostguard" in line.lower()]
     assert any(tool.shown in line for line in after)
-    assert world.received_from(host) == {"stranger", "stranger over IPv6", "sanctioned"}
+    assert world.received_from(host) == unheld
+    lab.remove(name)
 
 
-@pytest.mark.parametrize("tool", UNDOING.values(), ids=UNDOING)
-def test_what_takes_rules_away_is_named_before_it_does(host: Host, world: World, tool: Undoing) -> None:
-    host.run(tool.start)
+# What would cut the host off.
+
+
+def test_a_firewalld_that_flushes_is_refused(lab: Lab, world: World) -> None:
+    host = made(lab, "firewalld")
+    host.run("systemctl enable --now firewalld.service; firewall-cmd --state")
+    before = host.dump()
+    done = host.hostguard("apply", "--yes", "--confirm-within", "0")
+    assert done.returncode == 1
+    assert "firewalld flushes the rules of others" in done.stderr
+    assert "systemctl mask --now firewalld" in host.hostguard("plan").stdout
+    assert diff(before, host.dump()) == []
+    # As it would be: installed on a host that is hardened already.
+    host.run("systemctl mask --now firewalld.service")
     apply(host)
-    assert tool.finding in failing(host)["egress.others"]
-    for act in (*tool.by_systemd, "reboot"):
-        host.reboot() if act == "reboot" else host.run(act)
-        assert world.received_from(host) == HELD, act
-        assert set(failing(host)) == {"egress.others"}, act
-    host.run(tool.by_hand)
-    assert tool.after in failing(host)
-    apply(host)
-    assert set(failing(host)) == {"egress.others"}
+    assert (world.received_from(host), answers(lab, host, MANAGEMENT, 22)) == (HELD, True)
+    host.run("systemctl unmask firewalld.service; systemctl enable --now firewalld.service; firewall-cmd --state")
+    assert (world.received_from(host), answers(lab, host, MANAGEMENT, 22)) == (set(), False)
+    found = failing(host)
+    assert "firewalld" in found["egress.others"]
+    assert "flushed by firewalld" in found["egress.boot"]

@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Undoing:
+    """A setting with which what is done `by_hand` takes away what hostguard put there; `finding` names it before it
+    does, and `control` fails after."""
+
+    setting: str
+    by_hand: str
+    finding: str
+    control: str = "egress.output"
+    mended: str = "true"
+
+
+@dataclass(frozen=True)
 class Tool:
     """`start` makes it run, now and at the next boot; `daily` is what it, its package or its user does then; `shown` is
     a rule of its own, in the words of `iptables-save` or `nft list ruleset`. All are scripts that root runs."""
@@ -13,8 +25,11 @@ class Tool:
     start: str
     daily: tuple[str, ...]
     shown: str
-    at_boot: bool = True
-    """Whether a boot brings it back: what is no service here is not there any more."""
+    undoing: tuple[Undoing, ...] = ()
+    by_systemd: tuple[str, ...] = ()
+    """What takes nothing away, whatever the setting."""
+    lets_out: bool = True
+    """Whether packets leave while hostguard is not there."""
 
 
 OWN_TABLE = r"""cat > /etc/nftables.conf <<'END'
@@ -33,6 +48,7 @@ END
 # As kube-proxy writes them (pkg/proxy/iptables), with the chain of the kubelet: there is no Debian package of either.
 # The jumps are put first, as it does at every start where they are not there. One service, 10.96.0.10:443, whose only
 # endpoint is the provider.
+KUBE_SERVICE = "10.96.0.10"
 KUBE = r"""iptables-restore --noflush <<'END'
 *filter
 :KUBE-EXTERNAL-SERVICES - [0:0]
@@ -79,16 +95,18 @@ END
 """  # noqa: E501
 KUBE_ANEW = "iptables-save | sed '/KUBE-/d' | iptables-restore; " + KUBE
 
-UFW = "sed -i 's/ENABLED=no/ENABLED=yes/' /etc/ufw/ufw.conf; ufw allow 22/tcp; systemctl enable --now ufw.service"
-RULE = "iptables -A INPUT -p tcp --dport 9999 -j DROP"
-SAVED = f"{RULE}; mkdir -p /etc/iptables; netfilter-persistent save"
-NO_FLUSH = (
-    "printf 'IPTABLES_RESTORE_NOFLUSH=yes\\nIP6TABLES_RESTORE_NOFLUSH=yes\\n' >> /etc/default/netfilter-persistent"
-)
-
-WELL: dict[str, Tool] = {
+ENGINES: dict[str, Tool] = {
     "docker": Tool(
-        "systemctl enable --now docker.service", ("systemctl restart docker.service",), "-A FORWARD -j DOCKER-USER"
+        "systemctl enable --now docker.service; docker import /root/tiny.tar tiny; "
+        "docker run --detach --stop-signal KILL --name web --publish 8080:80 tiny /serve",
+        ("systemctl restart docker.service; docker start web",),
+        "-A FORWARD -j DOCKER-USER",
+    ),
+    "podman": Tool(
+        "podman import --quiet /root/tiny.tar tiny; "
+        "podman run --detach --name web --cgroups disabled --publish 8081:80 tiny /serve",
+        ("podman restart --time 0 web",),
+        "-j NETAVARK_FORWARD",
     ),
     "fail2ban": Tool(
         "systemctl enable --now fail2ban.service; until fail2ban-client status sshd; do sleep 0.1; done; "
@@ -97,66 +115,57 @@ WELL: dict[str, Tool] = {
          "sleep 0.1; done; fail2ban-client set sshd banip 192.0.2.99"),
         "-j f2b-sshd",
     ),
-    "kube-proxy": Tool(KUBE, (KUBE_ANEW,), "-j KUBE-SERVICES", at_boot=False),
+    "kube-proxy": Tool(KUBE, (KUBE_ANEW,), "-j KUBE-SERVICES"),
+}  # fmt: skip
+"""They keep to chains of their own. All but podman can be on one host: Docker drops what is forwarded to the ports that
+podman publishes."""
+
+RULE = "iptables -A INPUT -p tcp --dport 9999 -j DROP"
+PERSISTENT, UFW = "/etc/default/netfilter-persistent", "/etc/default/ufw"
+FLUSHING = "sed -i 's/NOFLUSH=yes/NOFLUSH=no/'"
+
+LOADERS: dict[str, Tool] = {
     "netfilter-persistent": Tool(
-        f"{SAVED}; {NO_FLUSH}; systemctl enable --now netfilter-persistent.service",
+        f"{RULE}; mkdir -p /etc/iptables; netfilter-persistent save; "
+        f"printf 'IPTABLES_RESTORE_NOFLUSH=yes\\nIP6TABLES_RESTORE_NOFLUSH=yes\\n' >> {PERSISTENT}; "
+        "systemctl enable --now netfilter-persistent.service",
         ("netfilter-persistent reload", "systemctl restart netfilter-persistent.service"),
         "--dport 9999 -j DROP",
+        (
+            Undoing(f"{FLUSHING} {PERSISTENT}", "netfilter-persistent reload",
+                    f"IPTABLES_RESTORE_NOFLUSH=yes and IP6TABLES_RESTORE_NOFLUSH=yes in {PERSISTENT}"),
+            Undoing("cp -r /etc/iptables /root/; netfilter-persistent save",
+                    "nft flush ruleset; ipset destroy; netfilter-persistent reload",
+                    "has hostguard's rules, whose sets are not there at boot",
+                    mended="cp /root/iptables/* /etc/iptables/"),
+        ),
+        ("systemctl restart netfilter-persistent.service",),
     ),
     "nftables": Tool(
-        f"{OWN_TABLE}systemctl enable --now nftables.service",
+        f"cp /etc/nftables.conf /root/; {OWN_TABLE}systemctl enable --now nftables.service",
         ("nft -f /etc/nftables.conf", "systemctl reload nftables.service", "systemctl restart nftables.service"),
         "table inet mine",
-    ),
-    "podman": Tool(
-        "podman import --quiet /root/tiny.tar tiny; "
-        "podman run --detach --name web --cgroups disabled --publish 8080:80 tiny sleep 1000",
-        ("podman restart --time 0 web",),
-        "-j NETAVARK_FORWARD",
-        at_boot=False,
-    ),
-    "ufw": Tool(
-        f"ufw default deny outgoing; {UFW}", ("ufw reload", "ufw allow 8443/tcp", "systemctl restart ufw.service"),
-        "-A OUTPUT -j ufw-before-output",
-    ),
-}  # fmt: skip
-"""As they live beside hostguard."""
-
-
-@dataclass(frozen=True)
-class Undoing:
-    """A tool set up so that `by_hand` takes away what hostguard put there, which `by_systemd` does not."""
-
-    start: str
-    by_hand: str
-    by_systemd: tuple[str, ...]
-    finding: str
-    after: str
-    """What the audit fails for then."""
-
-
-UNDOING: dict[str, Undoing] = {
-    "netfilter-persistent that flushes": Undoing(
-        f"{SAVED}; systemctl enable --now netfilter-persistent.service", "netfilter-persistent reload",
-        ("systemctl restart netfilter-persistent.service",),
-        "IPTABLES_RESTORE_NOFLUSH=yes and IP6TABLES_RESTORE_NOFLUSH=yes in /etc/default/netfilter-persistent",
-        "egress.output",
-    ),
-    "nftables that flushes the ruleset": Undoing(
-        "systemctl enable --now nftables.service", "nft -f /etc/nftables.conf",
+        (
+            Undoing("cat /etc/nftables.conf >> /root/nftables.conf; cp /root/nftables.conf /etc/", "nft -f "
+                    "/etc/nftables.conf", "flush its own tables there, not the ruleset"),
+        ),
         ("systemctl reload nftables.service", "systemctl restart nftables.service",
          "systemctl stop nftables.service; systemctl start nftables.service"),
-        "flush its own tables there, not the ruleset", "egress.output",
     ),
-    "ufw that lets out by default": Undoing(
-        UFW, "ufw reload", ("systemctl restart ufw.service",), "`ufw default deny outgoing`", "egress.output",
-    ),
-    "ufw that manages the built-in chains": Undoing(
-        f"sed -i 's/MANAGE_BUILTINS=no/MANAGE_BUILTINS=yes/' /etc/default/ufw; ufw default deny outgoing; {UFW}",
-        "ufw reload", ("systemctl restart ufw.service",), "MANAGE_BUILTINS=no", "egress.forward",
-    ),
-    "ufw that knows no IPv6": Undoing(
-        f"sed -i 's/IPV6=yes/IPV6=no/' /etc/default/ufw; ufw default deny outgoing; {UFW}", "ufw reload",
-        ("systemctl restart ufw.service",), "IPV6=yes in /etc/default/ufw", "egress.output",
+    "ufw": Tool(
+        "ufw default deny outgoing; sed -i 's/ENABLED=no/ENABLED=yes/' /etc/ufw/ufw.conf; ufw allow 22/tcp; "
+        "systemctl enable --now ufw.service",
+        ("ufw reload", "ufw allow 8443/tcp", "systemctl restart ufw.service"),
+        "-A OUTPUT -j ufw-before-output",
+        (
+            Undoing("ufw default allow outgoing", "ufw reload", "`ufw default deny outgoing`"),
+            Undoing(f"ufw default deny outgoing; sed -i 's/IPV6=yes/IPV6=no/' {UFW}", "ufw reload",
+                    f"IPV6=yes in {UFW}"),
+            Undoing(f"sed -i 's/IPV6=no/IPV6=yes/; s/MANAGE_BUILTINS=no/MANAGE_BUILTINS=yes/' {UFW}", "ufw reload",
+                    "MANAGE_BUILTINS=no", "egress.forward"),
+        ),
+        ("systemctl restart ufw.service",),
+        lets_out=False,
     ),
 }  # fmt: skip
+"""They load rules of their own, and may flush others'. Each has a host of its own."""
