@@ -57,7 +57,7 @@ def grown(name: str, recipe: Path, suite: str = "bookworm") -> str:
     base = ensure(suite)
     text = recipe.read_text(encoding="utf-8")
     number = hashlib.sha256(f"{base} {debian.MIRROR} {text}".encode()).hexdigest()[:12]
-    tag = f"localhost/hostguard-lab-{name}:{number}"
+    tag = f"localhost/hostguard-lab-{name}-{suite}:{number}"
     with debian.locked(f"image-{name}"):
         if not _exists(tag):
             debian.say(f"building {tag}: a minute at most, once")
