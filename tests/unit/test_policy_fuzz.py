@@ -136,8 +136,8 @@ ENTRY = re.compile(r"[0-9a-f.:]+/[0-9]{1,3},(tcp|udp):[0-9]{1,5}")
 TARGETS = {"ACCEPT", "DROP", "RETURN", "LOG"}
 UNIT_KEYS = {
     "Description", "DefaultDependencies", "RequiresMountsFor", "After", "Before", "Wants", "Conflicts", "Type",
-    "RemainAfterExit", "PartOf", "ReloadPropagatedFrom", "ExecStart", "ExecReload", "WantedBy", "ConditionPathExists",
-    "What", "Where", "Options",
+    "RemainAfterExit", "PartOf", "ReloadPropagatedFrom", "ExecStart", "ExecReload", "ExecStartPre", "WantedBy",
+    "ConditionPathExists", "What", "Where", "Options",
     "StartLimitIntervalSec", "PIDFile", "RuntimeDirectory", "User", "Environment", "Restart", "RestartSec",
     "OOMScoreAdjust", "AmbientCapabilities", "CapabilityBoundingSet", "NoNewPrivileges", "ProtectSystem", "ProtectHome",
     "PrivateTmp", "PrivateDevices", "ProtectKernelTunables", "ProtectKernelModules", "ProtectControlGroups",

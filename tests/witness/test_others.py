@@ -100,7 +100,8 @@ def apply(host: Host) -> str:
 def failing(host: Host) -> dict[str, str]:
     """What of the area egress does not pass."""
     results = audit(host)[1]["hosts"][0]["results"]
-    return {r["id"]: r["actual"] for r in results if r["area"] == "egress" and r["status"] != "pass"}
+    wrong = [r for r in results if r["area"] == "egress" and r["status"] not in ("pass", "not_applicable")]
+    return {r["id"]: r["actual"] for r in wrong}
 
 
 def rules(host: Host) -> list[str]:
