@@ -40,8 +40,8 @@ class Memory:
 
 
 def run(sources: Dict[str, str]) -> None:
-    """Answer the request on standard input, which is compressed JSON, on standard output."""
+    """Answer the request on standard input, which is compressed JSON, on standard output, as answers come."""
     sys.meta_path.append(Memory(sources))
     program_main = import_module(PACKAGE + ".program_main")
-    answer = program_main.answer_or_error(json.loads(zlib.decompress(sys.stdin.buffer.read())))
-    print("\n" + MARK + json.dumps(answer))
+    for answer in program_main.answers(json.loads(zlib.decompress(sys.stdin.buffer.read()))):
+        print("\n" + MARK + json.dumps(answer), flush=True)

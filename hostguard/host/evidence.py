@@ -15,7 +15,7 @@ import re
 import socket
 import stat
 import struct
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from . import firewalld
 from .facts import account_of
@@ -100,7 +100,7 @@ def _openssl(_request: Request) -> Any:
 def _stale_libraries(request: Request) -> Any:
     """Processes that map a file whose name holds one of `names` and that was deleted since."""
     found = []
-    for pid in _pids():
+    for pid in pids():
         try:
             with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
                 paths = {
@@ -115,7 +115,7 @@ def _stale_libraries(request: Request) -> Any:
     return found
 
 
-def _pids() -> List[int]:
+def pids() -> List[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
@@ -298,7 +298,7 @@ def _sockets(_request: Request) -> Any:
     accounts: Dict[str, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
         for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
-            raw = _sock_diag(family, protocol)
+            raw = sock_diag(family, protocol)
             for body in raw:
                 uid = struct.unpack_from("=I", body, UID_AT)[0]
                 accounts[str(uid)] = account_of(uid)
@@ -361,13 +361,22 @@ SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_DONE, NLMSG_ERROR = 3, 2
 ALL_STATES = 0xFFFFFFFF
-UID_AT = 64  # idiag_uid within struct inet_diag_msg
+UID_AT, INODE_AT = 64, 68  # within struct inet_diag_msg
+End = Tuple[int, bytes]
+"""A port, and an address as packets carry it."""
 
 
-def _sock_diag(family: int, protocol: int) -> List[bytes]:
-    """The bodies of one inet_diag dump (linux/inet_diag.h: inet_diag_req_v2 has 56 bytes)."""
-    request = struct.pack("=BBBBI48x", family, protocol, 0, 0, ALL_STATES)
-    header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+def sock_diag(
+    family: int, protocol: int, states: int = ALL_STATES, only: Optional[Tuple[End, End]] = None
+) -> List[bytes]:
+    """The bodies of one inet_diag dump (linux/inet_diag.h: inet_diag_req_v2 has 56 bytes), or of the one socket with
+    these ends."""
+    (port, address), (peer_port, peer) = only or ((0, b""), (0, b""))
+    # No interface, and INET_DIAG_NOCOOKIE: whichever socket it is.
+    identity = struct.pack(">HH16s16s4x", port, peer_port, address, peer) + b"\xff" * 8
+    request = struct.pack("=BBBBI", family, protocol, 0, 0, states) + identity
+    flags = NLM_F_REQUEST | (0 if only else NLM_F_DUMP)
+    header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
     bodies: List[bytes] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as channel:
         channel.settimeout(10)
@@ -383,12 +392,14 @@ def _sock_diag(family: int, protocol: int) -> List[bytes]:
                     raise OSError(code, "sock_diag: " + os.strerror(code))
                 bodies.append(data[16:length])
                 data = data[(length + 3) & ~3 :]
+            if only:
+                return bodies
 
 
 def _holders() -> Dict[str, Any]:
     """{socket inode: [pid, command]}, from /proc/PID/fd; sockets of processes that we may not see are left out."""
     found: Dict[str, Any] = {}
-    for pid in _pids():
+    for pid in pids():
         folder = "/proc/{}/fd".format(pid)
         try:
             names = os.listdir(folder)

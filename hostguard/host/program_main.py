@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 from .resource import HostError
 
@@ -58,6 +58,19 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
         return {"error": "{}: needs root on the host (with ansible: become)".format(error.filename)}
     except (HostError, OSError) as error:
         return {"error": str(error)}
+
+
+def answers(request: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
+    """The one answer to a request, or all that come while somebody listens."""
+    if request["do"] != "observe":
+        yield answer_or_error(request)
+        return
+    from . import observe
+
+    try:
+        yield from observe.observe(request)
+    except (HostError, OSError) as error:
+        yield {"error": str(error)}
 
 
 def main(arguments: List[str]) -> int:

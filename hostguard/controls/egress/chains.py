@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hostguard.controls.egress import allowlist, names
 from hostguard.controls.egress.allowlist import FAMILIES
+from hostguard.host import nflog
 from hostguard.host.resource import Resource
 from hostguard.policy.model import Egress
 
@@ -27,6 +28,9 @@ TOO_BIG = {
     "ipv6": "-p ipv6-icmp -m icmp6 --icmpv6-type 2 -m conntrack --ctstate RELATED",
 }
 DENY, OBSERVE = "hostguard deny: ", "hostguard observe: "
+# Either way a packet has one direction, or no connection at all, and matches one of the two.
+ANSWER = "-m conntrack --ctdir REPLY"
+NO_ANSWER = "-m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED --ctdir ORIGINAL"
 
 
 def chain(egress: Egress, hook: str) -> str:
@@ -37,6 +41,14 @@ def log(prefix: str) -> str:
     return f'{LIMIT} -j LOG --log-prefix "{prefix}" --log-uid'
 
 
+def tell(prefix: str) -> list[str]:
+    """A few lines for the journal, and every packet for `hostguard watch` and `learn`: while neither listens, the
+    kernel looks the group up and finds nobody."""
+    told = f'-j NFLOG --nflog-prefix "{{}}" --nflog-group {nflog.GROUP}'
+    heard = (f"{match} {told.format(prefix + kind)}" for match, kind in ((ANSWER, nflog.ANSWER), (NO_ANSWER, "")))
+    return [log(prefix), *heard]
+
+
 def match(set_name: str, directions: str) -> str:
     return f"-m set --match-set {set_name} {directions}"
 
@@ -45,7 +57,7 @@ def output(egress: Egress) -> list[Resource]:
     """What leaves the host itself."""
     enforcing = egress.mode == "enforce"
     sanctioned = "-j ACCEPT" if enforcing else "-j RETURN"
-    end = [log(DENY), "-j DROP"] if enforcing else [log(OBSERVE)]
+    end = [*tell(DENY), "-j DROP"] if enforcing else tell(OBSERVE)
     return [
         ruleset(
             "egress.output",
@@ -132,7 +144,7 @@ def forward(egress: Egress) -> list[Resource]:
     found = []
     for family in FAMILIES:
         rules = [f"{rule} -j RETURN" for rule in passing(egress, family)] if egress.containers == "same" else []
-        rules += [log(DENY), "-j DROP"] if enforcing else [log(OBSERVE)]
+        rules += [*tell(DENY), "-j DROP"] if enforcing else tell(OBSERVE)
         name = chain(egress, "FORWARD")
         found.append(ruleset("egress.forward", family, "FORWARD", name, rules, None, first=True, table="mangle"))
     return found
