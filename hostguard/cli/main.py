@@ -23,6 +23,7 @@ from hostguard.cli import (
     rollback,
     size,
     validate,
+    watch,
 )
 from hostguard.cli.failure import Stop
 
@@ -53,6 +54,7 @@ for module, panel in (
     (rollback, HOST),
     (history, HOST),
     (audit, HOST),
+    (watch, HOST),
     (checks, CATALOGUE),
     (explain, CATALOGUE),
 ):

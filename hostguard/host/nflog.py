@@ -71,6 +71,7 @@ class Listener:
         self.lost = 0
         """Packets that came faster than they were read."""
         self._next: Optional[int] = None
+        self._full = False
         try:
             self._listen()
         except BaseException:
@@ -107,6 +108,12 @@ class Listener:
                         raise OSError(code, "nfnetlink_log: " + os.strerror(code))
                     return
 
+    def take_lost(self) -> int:
+        """How many were lost since the last call; at least one where nothing has come since that would tell."""
+        lost, self.lost = self.lost or int(self._full), 0
+        self._full = False
+        return lost
+
     def fileno(self) -> int:
         return self.channel.fileno()
 
@@ -121,7 +128,9 @@ class Listener:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                continue  # some were lost: the numbers of those that follow tell how many
+                # Some were lost: the numbers of those that follow tell how many.
+                self._full = True
+                continue
             for kind, body in _messages(data):
                 packet = self._packet(body) if kind == PACKET else None
                 if packet:
@@ -169,9 +178,7 @@ def parse(prefix: str, hook: str, data: bytes, uid: Optional[int]) -> Optional[P
         port = data[at]
     verdict = "deny" if prefix.startswith("hostguard deny") else "observe"
     protocol = PROTOCOLS.get(number, str(number))
-    return Packet(
-        verdict, hook, prefix.endswith(ANSWER), protocol, source, source_port, destination, port, flags, uid
-    )
+    return Packet(verdict, hook, prefix.endswith(ANSWER), protocol, source, source_port, destination, port, flags, uid)
 
 
 def _ends(data: bytes) -> Optional[Tuple[str, str, int, Optional[int]]]:
@@ -212,5 +219,3 @@ def _attributes(data: bytes) -> Iterator[Tuple[int, bytes]]:
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-

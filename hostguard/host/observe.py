@@ -90,7 +90,7 @@ class _Tally:
                        "packets": kept.packets}  # fmt: skip
                 kept.attempts = kept.packets = 0
         if self.untold:
-            yield {"is": "lost", "packets": self.untold, "why": "crowd"}
+            yield {"is": "lost", "at": time.time(), "packets": self.untold, "why": "crowd"}
             self.untold = 0
 
 
@@ -170,6 +170,6 @@ def _until(
 
 
 def _lost(packets: Listener) -> Iterator[Event]:
-    if packets.lost:
-        yield {"is": "lost", "packets": packets.lost, "why": "flood"}
-        packets.lost = 0
+    lost = packets.take_lost()
+    if lost:
+        yield {"is": "lost", "at": time.time(), "packets": lost, "why": "flood"}

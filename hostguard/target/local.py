@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Generator
 from typing import Any
 
 from hostguard.host import program_main, transaction, way_back
@@ -18,6 +19,13 @@ def name() -> str:
 def ask(request: dict[str, Any]) -> dict[str, Any]:
     """One request to the host program, one answer. Raises HostError where it can't be answered."""
     return program_main.answer(request)
+
+
+def listen(request: dict[str, Any], stop: int) -> Generator[dict[str, Any]]:
+    """What this host tells, until `stop` can be read from."""
+    from hostguard.host import observe
+
+    return observe.observe(request, stop)
 
 
 def read(bundle: dict[str, Any]) -> dict[str, Any]:
@@ -37,4 +45,4 @@ def rollback(to: int | None, restart: bool, progress: Progress) -> dict[str, Any
     return way_back.rollback(to, progress, restart=restart)
 
 
-__all__ = ["HostError", "apply", "ask", "name", "read", "rollback"]
+__all__ = ["HostError", "apply", "ask", "listen", "name", "read", "rollback"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import select
 import shlex
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from hostguard.host import arrival
 from hostguard.host.program import find
 from hostguard.host.resource import HostError
 from hostguard.target import local, payload
@@ -40,18 +45,46 @@ class Remote:
         """One round trip. Raises HostError where there is no way to the host, or it has no answer."""
         if find(self.way[0]) is None:
             raise HostError(f"{self.way[0]} is not installed on this machine")
-        # Whatever shell the account has, this is for sh.
-        command = f"sh -c {shlex.quote(payload.command())}"
-        if self.sudo:
-            command = f"sudo -n {command}"
         try:
             done = subprocess.run(
-                [*self.way, command], input=payload.stdin(request), capture_output=True, timeout=LONGEST, check=False
+                self._call(), input=payload.stdin(request), capture_output=True, timeout=LONGEST, check=False
             )
         except subprocess.TimeoutExpired:
             raise HostError(f"no answer within {LONGEST:.0f} s") from None
         said = (done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
         return payload.answer(done.returncode, *said)
+
+    def listen(self, request: Mapping[str, Any], stop: int) -> Generator[dict[str, Any]]:
+        """What the host tells, until it ends or `stop` can be read from. Raises HostError as `ask` does, and where
+        the way to the host broke.
+
+        There the program ends with the first word that reaches nobody.
+        """
+        if find(self.way[0]) is None:
+            raise HostError(f"{self.way[0]} is not installed on this machine")
+        with tempfile.TemporaryFile() as errors:
+            pipe = subprocess.PIPE
+            # A session of its own: Ctrl-C is for us, not for ssh.
+            program = subprocess.Popen(self._call(), stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True)
+            try:
+                with contextlib.suppress(BrokenPipeError), program.stdin:  # type: ignore[union-attr]
+                    program.stdin.write(payload.stdin(request))  # type: ignore[union-attr]
+                for line in _lines(program.stdout.fileno(), stop):  # type: ignore[union-attr]
+                    if line is None:
+                        return
+                    if line.startswith(arrival.MARK):
+                        yield payload.answer(0, "\n" + line, "")
+                errors.seek(0)
+                if program.wait():
+                    payload.answer(program.returncode, "", errors.read().decode("utf-8", "replace"))
+            finally:
+                program.kill()
+                program.communicate()
+
+    def _call(self) -> list[str]:
+        # Whatever shell the account has, this is for sh.
+        command = f"sh -c {shlex.quote(payload.command())}"
+        return [*self.way, f"sudo -n {command}" if self.sudo else command]
 
 
 def parse(uri: str, *, sudo: bool = False) -> Remote:
@@ -74,3 +107,18 @@ def parse(uri: str, *, sudo: bool = False) -> Remote:
         # Names of containers know upper from lower case, which `hostname` does not keep.
         return Remote(name, (parts.scheme, "exec", "--interactive", name, *LOCAL), sudo)
     raise NoTarget(f"found {uri!r}, expected {EXPECTED}")
+
+
+def _lines(source: int, stop: int) -> Iterator[str | None]:
+    """Whole lines as they come; None once `stop` can be read from."""
+    rest = b""
+    while True:
+        ready, _, _ = select.select([source, stop], [], [])
+        if stop in ready:
+            yield None
+            return
+        data = os.read(source, 1 << 16)
+        if not data:
+            return
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in whole)

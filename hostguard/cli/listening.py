@@ -1,0 +1,78 @@
+"""What `watch` and `learn` share: a host that tells of its packets, until the time is over or somebody says stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from hostguard.cli.failure import CALL, Stop, host_errors
+
+ForOption = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="Stop after so long, such as 90s, 10m or 8h.", show_default="Ctrl-C"),
+]
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME.")
+]
+SudoOption = Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")]
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str | None) -> float | None:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text or "", re.ASCII)
+    if text is not None and match is None:
+        raise Stop(CALL, [f"--for: found {text!r}, expected a time such as 90s, 10m or 8h"])
+    return float(match[1]) * SECONDS[match[2]] if match else None
+
+
+@contextlib.contextmanager
+def events(
+    duration: float | None, host: str | None, *, sudo: bool, evidence: dict[str, Any] | None = None
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """The events of this host, or of another one. Ctrl-C ends them, and what was gathered is still to be said; a
+    second one ends all."""
+    from hostguard.cli import targets
+    from hostguard.target import local
+
+    if sudo and not host:
+        raise Stop(CALL, ["--sudo: only with --host"])
+    request = {"do": "observe", "seconds": duration, "evidence": evidence or {}}
+    source = targets.named([host], sudo=sudo)[0] if host else local
+    with _stop() as stop, host_errors(), contextlib.closing(source.listen(request, stop)) as told:
+        yield map(_said, told)
+
+
+def _said(event: dict[str, Any]) -> dict[str, Any]:
+    from hostguard.host.resource import HostError
+
+    if "error" in event:
+        raise HostError(event["error"])
+    return event
+
+
+@contextlib.contextmanager
+def _stop() -> Iterator[int]:
+    """A pipe that can be read from once SIGINT or SIGTERM came."""
+    asked, ask = os.pipe()
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        os.write(ask, b".")
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(asked)
+        os.close(ask)

@@ -1,0 +1,40 @@
+"""hostguard watch: what is denied, as it happens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hostguard.cli import listening
+from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.listening import ForOption, HostOption, SudoOption
+
+
+def command(
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="text or json, a line each.")] = "text",
+    for_: ForOption = None,
+    host: HostOption = None,
+    sudo: SudoOption = False,
+) -> None:
+    """Show what is denied, as it happens.
+
+    Each attempt with its account, process and destination; what is tried again is counted. Where the host observes,
+    it is what enforcing would deny. Needs root there, and changes nothing.
+    """
+    if format_ not in ("text", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of text, json"])
+    duration = listening.seconds(for_)
+
+    from hostguard.cli import screen
+    from hostguard.report import watch
+
+    writer: watch.Watcher = (
+        watch.JsonLines(typer.echo) if format_ == "json" else watch.Lines(screen.result(), screen.remarks())
+    )
+    with listening.events(duration, host, sudo=sudo) as events:
+        for event in events:
+            writer.hear(event)
+    writer.end()
+    if writer.lost:
+        raise typer.Exit(UNSEEN)

@@ -1,0 +1,88 @@
+"""The host's events as attempts, each with the names that its address was seen under."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostguard.policy.model import Address
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One destination of one account and process; of an answer, who is answered and on which port of ours.
+
+    `account` is empty where no process sent it, `command`, `exe` and `unit` where the process was gone by then.
+    """
+
+    denied: bool
+    forwarded: bool
+    answer: bool
+    refusal: bool
+    protocol: str
+    source: Address
+    peer: Address
+    port: int
+    account: str
+    pid: int
+    command: str
+    exe: str
+    unit: str
+
+
+def of(event: Event) -> Attempt:
+    """The attempt in an event that tells one."""
+    process = event["process"]
+    return Attempt(
+        denied=event["verdict"] == "deny",
+        forwarded=event["hook"] == "forward",
+        answer=event["answer"],
+        refusal=event["answer"] and event["refusal"],
+        protocol=event["protocol"],
+        source=ipaddress.ip_address(event["from"]),
+        peer=ipaddress.ip_address(event["to"]),
+        port=event["from_port"] if event["answer"] else event["port"],
+        account=event["account"],
+        pid=process.get("pid", 0),
+        command=process.get("command", ""),
+        exe=process.get("exe", ""),
+        unit=process.get("unit", ""),
+    )
+
+
+@dataclass
+class Names:
+    """The names that addresses were seen under in DNS answers, the latest last."""
+
+    seen: dict[Address, dict[str, None]] = field(default_factory=dict)
+
+    def hear(self, encoded: str) -> None:
+        for name, address in addresses(base64.b64decode(encoded)):
+            known = self.seen.setdefault(address, {})
+            known.pop(name, None)
+            known[name] = None
+
+    def of(self, address: Address) -> list[str]:
+        return list(self.seen.get(address, ()))
+
+
+def addresses(message: bytes) -> Iterator[tuple[str, Address]]:
+    """The name that a DNS answer was asked for, with each address in it; nothing where it is no DNS message."""
+    import dns.exception
+    import dns.message
+    import dns.rdatatype
+
+    try:
+        answer = dns.message.from_wire(message, ignore_trailing=True)
+        name = answer.question[0].name.to_text(omit_final_dot=True).lower()
+    except (dns.exception.DNSException, ValueError, IndexError):
+        return
+    for records in answer.answer:
+        if records.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            for record in records:
+                yield name, ipaddress.ip_address(record.address)
