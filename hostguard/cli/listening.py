@@ -67,8 +67,8 @@ def _stop() -> Iterator[int]:
         os.write(ask, b".")
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        before[each] = signal.signal(each, handle)
     try:
         yield asked
     finally:

@@ -18,6 +18,7 @@ from hostguard.cli import (
     explain,
     history,
     init,
+    learn,
     plan,
     rehearse,
     rollback,
@@ -55,6 +56,7 @@ for module, panel in (
     (history, HOST),
     (audit, HOST),
     (watch, HOST),
+    (learn, HOST),
     (checks, CATALOGUE),
     (explain, CATALOGUE),
 ):

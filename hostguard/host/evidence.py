@@ -342,7 +342,7 @@ def _mapped_sockets() -> Set[str]:
         if error.errno == errno.EAFNOSUPPORT:
             return set()
     found: Set[str] = set()
-    for pid in _pids():
+    for pid in pids():
         try:
             with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
                 found.update(re.findall(r" socket:\[(\d+)\]$", file.read(), re.MULTILINE))

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import select
 import time
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Generator, Iterator, Optional, Tuple
 
 from . import evidence, nflog
 from .answers import Answers
@@ -113,7 +113,7 @@ def _told(packet: Packet) -> Event:
             "refusal": bool(packet.flags & nflog.RST)}  # fmt: skip
 
 
-def observe(request: Dict[str, Any], wake: Optional[int] = None) -> Iterator[Event]:
+def observe(request: Dict[str, Any], wake: Optional[int] = None) -> Generator[Event, None, None]:
     """Events for `seconds`, or until something can be read from `wake`; at both ends the evidence that is asked for.
 
     Raises HostError where this host has nothing to tell.

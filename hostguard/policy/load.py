@@ -82,6 +82,11 @@ def load(path: FilePath, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ())
         raw = path.read_bytes()
     except OSError as error:
         raise PolicyError([Problem(name, 0, "", error.strerror or str(error), "a policy file")]) from None
+    return parse(raw, name, overlays)
+
+
+def parse(raw: bytes, name: str, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> LoadedPolicy:
+    """The policy in what was read of a file of this name. Raises PolicyError with every problem that was found."""
     try:
         document = read(raw)
     except NotADocument as error:

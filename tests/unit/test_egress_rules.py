@@ -62,6 +62,8 @@ egresses = st.fixed_dictionaries(
     optional={"resolver_users": st.lists(accounts, min_size=1, max_size=3, unique=True)},
 )  # fmt: skip
 
+TELLING = ("LOG", "NFLOG", "NFLOG")  # the journal, and who listens: to answers and to what is none
+
 
 def compiled(egress: dict[str, Any]) -> tuple[Policy, list[Resource]]:
     policy = Policy.model_validate({"version": 1, "egress": egress})
@@ -123,12 +125,12 @@ def test_the_chains_keep_their_shape(egress: dict[str, Any]) -> None:
         targets = [rule.rpartition("-j ")[2].split()[0] for rule in resource["rules"]]
         if egress["mode"] == "observe":
             assert resource["policy"] is None
-            assert resource["hook"] == "INPUT" or set(targets) <= {"RETURN", "LOG"}
+            assert resource["hook"] == "INPUT" or set(targets) <= {"RETURN", *TELLING}
         elif resource["hook"] == "OUTPUT":
-            assert (resource["policy"], targets[-2:]) == ("DROP", ["LOG", "DROP"])
+            assert (resource["policy"], targets[-4:]) == ("DROP", [*TELLING, "DROP"])
             assert resource["first"]
         elif resource["hook"] == "FORWARD":
-            assert targets[-2:] == ["LOG", "DROP"]
+            assert targets[-4:] == [*TELLING, "DROP"]
             assert "ACCEPT" not in targets, "what may pass is still subject to other tools' rules"
         else:
             assert set(targets) == {"ACCEPT"}

@@ -131,9 +131,9 @@ def leaf(path: tuple[Any, ...]) -> Any:
 
 
 WORD = r"[A-Za-z0-9_.:,/${}@-]+"
-RULE = re.compile(rf'(! )?(-{{1,2}}[a-zA-Z-]+|{WORD}|"hostguard (deny|observe): ")')
+RULE = re.compile(rf'(! )?(-{{1,2}}[a-zA-Z-]+|{WORD}|"hostguard (deny|observe): (answer)?")')
 ENTRY = re.compile(r"[0-9a-f.:]+/[0-9]{1,3},(tcp|udp):[0-9]{1,5}")
-TARGETS = {"ACCEPT", "DROP", "RETURN", "LOG"}
+TARGETS = {"ACCEPT", "DROP", "RETURN", "LOG", "NFLOG"}
 UNIT_KEYS = {
     "Description", "DefaultDependencies", "RequiresMountsFor", "After", "Before", "Wants", "Conflicts", "Type",
     "RemainAfterExit", "PartOf", "ReloadPropagatedFrom", "ExecStart", "ExecReload", "ExecStartPre", "WantedBy",

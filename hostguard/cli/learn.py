@@ -1,0 +1,120 @@
+"""hostguard learn: what an observing host reaches, as a policy."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hostguard.cli import listening
+from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.listening import ForOption, HostOption, SudoOption
+from hostguard.cli.policy import PolicyOption, load
+
+if TYPE_CHECKING:
+    from hostguard.host.undisturbed import Progress
+    from hostguard.observe.propose import Proposal
+    from hostguard.observe.seen import Seen
+    from hostguard.policy.load import LoadedPolicy
+
+
+def command(
+    policy: PolicyOption = None,
+    for_: ForOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
+    ] = None,
+    host: HostOption = None,
+    sudo: SudoOption = False,
+) -> None:
+    """Watch a host that observes, and write the policy that would let go on what it does.
+
+    What the policy says stays, line for line; each new entry says in a comment who did it, how often and when. Needs
+    root there, and changes nothing. Exit code 3: packets came faster than they could be read.
+    """
+    duration = listening.seconds(for_)
+    loaded = load(policy)
+    if loaded.policy.egress is None:
+        raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: nothing of it observes"])
+    seen = observed(duration, host, sudo=sudo)
+
+    from hostguard.observe.propose import propose
+
+    proposal = propose(loaded.policy.egress, seen)
+    write(with_it(loaded, proposal), output)
+    say(proposal, seen, output)
+    if seen.lost:
+        raise typer.Exit(UNSEEN)
+
+
+def observed(duration: float | None, host: str | None, *, sudo: bool) -> Seen:
+    from hostguard.cli import screen
+    from hostguard.observe.seen import ASK, Seen
+
+    seen = Seen()
+    with screen.progress() as progress, listening.events(duration, host, sudo=sudo, evidence=ASK) as events:
+        begun = time.monotonic()
+        for event in events:
+            seen.hear(event)
+            if seen.mode == "enforce":
+                raise Stop(CALL, ["this host enforces: `hostguard watch` shows what is denied; learn from one under "
+                                  "`egress.mode: observe`"])  # fmt: skip
+            if event["is"] == "ready":
+                typer.echo("hostguard: observing; Ctrl-C ends it, and the policy is written", err=True)
+                if seen.no_names:
+                    typer.echo(f"hostguard: warning: DNS answers can't be seen, so no names: {seen.no_names}", err=True)
+            _show(progress, seen, time.monotonic() - begun, duration)
+    return seen
+
+
+def _show(progress: Progress, seen: Seen, since: float, duration: float | None) -> None:
+    answered = sum(way.answer for way in seen.ways)
+    of = f" of {duration:.0f} s" if duration else " s"
+    progress(
+        f"{since:.0f}{of}: {len(seen.ways) - answered} ways out that the policy does not name, {answered} callers, "
+        f"{len(seen.names.seen)} addresses with a name"
+    )
+
+
+def with_it(loaded: LoadedPolicy, proposal: Proposal) -> str:
+    """The policy's text with what was learnt; never one that would not be taken."""
+    from hostguard.observe.insert import CantInsert, insert
+    from hostguard.policy.load import PolicyError, parse
+
+    try:
+        text = insert(Path(loaded.path).read_text(encoding="utf-8-sig"), proposal)
+        parse(text.encode(), "the policy that was learnt")
+    except CantInsert as error:
+        raise Stop(UNSEEN, [f"{loaded.path}: {error}"]) from None
+    except PolicyError as error:
+        raise Stop(UNSEEN, list(map(str, error.problems))) from None
+    return text
+
+
+def write(text: str, output: Path | None) -> None:
+    from hostguard.cli import whole_file
+
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        whole_file.replace(output, text)
+    except OSError as error:
+        raise Stop(CALL, [f"{output}: {error.strerror or error}"]) from None
+
+
+def say(proposal: Proposal, seen: Seen, output: Path | None) -> None:
+    from hostguard.cli import screen
+
+    console = screen.remarks()
+    count = len(proposal.entries)
+    where = f" in {output}" if output else ""
+    console.print(f"{count} new entries{where}" if count else "nothing that the policy does not say already")
+    for entry in proposal.entries:
+        console.print(f"  + egress.{entry.section}: {entry.name}", markup=False)
+    for remark in proposal.remarks:
+        console.print(f"  ! not let out: {remark}", markup=False, style="yellow")
+    if seen.lost:
+        console.print(f"{seen.lost} packets were not looked at: more came than could be told apart", style="yellow")
