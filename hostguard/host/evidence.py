@@ -59,7 +59,7 @@ def _processes(request: Request) -> Any:
     """{name: [arguments, …]} of the processes with these `names` that see the network as we do: a container's own
     resolver is none of the host's."""
     found: Dict[str, List[List[str]]] = {}
-    for pid in _pids():
+    for pid in pids():
         name = _command(pid)
         if name not in request["names"]:
             continue

@@ -12,6 +12,7 @@ from typing import Any
 from hostguard import impact
 from hostguard.controls.egress.allowlist import DNS, NTP
 from hostguard.observe.seen import Process, Seen, Sight, Way
+from hostguard.policy.checks import holds, named_destinations
 from hostguard.policy.model import Address, Egress, Network
 
 PRIVATE = tuple(
@@ -19,6 +20,7 @@ PRIVATE = tuple(
                                "224.0.0.0/4", "255.255.255.255/32", "fc00::/7", "fe80::/10", "ff00::/8"))
 )  # fmt: skip
 ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
+HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.ASCII)
 MANY = 16
 """So many callers off the host's own networks, and their addresses name nobody."""
 MOST_TOLD = 6
@@ -62,6 +64,9 @@ class _Asked:
     def __init__(self, egress: Egress, seen: Seen) -> None:
         self.egress, self.seen = egress, seen
         self.may_leave, self.may_ask = impact.matchers(egress)
+        self.named: dict[tuple[str | None, str, int], list[str]] = {}
+        for to in named_destinations(egress):
+            self.named.setdefault((to.account, to.protocol, to.port), []).append(to.host)
         self.resolvers: list[tuple[Way, Sight]] = []
         self.clocks: list[tuple[Way, Sight]] = []
         self.leaving: dict[tuple[str, str], list[tuple[Way, Sight]]] = {}
@@ -82,14 +87,22 @@ class _Asked:
                 self.calling.setdefault((way.protocol, way.port), []).append(pair)
         elif not way.account:
             pass  # the last packets of a connection that is known by its first
-        elif self.may_leave(self.socket(way)):
+        elif self.may_leave(self.socket(way)) or self.by_name(way):
             pass
+        elif way.port == DNS and self.egress.hosts:
+            self.remarks.append(f"{told}: where there are `hosts`, the host's own resolver alone may")
         elif way.port == DNS:
             self.resolvers.append(pair)
         elif (way.protocol, way.port) == ("udp", NTP):
             self.clocks.append(pair)
         else:
             self.leave(way, sight, told)
+
+    def by_name(self, way: Way) -> bool:
+        """Whether its name lets it out: then its address needs no entry."""
+        hosts = [host for who in (None, way.account) for host in self.named.get((who, way.protocol, way.port), ())]
+        names = self.seen.names.of(way.peer)
+        return any(host == name or holds(host, name) for host in hosts for name in names)
 
     def leave(self, way: Way, sight: Sight, told: str) -> None:
         provider = way.protocol == "tcp" and not any(way.peer in network for network in PRIVATE)
@@ -145,6 +158,8 @@ class _Asked:
                 alike.setdefault(frozenset(asked), []).append(peer)
             for same, peers in alike.items():
                 told = _few([self.told(way, sight) for way, sight in pairs if way.peer in peers])
+                if self.seen.names.of(peers[0]) and HOST.fullmatch(label):
+                    told = (*told, f"by its name instead of cidrs: hosts: [{label}] (see docs/names.md)")
                 for users, protocol, ports in _parted(same):
                     value: dict[str, Any] = {"cidrs": [_network(peer) for peer in peers], "ports": ports}
                     if section == "services":
@@ -209,7 +224,7 @@ class _Asked:
         where = f"{peer} on {way.protocol} {way.port}" if way.answer else f"{peer} {way.protocol} {way.port}"
         often = f"{sight.attempts} times" if sight.attempts > 1 else "once" if sight.attempts else "connected already"
         verb = "answered" if way.answer else "reached"
-        span = f"{_moment(sight.first)} to {_moment(sight.last)}" if sight.last > sight.first else _moment(sight.first)
+        span = " to ".join(dict.fromkeys((_moment(sight.first), _moment(sight.last))))
         return f"{who}{f' by {by}' if by else ''} {verb} {where} {often}, {span}"
 
 

@@ -100,6 +100,16 @@ def test_who_is_not_the_proxy_is_pointed_out() -> None:
     assert "203.0.113.9: {cidrs: [203.0.113.9/32], ports: [443], users: [app]}" in found.remarks[0]
 
 
+def test_what_a_name_lets_out_needs_no_address() -> None:
+    by_name = egress(providers={"a": {"hosts": ["*.stripe.example"]}})
+    events = (answer("api.stripe.example", "203.0.113.9"), attempt(0, "203.0.113.9", 443))
+    assert told(propose(by_name, seen(*events))) == []
+    assert told(propose(by_name, seen(*events[1:]))) != []
+    assert len(propose(egress(), seen(*events)).entries[0].comments) == 2
+    past = propose(by_name, seen(attempt(0, "10.0.0.4", 53, protocol="udp")))
+    assert (told(past), len(past.remarks)) == ([], 1)
+
+
 def test_callers_become_ways_in_by_the_network_that_is_shared() -> None:
     found = seen(called(0, "10.77.0.1", 22), called(1, "10.77.0.2", 22), called(2, "198.51.100.66", 22),
                  called(3, "198.51.100.67", 23, refusal=True))  # fmt: skip

@@ -42,7 +42,7 @@ def reaches(host: Host, account: str, address: str, port: int) -> bool:
     return host.run(call, check=False).returncode == 0
 
 
-def answers(lab: Lab, host: Host, source: str, port: int) -> bool:
+def answers(lab: Lab, host: Host, source: str, port: int, *, to: str = "") -> bool:
     """Whether the host answers a caller from this address of the world."""
-    call = ["nc", "-z", "-w", "1", "-s", source, host.address.ipv4, str(port)]
+    call = ["nc", "-z", "-w", "1", "-s", source, to or host.address.ipv4, str(port)]
     return lab.world.run(call, check=False).returncode == 0
