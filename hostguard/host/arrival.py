@@ -43,5 +43,16 @@ def run(sources: Dict[str, str]) -> None:
     """Answer the request on standard input, which is compressed JSON, on standard output, as answers come."""
     sys.meta_path.append(Memory(sources))
     program_main = import_module(PACKAGE + ".program_main")
-    for answer in program_main.answers(json.loads(zlib.decompress(sys.stdin.buffer.read()))):
+    for answer in program_main.answers(_request(), sys.stdin.fileno()):
         print("\n" + MARK + json.dumps(answer), flush=True)
+
+
+def _request() -> Any:
+    """Compressed JSON, which ends by itself: the end of standard input may come later, once nobody listens any more."""
+    compressed, text = zlib.decompressobj(), b""
+    while not compressed.eof:
+        data = sys.stdin.buffer.read1(1 << 16)  # type: ignore[union-attr]  # it is no raw stream
+        if not data:
+            break
+        text += compressed.decompress(data)
+    return json.loads(text)

@@ -60,15 +60,15 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
         return {"error": str(error)}
 
 
-def answers(request: Dict[str, Any]) -> Iterator[Dict[str, Any]]:
-    """The one answer to a request, or all that come while somebody listens."""
+def answers(request: Dict[str, Any], end: int) -> Iterator[Dict[str, Any]]:
+    """The one answer to a request, or all that come until `end` can be read from."""
     if request["do"] != "observe":
         yield answer_or_error(request)
         return
     from . import observe
 
     try:
-        yield from observe.observe(request)
+        yield from observe.observe(request, end)
     except (HostError, OSError) as error:
         yield {"error": str(error)}
 

@@ -217,7 +217,7 @@ class _Asked:
 
     def told(self, way: Way, sight: Sight) -> str:
         """Who did it, how often, and when."""
-        by = ", ".join(map(_process, list(sight.processes)[:3]))
+        by = ", ".join(map(_process, list(sight.processes)[:3])) or ("?" if way.account else "")
         who = f"{way.source} (forwarded)" if way.source else way.account or "the kernel"
         names = self.seen.names.of(way.peer)
         peer = f"{'/'.join(names[-3:])} {way.peer}" if names else str(way.peer)

@@ -9,7 +9,7 @@ import select
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from hostguard.target import local, payload
 
 LONGEST = 300.0
 """Seconds that a host may take to answer."""
+LAST_WORDS = 10.0
+"""Seconds for what is still to be said, once it has been asked to end."""
 # BatchMode: several hosts can't ask one terminal for a password or whether a key is known.
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 LOCAL = ("sh", "-c")
@@ -55,31 +57,34 @@ class Remote:
         return payload.answer(done.returncode, *said)
 
     def listen(self, request: Mapping[str, Any], stop: int) -> Generator[dict[str, Any]]:
-        """What the host tells, until it ends or `stop` can be read from. Raises HostError as `ask` does, and where
-        the way to the host broke.
+        """What the host tells until it ends, of itself or once `stop` can be read from. Raises HostError as `ask` does,
+        and where the way to the host broke.
 
-        There the program ends with the first word that reaches nobody.
+        The program there ends with its standard input, so also where we are killed.
         """
         if find(self.way[0]) is None:
             raise HostError(f"{self.way[0]} is not installed on this machine")
+        pipe = subprocess.PIPE
         with tempfile.TemporaryFile() as errors:
-            pipe = subprocess.PIPE
             # A session of its own: Ctrl-C is for us, not for ssh.
             program = subprocess.Popen(self._call(), stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True)
+            assert program.stdin is not None and program.stdout is not None  # noqa: S101, PT018 - they are pipes
             try:
-                with contextlib.suppress(BrokenPipeError), program.stdin:  # type: ignore[union-attr]
-                    program.stdin.write(payload.stdin(request))  # type: ignore[union-attr]
-                for line in _lines(program.stdout.fileno(), stop):  # type: ignore[union-attr]
-                    if line is None:
-                        return
+                with contextlib.suppress(BrokenPipeError):  # it ended: its last words say why
+                    program.stdin.write(payload.stdin(request))
+                    program.stdin.flush()
+                for line in _lines(program.stdout.fileno(), stop, program.stdin.close):
                     if line.startswith(arrival.MARK):
                         yield payload.answer(0, "\n" + line, "")
-                errors.seek(0)
                 if program.wait():
+                    errors.seek(0)
                     payload.answer(program.returncode, "", errors.read().decode("utf-8", "replace"))
             finally:
                 program.kill()
-                program.communicate()
+                with contextlib.suppress(BrokenPipeError):
+                    program.stdin.close()
+                program.stdout.close()
+                program.wait()
 
     def _call(self) -> list[str]:
         # Whatever shell the account has, this is for sh.
@@ -109,15 +114,16 @@ def parse(uri: str, *, sudo: bool = False) -> Remote:
     raise NoTarget(f"found {uri!r}, expected {EXPECTED}")
 
 
-def _lines(source: int, stop: int) -> Iterator[str | None]:
-    """Whole lines as they come; None once `stop` can be read from."""
-    rest = b""
+def _lines(source: int, stop: int, end: Callable[[], None]) -> Iterator[str]:
+    """Whole lines as they come. Once `stop` can be read from: `end`, and what comes in the time that is left."""
+    rest, waiting, left = b"", [source, stop], None
     while True:
-        ready, _, _ = select.select([source, stop], [], [])
+        ready, _, _ = select.select(waiting, [], [], left)
         if stop in ready:
-            yield None
-            return
-        data = os.read(source, 1 << 16)
+            end()
+            waiting, left = [source], LAST_WORDS
+            continue
+        data = os.read(source, 1 << 16) if ready else b""
         if not data:
             return
         *whole, rest = (rest + data).split(b"\n")
