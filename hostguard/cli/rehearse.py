@@ -10,8 +10,14 @@ from hostguard.cli.failure import UNSEEN, Stop
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from hostguard.attack.aim import Attempt
+    from hostguard.attack.case import Case
     from hostguard.policy import Policy
-    from hostguard.rehearse.attempts import Attempt
+    from hostguard.rehearse.outcome import Outcome, Verdict
 
 FAILED = 1
 
@@ -21,11 +27,12 @@ def command(
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
     ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
 ) -> None:
     """Try the policy in throw-away namespaces.
 
-    Applies it with the real code on the real kernel, tries the ways out before and after, and shows what is allowed
-    and what is held. Needs no root and leaves nothing.
+    Applies it with the real code on the real kernel, tries some hundreds of ways out before and after, and shows what
+    is allowed, what is held and what nothing holds. Needs no root and leaves nothing.
     """
     from hostguard.cli import screen
     from hostguard.cli.failure import CALL
@@ -45,14 +52,15 @@ def command(
             loaded.policy.model_copy(update={"egress": egress}), loaded.path, loaded.sha256, loaded.warnings
         )
 
+    from hostguard.attack.aim import attempts
     from hostguard.bundle import compile_policy
-    from hostguard.rehearse import stage
-    from hostguard.rehearse.attempts import attempts
+    from hostguard.rehearse import links, stage
     from hostguard.rehearse.namespaces import Forbidden, perform
+    from hostguard.rehearse.outcome import Outcome
 
-    tries = attempts(loaded.policy.egress)  # type: ignore[arg-type]  # looked at above
+    tries = attempts(loaded.policy.egress, links.LINK)  # type: ignore[arg-type]  # looked at above
     if find("dnsmasq") is None:  # the stage says so
-        tries = [attempt for attempt in tries if attempt.way != "name"]
+        tries = [attempt for attempt in tries if attempt.case.way != "name"]
     bundle = compile_policy(loaded).bundle()
     outcome = Outcome(tries)
     try:
@@ -64,7 +72,7 @@ def command(
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
         raise Stop(UNSEEN, [str(refused)]) from None
-    code = outcome.show()
+    code = show(outcome, everything)
     raise typer.Exit(0 if partial_ok and code == UNSEEN else code)
 
 
@@ -81,85 +89,95 @@ def accounts(policy: Policy) -> set[str]:
     return found
 
 
-class Outcome:
-    """What the rehearsal told, gathered for the table."""
+def show(outcome: Outcome, everything: bool) -> int:
+    """Print what came of it; the exit code."""
+    from rich.text import Text
 
-    def __init__(self, tries: list[Attempt]) -> None:
-        self.tries = tries
-        self.results: dict[tuple[int, str], dict[str, Any]] = {}
-        self.said: dict[str, Any] = {}
-        self.not_rehearsed: list[str] = []
+    from hostguard.cli import screen
+    from hostguard.rehearse.outcome import UNSEEN as NOT_SEEN
+    from hostguard.rehearse.outcome import WRONG, Word
 
-    def hear(self, told: dict[str, Any]) -> None:
-        if "try" in told:
-            self.results[told["try"], told["when"]] = told
-        elif "not rehearsed" in told:
-            self.not_rehearsed.append(told["not rehearsed"])
-        else:
-            self.said = {**told, **self.said} if "error" in told else {**self.said, **told}
-
-    def verdict(self, number: int) -> tuple[str, str, str, str]:
-        """(before, after, word, style) of an attempt."""
-        attempt = self.tries[number]
-        results = [self.results.get((number, when)) for when in ("before", "after")]
-        if any(result is None for result in results):
-            return "", "", "not tried", "yellow"
-        if any(result["not tried"] for result in results if result and "not tried" in result):
-            return "", "", "not tried: one account only", "yellow"
-        before, after = (_shown(attempt, result or {}) for result in results)
-        if attempt.sanctioned is None:
-            return before, after, "not held: egress.frames: allow", "yellow"
-        if attempt.sanctioned:
-            return (before, after, "allowed", "green") if after == "works" else (before, after, "CUT OFF", "bold red")
-        if before == "held":
-            return before, after, "not seen to work: proves nothing", "yellow"
-        return (before, after, "held", "green") if after == "held" else (before, after, "GETS OUT", "bold red")
-
-    def show(self) -> int:
-        """Print the table; the exit code."""
-        from rich.table import Table
-        from rich.text import Text
-
-        from hostguard.cli import screen
-
-        if "error" in self.said:
-            raise Stop(UNSEEN, [f"the rehearsal ended early: {self.said['error']}"])
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in ("attempt", "as", "to", "before", "after", ""):
-            table.add_column(column, overflow="fold")
-        verdicts = [self.verdict(number) for number in range(len(self.tries))]
-        for attempt, (before, after, word, style) in zip(self.tries, verdicts, strict=True):
-            table.add_row(attempt.name, _who(attempt), _to(attempt), before, after, Text(word, style))
-        console = screen.result()
-        console.print(table)
-        console.print()
-        for reason in self.not_rehearsed:
-            console.print(Text.assemble(("Not rehearsed: ", "yellow"), reason))
-        words = [word for _, _, word, _ in verdicts]
-        applied, again = self.said.get("applied", {}), self.said.get("again", {})
-        sound = (
-            applied.get("outcome") == "applied"
-            and again.get("outcome") == "unchanged"
-            and self.said.get("identical") is True
-        )
+    if "error" in outcome.said:
+        raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
+    verdicts = outcome.verdicts()
+    words = [verdict.word for verdict in verdicts]
+    console = screen.result()
+    console.print(_each([v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | NOT_SEEN]))
+    console.print()
+    console.print(_by_layer([v for v in verdicts if not v.attempt.sanctioned]))
+    console.print()
+    for reason, names in _reasons([v.attempt.case for v in verdicts if v.word is Word.NOT_HELD]).items():
+        console.print(Text.assemble(("Not held: ", "yellow"), f"{', '.join(dict.fromkeys(names))}: {reason}"))
+    absent = dict.fromkeys(v.attempt.name for v in verdicts if v.word is Word.ABSENT)
+    if absent:
+        console.print(Text.assemble(("Not on this kernel: ", "yellow"), ", ".join(absent)))
+    for reason in outcome.not_rehearsed:
+        console.print(Text.assemble(("Not rehearsed: ", "yellow"), reason))
+    applied, again = outcome.said.get("applied", {}), outcome.said.get("again", {})
+    console.print(
+        f"apply: {_outcome(applied)}; apply again: {_outcome(again)}; "
+        f"rollback: {'identical to before' if outcome.said.get('identical') else 'NOT as before'}"
+    )
+    bad, unseen = sum(word in WRONG for word in words), sum(word in NOT_SEEN for word in words)
+    judged = [v for v in verdicts if v.word in (Word.HELD, Word.OUT)]
+    console.print(
+        f"Escaped: {sum(v.escaped[0] for v in judged)} of {len(judged)} before, "
+        f"{sum(v.escaped[1] for v in judged)} of {len(judged)} after. {words.count(Word.ALLOWED)} sanctioned ways "
+        f"work, {words.count(Word.NOT_HELD)} others nothing holds, {bad} are wrong, {unseen} could not be seen."
+    )
+    if Word.NOT_TRIED in words:
         console.print(
-            f"apply: {_outcome(applied)}; apply again: {_outcome(again)}; "
-            f"rollback: {'identical to before' if self.said.get('identical') else 'NOT as before'}"
+            "With one account alone, what is held by account can't be tried: install newuidmap (Debian: uidmap) "
+            "and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
         )
-        bad = words.count("CUT OFF") + words.count("GETS OUT")
-        unseen = sum(word.startswith(("not tried", "not seen")) for word in words)
-        console.print(
-            f"{words.count('allowed')} sanctioned ways work, {words.count('held')} others are held, "
-            f"{bad} are wrong, {unseen} could not be seen."
-        )
-        if any(word.startswith("not tried") for word in words):
-            console.print(
-                "With one account alone, what is held by account can't be tried: install newuidmap (Debian: uidmap) "
-                "and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
-            )
-        if bad or not sound:
-            return FAILED
-        return UNSEEN if unseen else 0
+    if bad or not outcome.sound:
+        return FAILED
+    return UNSEEN if unseen else 0
+
+
+def _reasons(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """What is not held, by the reason."""
+    from hostguard.attack.case import Holds
+
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        reason = case.held_by if case.holds is Holds.NOTHING else "egress.frames: allow, or a kernel before 5.16"
+        found.setdefault(reason, []).append(case.tries)
+    return found
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _each(verdicts: Sequence[Verdict]) -> Table:
+    from rich.text import Text
+
+    table = _table("attempt", "as", "to", "before", "after", "")
+    for verdict in verdicts:
+        attempt = verdict.attempt
+        word = Text(verdict.word, STYLES.get(verdict.word, "yellow"))
+        table.add_row(attempt.name, _who(attempt), _to(attempt), verdict.before, verdict.after, word)
+    return table
+
+
+def _by_layer(verdicts: Sequence[Verdict]) -> Table:
+    """How many ways there are of each layer, and how many of them got out."""
+    table = _table("ways out", "tried", "out before", "out after", "held", "not held")
+    for layer in dict.fromkeys(verdict.attempt.case.layer for verdict in verdicts):
+        members = [v for v in verdicts if v.attempt.case.layer == layer and v.before]
+        before, after = (sum(verdict.escaped[at] for verdict in members) for at in (0, 1))
+        held, unheld = (sum(v.word == word for v in members) for word in ("held", "not held"))
+        table.add_row(layer, *map(str, (len(members), before, after, held, unheld)))
+    return table
+
+
+STYLES = {"allowed": "green", "held": "green", "CUT OFF": "bold red", "GETS OUT": "bold red"}
 
 
 def _outcome(answer: dict[str, Any]) -> str:
@@ -167,19 +185,11 @@ def _outcome(answer: dict[str, Any]) -> str:
     return str(answer.get("outcome", "not reached")) + (f" ({'; '.join(more)})" if more else "")
 
 
-def _shown(attempt: Attempt, result: dict[str, Any]) -> str:
-    if attempt.sanctioned:
-        return "works" if result["works"] else "cut off"
-    return "out" if result["left"] else "held"
-
-
 def _who(attempt: Attempt) -> str:
-    return "" if attempt.way == "answer" else attempt.account
+    return "" if attempt.case.way == "answer" else attempt.account
 
 
 def _to(attempt: Attempt) -> str:
-    if attempt.way == "answer":
+    if attempt.case.way == "answer":
         return f"{attempt.source} from port {attempt.port}"
-    if attempt.way in ("tcp", "udp", "forward", "name"):
-        return f"{attempt.address} {'udp' if attempt.way == 'udp' else 'tcp'} {attempt.port}"
-    return attempt.address
+    return f"{attempt.address} {attempt.protocol} {attempt.port}" if attempt.protocol else attempt.address

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import encodings.idna  # noqa: F401 - who looks a name up may be an account that can not read our Python
-import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from hostguard.attack.aim import STRANGER, Attempt
 from hostguard.controls.egress import names
 from hostguard.controls.egress.allowlist import ASKER
 from hostguard.host import transaction, way_back
-from hostguard.host.kinds import ruleset
+from hostguard.host.kinds import frames, ruleset
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
-from hostguard.host.resource import HostError, Resource
-from hostguard.rehearse import frames, links
-from hostguard.rehearse.attempts import STRANGER, Attempt
-from hostguard.rehearse.namespaces import die_with_parent
-from hostguard.rehearse.world import QUESTION, TIMEOUT, WIRE, Outside, container, world
+from hostguard.host.resource import VALUE, HostError, Resource
+from hostguard.rehearse.host import Host
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NOBODY = 65534
@@ -52,11 +46,11 @@ def play(
     able, unable = rehearsable(bundle["resources"])
     for reason in unable:
         tell({"not rehearsed": reason})
-    stage = Stage(accounts, list(tries), all_accounts)
+    host = Host(accounts, list(tries), all_accounts)
     untouched = firewall()
     tell({"step": "trying every way out, as the host is"})
-    for number, attempt in enumerate(stage.tries):
-        tell({"try": number, "when": "before", **stage.attempt(attempt)})
+    for number in range(len(host.tries)):
+        tell({"try": number, "when": "before", **host.attempt(number, "before")})
     tell({"step": "applying the policy"})
     options = {"confirm_within": 0, "restart": False, "check": False}
     bundle = {**bundle, "resources": able, "evidence": {}}
@@ -64,12 +58,14 @@ def play(
     tell({"applied": applied})
     if applied["outcome"] != "applied":
         return
+    tell({"hooked": hooked(able)})
     tell({"again": transaction.apply(bundle, options, lambda _: None)})
     tell({"step": "trying every way out again"})
     with resolver(able, all_accounts):
-        for number, attempt in enumerate(stage.tries):
-            tell({"try": number, "when": "after", **stage.attempt(attempt)})
+        for number in range(len(host.tries)):
+            tell({"try": number, "when": "after", **host.attempt(number, "after")})
     tell({"step": "rolling back"})
+    host.legs["nat"].end()
     rolled = way_back.rollback(0, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
 
@@ -94,6 +90,12 @@ def resolver(applied: list[Resource], all_accounts: bool) -> Iterator[None]:
             yield
         finally:
             running.kill()
+
+
+def hooked(resources: list[Resource]) -> bool:
+    """Whether the policy holds frames, and this kernel can."""
+    asked = [resource for resource in resources if resource["kind"] == "frames"]
+    return any(seen.state == VALUE for seen in frames.read(asked).values())
 
 
 def firewall() -> list[str]:
@@ -195,199 +197,3 @@ def _keep(path: Path) -> Callable[[Path], None]:
         at.write_bytes(content)
 
     return put_file
-
-
-class Stage:
-    """The host, wired to the world and to a container; a child process for every attempt."""
-
-    def __init__(self, accounts: dict[str, int], tries: list[Attempt], all_accounts: bool) -> None:
-        self.accounts, self.tries, self.all_accounts = accounts, tries, all_accounts
-        # One CPU for all: then the kernel deals with packets in the order in which they were sent.
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        links.up("lo")
-        self.world, self.container = Outside(world), Outside(container)
-        links.wire("host0", WIRE, self.world.pid)
-        links.wire("host1", "eth0", self.container.pid)
-        links.address("host0", links.HOST, links.HOST_V6)
-        links.address("host1", links.HOST_TO_CONTAINER, links.HOST_TO_CONTAINER_V6)
-        heard = {"tcp": "tcp", "udp": "udp", "name": "tcp"}
-        ports = sorted({(heard[a.way], a.port) for a in self.tries if a.sanctioned and a.way in heard})
-        asked = self.world.ask(hardware=frames.hardware_address("host0").hex(), ports=ports)
-        self.outer_hardware = bytes.fromhex(asked["hardware"])
-        links.peer("host0", self.outer_hardware, links.WORLD, links.WORLD_V6)
-        inner = self.container.ask(hardware=frames.hardware_address("host1").hex())
-        links.peer("host1", bytes.fromhex(inner["hardware"]), links.CONTAINER, links.CONTAINER_V6)
-        links.default_route(links.WORLD, links.WORLD_V6)
-        links.forward()
-        self.wire = frames.tap("host0")
-        self.hardware = frames.hardware_address("host0")
-        self.sentinels = 0
-
-    def seen(self) -> list[frames.Packet]:
-        """What came out since the last look, up to this moment."""
-        self.sentinels += 1
-        self.wire.send(frames.sentinel(self.hardware, self.sentinels))
-        return [frames.Packet(**packet) for packet in self.world.ask(do="seen", sentinel=self.sentinels)]
-
-    def attempt(self, attempt: Attempt) -> dict[str, Any]:
-        """{"left": a packet of it came out, "works": it was answered}, or {"not tried": why}."""
-        if attempt.by_account and not self.all_accounts:
-            return {"not tried": "one account only"}
-        self.seen()
-        if attempt.way == "answer":
-            return self._answer(attempt)
-        if attempt.way == "forward":
-            port = self.container.ask(address=attempt.address, port=attempt.port)["port"]
-            left = self._left(attempt.address, frames.TCP, port)
-            return {"left": left, "works": left}  # the world has no way back to a container
-        if attempt.way == "frame":
-            return self._frame()
-        said = self._as_account(attempt)
-        protocol = said["protocol"]
-        if attempt.way == "loopback":
-            return {"left": False, "works": said["works"]}
-        return {"left": self._left(attempt.address, protocol, said["port"]), "works": said["works"]}
-
-    def _left(self, address: str, protocol: int, port: int) -> bool:
-        return any(
-            (packet.destination, packet.protocol) == (address, protocol) and packet.source_port in (port, 0)
-            for packet in self.seen()
-        )
-
-    def _answer(self, attempt: Attempt) -> dict[str, Any]:
-        family = frames.family_of(attempt.source)
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("", attempt.port))
-            listener.listen()
-            child = os.fork()
-            if child == 0:
-                die_with_parent()
-                connection, _ = listener.accept()
-                connection.sendall(b"host")
-                os._exit(0)
-            try:
-                answer: dict[str, Any] = self.world.ask(
-                    do="connect", source=attempt.source, port=attempt.port, talk=bool(attempt.sanctioned)
-                )
-            finally:
-                os.kill(child, 9)
-                os.waitpid(child, 0)
-        return answer
-
-    def _frame(self) -> dict[str, Any]:
-        enemy = "198.51.100.66"
-        with contextlib.suppress(OSError):  # what the egress hook drops is refused to the sender (ENOBUFS)
-            self.wire.send(frames.udp_over_ipv4(self.hardware, self.outer_hardware, links.HOST, enemy))
-        return {"left": any(packet.destination == enemy for packet in self.seen()), "works": False}
-
-    def _as_account(self, attempt: Attempt) -> dict[str, Any]:
-        """Try it in a child that has become the account."""
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(read)
-            _become(self.accounts[attempt.account], write, attempt)
-        os.close(write)
-        with os.fdopen(read, encoding="utf-8") as answer:
-            said: dict[str, Any] = json.loads(answer.read() or '{"protocol": 0, "port": 0, "works": false}')
-        os.waitpid(child, 0)
-        return said
-
-
-def _become(uid: int, write: int, attempt: Attempt) -> NoReturn:
-    with contextlib.suppress(OSError):
-        os.setgroups([])  # refused where only our own account is mapped
-    if uid:
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    die_with_parent()
-    try:
-        answer = TRIES[attempt.way](attempt)
-    except OSError as error:
-        answer = {"protocol": 0, "port": 0, "works": False, "error": str(error)}
-    os.write(write, json.dumps(answer).encode())
-    os._exit(0)
-
-
-def _tcp(attempt: Attempt) -> dict[str, Any]:
-    with socket.socket(frames.family_of(attempt.address), socket.SOCK_STREAM) as caller:
-        if attempt.source_port:
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            caller.bind(("", attempt.source_port))
-        caller.settimeout(TIMEOUT if attempt.sanctioned else 0)
-        works = False
-        with contextlib.suppress(OSError):
-            caller.connect((attempt.address, attempt.port))
-            works = caller.recv(16) == b"world"
-        return {"protocol": frames.TCP, "port": caller.getsockname()[1], "works": works}
-
-
-def _name(attempt: Attempt) -> dict[str, Any]:
-    """As any program does: ask for the address, and connect to it."""
-    try:
-        address = socket.gethostbyname(attempt.address)
-    except OSError:
-        return {"protocol": frames.TCP, "port": 0, "works": False}
-    return _tcp(replace(attempt, address=address))
-
-
-def _udp(attempt: Attempt) -> dict[str, Any]:
-    with socket.socket(frames.family_of(attempt.address), socket.SOCK_DGRAM) as caller:
-        caller.connect((attempt.address, attempt.port))
-        caller.settimeout(TIMEOUT if attempt.sanctioned else 0)
-        works = False
-        with contextlib.suppress(OSError):
-            caller.send(QUESTION)
-            works = caller.recv(16) == QUESTION
-        return {"protocol": frames.UDP, "port": caller.getsockname()[1], "works": works}
-
-
-def _raw(attempt: Attempt) -> dict[str, Any]:
-    return _send_raw(attempt, attempt.port, b"nothing to see")
-
-
-def _icmp(attempt: Attempt) -> dict[str, Any]:
-    v4 = frames.family_of(attempt.address) == socket.AF_INET
-    kind = 8 if v4 else 128  # echo request
-    protocol = socket.IPPROTO_ICMP if v4 else socket.IPPROTO_ICMPV6
-    checksum = ~(kind << 8) & 0xFFFF if v4 else 0  # the kernel writes ICMPv6's own
-    return _send_raw(attempt, protocol, bytes([kind, 0]) + checksum.to_bytes(2, "big") + b"\0" * 4)
-
-
-def _neighbour(attempt: Attempt) -> dict[str, Any]:
-    """As a neighbour would be asked for, with a kilobyte of somebody's data behind it: a router forwards it."""
-    solicitation = bytes([135, 0]) + b"\0" * 6 + socket.inet_pton(socket.AF_INET6, attempt.address)
-    return _send_raw(attempt, socket.IPPROTO_ICMPV6, solicitation + b"\0" * 1000, hops=255)
-
-
-def _send_raw(attempt: Attempt, protocol: int, body: bytes, hops: int = 64) -> dict[str, Any]:
-    with socket.socket(frames.family_of(attempt.address), socket.SOCK_RAW, protocol) as caller:
-        if caller.family == socket.AF_INET6:
-            caller.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
-        with contextlib.suppress(PermissionError):  # so OUTPUT says no
-            caller.sendto(body, (attempt.address, 0))
-        return {"protocol": protocol, "port": 0, "works": False}
-
-
-def _loopback(attempt: Attempt) -> dict[str, Any]:
-    with socket.socket() as listener, socket.socket() as caller:
-        listener.bind((attempt.address, 0))
-        listener.listen()
-        caller.settimeout(TIMEOUT)
-        works = False
-        with contextlib.suppress(OSError):
-            caller.connect(listener.getsockname())
-            works = True
-        return {"protocol": frames.TCP, "port": 0, "works": works}
-
-
-TRIES: dict[str, Callable[[Attempt], dict[str, Any]]] = {
-    "tcp": _tcp,
-    "name": _name,
-    "udp": _udp,
-    "raw": _raw,
-    "icmp": _icmp,
-    "neighbour": _neighbour,
-    "loopback": _loopback,
-}

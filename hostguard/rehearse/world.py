@@ -1,35 +1,31 @@
-"""What lies outside the host: it owns every other address, answers whoever asks, and sees what comes out.
-
-A process in a network namespace of its own. It is asked over a socket, one JSON line a question.
-"""
+"""What lies outside the host: it owns every other address, answers whoever asks, and judges what comes out."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
+from hostguard.attack.aim import NAMED
 from hostguard.controls.egress.allowlist import DNS
-from hostguard.rehearse import frames, links
-from hostguard.rehearse.attempts import NAMED
-from hostguard.rehearse.frames import Packet
-from hostguard.rehearse.namespaces import CLONE_NEWNET, die_with_parent, unshare
+from hostguard.host.attack import packets
+from hostguard.host.attack.shot import MAGIC, Shot, family_of, shows, signs, token
+from hostguard.rehearse import links
+from hostguard.rehearse.outside import tell
 
 WIRE = "world0"
 TIMEOUT = 3.0
 """Seconds to wait for an answer over a wire without delay, before there is none."""
+FLOW_PORT = 4446
+"""Whoever connects here is kept, and answered when it is said."""
+ETH_P_ALL = 0x0003
 IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 8, 49, 50, 78
 # IPv4 sends from whatever a local route holds, IPv6 from an address alone: unless it is told that it may.
-
-
-QUESTION = b"question"
-"""What is no real question, and echoed."""
+UNSPOKEN = 253
+"""A protocol that the host's kernel answers with an error."""
 
 
 def answer(question: bytes) -> bytes:
@@ -39,41 +35,6 @@ def answer(question: bytes) -> bytes:
     record = b"\xc0\x0c" + struct.pack("!HHIH4s", 1, 1, 60, 4, socket.inet_aton(NAMED))
     header = question[:2] + struct.pack("!HHHHH", 0x8180, 1, has, 0, 0)
     return header + question[12:end] + (record if has else b"")
-
-
-class Outside:
-    """A process in another network namespace, and the line to it."""
-
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
-        ours, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            ours.close()
-            _serve(theirs, serve)
-        theirs.close()
-        self._line = ours.makefile("rw", encoding="utf-8")
-        self.hear()  # it has its namespace
-
-    def hear(self) -> Any:
-        return json.loads(self._line.readline())
-
-    def ask(self, **question: Any) -> Any:
-        print(json.dumps(question), file=self._line, flush=True)
-        return self.hear()
-
-
-def _serve(line: socket.socket, serve: Callable[[socket.socket], None]) -> NoReturn:
-    die_with_parent()
-    unshare(CLONE_NEWNET)
-    links.up("lo")
-    tell(line, True)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(line)
-    os._exit(0)
-
-
-def tell(line: socket.socket, answer: Any) -> None:
-    line.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def world(line: socket.socket) -> None:
@@ -89,16 +50,16 @@ def world(line: socket.socket) -> None:
 class _World:
     def __init__(self, line: socket.socket, ports: list[list[Any]]) -> None:
         self.line = line
-        self.tap = frames.tap(WIRE)
+        self.tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.tap.bind((WIRE, 0))
         self.tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self.hardware = frames.hardware_address(WIRE)
         self.selector = selectors.DefaultSelector()
-        self.seen: list[Packet] = []
-        self.sentinel = 0
+        self.seen: list[bytes] = []
+        self.kept: dict[int, socket.socket] = {}
         for protocol, port in ports:
             for family in (socket.AF_INET, socket.AF_INET6) if links.has_ipv6() else (socket.AF_INET,):
                 self._listen(protocol, family, port)
-        tell(line, {"hardware": self.hardware.hex()})
+        tell(line, {"hardware": self.tap.getsockname()[4].hex()})
 
     def _listen(self, protocol: str, family: socket.AddressFamily, port: int) -> None:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
@@ -109,7 +70,7 @@ class _World:
         opened.bind(("", port))
         if protocol == "tcp":
             opened.listen()
-            self.selector.register(opened, selectors.EVENT_READ, self._accept)
+            self.selector.register(opened, selectors.EVENT_READ, self._keep if port == FLOW_PORT else self._accept)
             return
         if family == socket.AF_INET:
             opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
@@ -119,7 +80,6 @@ class _World:
         self.selector.register(opened, selectors.EVENT_READ, self._echo)
 
     def run(self, questions: Any) -> None:
-        self.selector.register(self.tap, selectors.EVENT_READ, self._capture)
         self.selector.register(self.line, selectors.EVENT_READ, None)
         while True:
             for key, _ in self.selector.select():
@@ -132,58 +92,93 @@ class _World:
                 self._answer(json.loads(question))
 
     def _answer(self, question: dict[str, Any]) -> None:
-        if question["do"] == "seen":
-            # Everything that left before the sentinel is in the tap before it.
-            while self.sentinel != question["sentinel"]:
-                self._capture(self.tap)
-            seen, self.seen = self.seen, []
-            tell(self.line, [asdict(packet) for packet in seen])
-        elif question["do"] == "connect":
-            tell(self.line, self._connect(question))
+        tell(self.line, getattr(self, f"do_{question['do']}")(question))
 
-    def _capture(self, tap: socket.socket) -> bytes:
-        """Take one frame off the wire, and remember what it was; empty for one of our own."""
-        frame, place = tap.recvfrom(65536)
-        if place[2] == socket.PACKET_OUTGOING:
-            return b""
-        packet = frames.parse(frame)
-        if packet:
-            self.seen.append(packet)
-        self.sentinel = frames.sentinel_number(frame) or self.sentinel
-        return frame
-
-    def _connect(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Come in to the host, and see whether it answers: at all (`packets`), and with its words (`works`)."""
-        family = frames.family_of(question["source"])
-        host = links.HOST if family == socket.AF_INET else links.HOST_V6
+    def do_look(self, question: dict[str, Any]) -> int:
+        """How many frames of a shot came out since the last look; all others are forgotten."""
+        looked_for, all_of = ([bytes.fromhex(sign) for sign in question[key]] for key in ("any", "all"))
+        links.barrier()
+        self._capture()
+        found = sum(shows(frame, looked_for, all_of) for frame in self.seen)
         self.seen = []
-        with socket.socket(family, socket.SOCK_STREAM) as caller:
-            if family == socket.AF_INET6:
-                caller.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
-            caller.bind((question["source"], 0))
-            port = caller.getsockname()[1]
-            caller.setblocking(False)
-            caller.connect_ex((host, question["port"]))
-            self.tap.send(frames.arp_request(self.hardware, links.WORLD, links.HOST))
-            while not frames.is_arp_reply(self._capture(self.tap)):
-                pass
-            answers = [
-                packet
-                for packet in self.seen
-                if (packet.protocol, packet.source_port, packet.destination_port)
-                == (frames.TCP, question["port"], port)
-            ]
-            works = False
-            if answers and question["talk"]:
-                caller.settimeout(TIMEOUT)
-                with contextlib.suppress(OSError):
-                    works = caller.recv(16) == b"host"
-        return {"left": bool(answers), "works": works}
+        return found
+
+    def _capture(self) -> None:
+        """Take what is on the wire, but for what we sent ourselves."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, place = self.tap.recvfrom(65536, socket.MSG_DONTWAIT)
+                if place[2] != socket.PACKET_OUTGOING:
+                    self.seen.append(frame)
+
+    def do_knock(self, question: dict[str, Any]) -> bool:
+        """Come in to the host; the caller is kept by its mark."""
+        protocol, family = question["protocol"], family_of(question["source"])
+        host = (links.HOST if family == socket.AF_INET else links.HOST_V6, question["port"])
+        self._capture()
+        self.seen = []
+        caller = self._caller(question, family, protocol)
+        if protocol == "tcp":
+            caller.connect_ex(host)
+        else:
+            caller.sendto(self._words(question, host[0]), host)
+        # A packet there, its answer, and what the answer is answered with.
+        for _ in range(3):
+            links.barrier()
+        self.kept[question["mark"]] = caller
+        return True
+
+    def do_hear(self, question: dict[str, Any]) -> dict[str, Any]:
+        """What came of a knock: any answer of the host's (`left`), and its words (`works`)."""
+        mark, port = question["mark"], question["port"]
+        left = self.do_look({"any": [sign.hex() for sign in (signs(mark, port) if port else [token(mark)])], "all": []})
+        works = False
+        caller = self.kept[mark]
+        if left and question["talk"]:
+            caller.settimeout(TIMEOUT)
+            with contextlib.suppress(OSError):
+                works = caller.recv(16) == b"host"
+        if not question.get("keep"):
+            self.kept.pop(mark).close()
+        return {"left": left, "works": works}
+
+    def _caller(self, question: dict[str, Any], family: socket.AddressFamily, protocol: str) -> socket.socket:
+        icmp = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
+        kind, number = {
+            "tcp": (socket.SOCK_STREAM, 0),
+            "udp": (socket.SOCK_DGRAM, 0),
+            "icmp": (socket.SOCK_RAW, icmp),
+            "other": (socket.SOCK_RAW, UNSPOKEN),
+        }[protocol]
+        caller = socket.socket(family, kind, number)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            caller.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        caller.bind((question["source"], question["mark"] if kind != socket.SOCK_RAW else 0))
+        caller.setblocking(False)
+        return caller
+
+    def _words(self, question: dict[str, Any], host: str) -> bytes:
+        shot = Shot("raw", host, 0, question["mark"], question["source"])
+        return packets.icmp(shot, shot.source) if question["protocol"] == "icmp" else shot.token
+
+    def do_push(self, question: dict[str, Any]) -> bool:
+        """Say something on a connection that is kept."""
+        self.do_look({"any": [], "all": []})
+        connection = self.kept.get(question["peer"])
+        if connection:
+            connection.sendall(token(question["mark"]))
+            links.barrier()
+        return connection is not None
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection, contextlib.suppress(OSError):
             connection.sendall(b"world")
+
+    def _keep(self, listener: socket.socket) -> None:
+        connection, peer = listener.accept()
+        self.kept[peer[1]] = connection
 
     def _echo(self, opened: socket.socket) -> None:
         """Answer from the very address that was asked: a wildcard socket would choose another."""
@@ -196,28 +191,7 @@ class _World:
                 info = value[:16] + struct.pack("@I", 0)
             else:
                 continue
-            if data != QUESTION and opened.getsockname()[1] == DNS:
+            if not data.startswith(MAGIC) and opened.getsockname()[1] == DNS:
                 data = answer(data)
             with contextlib.suppress(OSError):
                 opened.sendmsg([data], [(level, kind, info)], 0, peer)
-
-
-def container(line: socket.socket) -> None:
-    """A container behind the host: it sends when told, and says when the host has dealt with it."""
-    questions = line.makefile("r", encoding="utf-8")
-    first = json.loads(questions.readline())
-    links.address("eth0", links.CONTAINER, links.CONTAINER_V6)
-    links.peer("eth0", bytes.fromhex(first["hardware"]), links.HOST_TO_CONTAINER, links.HOST_TO_CONTAINER_V6)
-    links.default_route(links.HOST_TO_CONTAINER, links.HOST_TO_CONTAINER_V6)
-    own = frames.hardware_address("eth0")
-    tap = frames.tap("eth0")
-    tell(line, {"hardware": own.hex()})
-    for question in map(json.loads, questions):
-        with socket.socket(frames.family_of(question["address"]), socket.SOCK_STREAM) as caller:
-            caller.setblocking(False)
-            caller.connect_ex((question["address"], question["port"]))
-            port = caller.getsockname()[1]
-            tap.send(frames.arp_request(own, links.CONTAINER, links.HOST_TO_CONTAINER))
-            while not frames.is_arp_reply(tap.recv(65536)):
-                pass
-        tell(line, {"port": port})

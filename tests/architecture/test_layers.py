@@ -30,7 +30,8 @@ ALLOWED = {
     "observe": {"controls", "host", "impact", "observe", "policy"},
     "report": {"__version__", "control", "controls", "host", "impact", "observe", "policy", "report", "verdict"},
     "target": {"host", "target"},
-    "rehearse": {"controls", "host", "policy", "rehearse"},
+    "attack": {"attack", "controls", "generated", "host", "policy"},
+    "rehearse": {"attack", "controls", "host", "policy", "rehearse"},
     "ansible": {"ansible", "bundle", "generated", "host", "policy", "report", "target", "verdict", "waivers"},
     "fleet": {"ansible", "fleet", "host"},
 }

@@ -15,7 +15,15 @@ DHCP_SERVER = 67
 # gives none, and no option of the socket can.
 ROUTED = "meta rtclassid 0-4294967295"
 # A source that is not the host's. Not of link-local addresses: seen from the device below a VLAN they are nobody's.
-FOREIGN = "fib saddr type { unicast, blackhole, unreachable, prohibit }"
+FOREIGN = "fib saddr type != local"
+NEIGHBOURS = (
+    "ip6 saddr fe80::/10 ip6 daddr { fe80::/10, ff02::/16 } accept",
+    "ip6 saddr fe80::/10 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    "ip6 saddr :: ip6 daddr ff02::/16 meta l4proto ipv6-icmp accept",
+)
+# A route may put a packet into another one (segment routing), to another destination, once OUTPUT has let it out. What
+# OUTPUT and FORWARD let out is none of these.
+REDIRECTED = ("meta l4proto != { tcp, udp, icmp, ipv6-icmp }", "exthdr rt exists")
 # Arping, address conflict detection and VRRP send these from packet sockets. 28 bytes, or padded to Ethernet's least.
 ARP = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length 42-60"
 # LACP, LLDP, 802.1X, spanning tree: no bridge forwards them (IEEE 802.1Q, table 8-1).
@@ -33,11 +41,12 @@ def frames(egress: Egress) -> list[Resource]:
     chains = {
         "refuse": [*refuse, "drop"] if holds else refuse,
         "routed": [
-            "ip6 saddr fe80::/10 accept",
-            "ip6 saddr :: meta l4proto ipv6-icmp accept",
+            *NEIGHBOURS,
+            *(["ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept"] if dhcp else []),
             f"{FOREIGN} goto refuse",
         ],
         "leaving": [
+            *(f"{ROUTED} {redirected} goto refuse" for redirected in REDIRECTED),
             # Under `containers: same` what has a route may be a container's: its device rule looks at it.
             f"{ROUTED} goto routed" if egress.containers == "deny" else f"{ROUTED} accept",
             f"{ARP} accept",

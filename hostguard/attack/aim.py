@@ -1,0 +1,245 @@
+"""The policy's own addresses and accounts for the cases: every sanctioned way must work, every other be held (pure)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+
+from hostguard.attack.case import Case, Holds, To, Who, case
+from hostguard.attack.cases import CASES
+from hostguard.attack.cases.sockets import MPTCP
+from hostguard.controls.egress.allowlist import DNS, NTP, allowed
+from hostguard.policy.checks import destinations
+from hostguard.policy.model import Address, Egress, Network
+
+STRANGER = "nobody"
+"""An account that no policy names; the rehearsal gives it to whoever is not a service."""
+# Documentation and benchmark addresses that a policy may hold too: the first that it does not.
+ENEMIES = ("198.51.100.66", "192.0.2.66", "198.18.66.66", "100.64.66.66")
+ENEMIES_V6 = ("2001:db8:bad::66", "2001:db8:dead::66", "3fff:66::66")
+ORDINARY = ("192.0.2.77", "2001:db8:77::77")
+ON_THE_LINK: dict[To, tuple[str, ...]] = {
+    "broadcast": ("255.255.255.255",),
+    "link-local": ("169.254.66.66", "fe80::66"),
+    "metadata": ("169.254.169.254",),
+    "mdns": ("224.0.0.251", "ff02::fb"),
+    "ssdp": ("239.255.255.250", "ff02::c"),
+    "site multicast": ("239.66.66.66", "ff05::66"),
+    "global multicast": ("232.66.66.66", "ff0e::66"),
+    "all hosts": ("224.0.0.1", "ff02::1"),
+    "listeners": ("224.0.0.22", "ff02::16"),
+    "vrrp": ("224.0.0.18", "ff02::12"),
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One case, aimed. `sanctioned`: it must work; else it must be held; None: nothing here holds it, and it is shown.
+
+    `account` is who tries (or, of an answer, nobody: the peer's address is `source`).
+    """
+
+    case: Case
+    account: str
+    address: str
+    port: int
+    sanctioned: bool | None = False
+    source: str = ""
+    by_account: bool = False
+    """Held only because of who tries: with one account alone it can't be told from the sanctioned way."""
+
+    @property
+    def name(self) -> str:
+        return self.case.tries
+
+    @property
+    def protocol(self) -> str:
+        """As an allowlist has it; else what no allowlist has."""
+        case = self.case
+        if case.way in ("tcp", "udp"):
+            return "tcp" if case.options.get("protocol") == MPTCP else "" if "protocol" in case.options else case.way
+        if case.way == "io_uring":
+            return "udp"
+        return str(case.options.get("of", "udp")) if case.way in ("header", "frame", "xdp", "tun") else ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What only the host's own link says: its subnet's broadcast address, and the next hops."""
+
+    broadcast: str = ""
+    neighbours: tuple[str, ...] = ()
+
+
+def first(network: Network) -> str:
+    """An address of a network that a host can have."""
+    candidates = [network[1] if network.num_addresses > 2 else network[0], *map(ipaddress.ip_address, ORDINARY)]
+    fit = (a for a in candidates if a in network and a.version == network.version and not _special(a))
+    return str(next(fit, candidates[0]))
+
+
+def _special(address: Address) -> bool:
+    """Whether nobody can have this address: a network as wide as 0.0.0.0/0 begins with such ones."""
+    this_network = address.version == 4 and int(address) >> 24 == 0
+    return address.is_loopback or address.is_unspecified or address.is_multicast or this_network
+
+
+def named(egress: Egress) -> list[Network]:
+    """Every network that the policy names."""
+    found: list[Network] = [ipaddress.ip_network(server) for server in (*egress.resolvers, *egress.time_servers)]
+    found += [to.network for to in destinations(egress)]
+    for inbound in egress.inbound.values():
+        found += inbound.from_
+    return found
+
+
+def outside(egress: Egress, candidates: tuple[str, ...]) -> str | None:
+    """The first of some addresses that the policy does not name."""
+    networks = [network for network in named(egress) if network.prefixlen > 0]
+    for text in candidates:
+        address: Address = ipaddress.ip_address(text)
+        if not any(address in network for network in networks):
+            return text
+    return None
+
+
+def attempts(egress: Egress, link: Link = Link()) -> list[Attempt]:
+    """Everything to try, the sanctioned ways first; what the policy lets out after all is no way to be held."""
+    everybody = {to.account for to in allowed(egress) if to.account}
+    held = []
+    for attempt in unsanctioned(egress, link):
+        if attempt.sanctioned is None or attempt.case.leg == "segments":
+            held.append(attempt)  # to whom it is sent is sanctioned, and not where it goes
+            continue
+        if permits(egress, attempt, {attempt.account}):
+            continue
+        held.append(replace(attempt, by_account=permits(egress, attempt, everybody) and not attempt.case.leg))
+    # With NAT comes connection tracking: before it fragments are what they are, after it flows are tracked.
+    return sorted([*sanctioned(egress), *held], key=lambda one: (one.case.layer == "flows", one.case.leg == "nat"))
+
+
+def permits(egress: Egress, attempt: Attempt, accounts: Container[str]) -> bool:
+    """Whether the policy lets one of some accounts (or every account) do this."""
+    if not attempt.address or (attempt.case.who == "container" and egress.containers == "deny"):
+        return False
+    address = ipaddress.ip_address(attempt.address)
+    return any(
+        (to.account is None or to.account in accounts)
+        and (to.protocol, to.port) == (attempt.protocol, attempt.port)
+        and address in to.network
+        for to in allowed(egress)
+    )
+
+
+def families(cidrs: tuple[Network, ...]) -> Iterator[str]:
+    """One address of each family in a list of networks."""
+    for version in (4, 6):
+        for network in cidrs:
+            if network.version == version:
+                yield first(network)
+                break
+
+
+def sanctioned(egress: Egress) -> Iterator[Attempt]:
+    caller = proxy(egress)
+
+    def way(name: str, protocol: str, account: str, address: str, port: int) -> Attempt:
+        layer, who = "TCP" if protocol == "tcp" else "UDP", "application"
+        return Attempt(case("", who, name, protocol, layer=layer), account, address, port, True)  # type: ignore[arg-type]
+
+    for name, provider in egress.providers.items():
+        for address in families(provider.cidrs):
+            yield way(f"provider {name}", "tcp", caller, address, provider.ports[0])
+            if egress.containers == "same" and egress.via == "direct":
+                through = case(
+                    "", "container", f"provider {name}, from a container", "tcp", layer="forwarded", leg="nat"
+                )
+                yield Attempt(through, "container", address, provider.ports[0], True)
+    for name, service in egress.services.items():
+        for address in families(service.cidrs):
+            user = (service.users or (STRANGER,))[0]
+            yield way(f"service {name}", service.protocol, user, address, service.ports[0])
+    for resolver in egress.resolvers:
+        yield way("DNS over UDP", "udp", asker(egress), str(resolver), DNS)
+        yield way("DNS over TCP", "tcp", asker(egress), str(resolver), DNS)
+    for server in egress.time_servers:
+        yield way("time", "udp", STRANGER, str(server), NTP)
+    for name, inbound in egress.inbound.items():
+        if inbound.protocol == "tcp":
+            for address in families(inbound.from_):
+                answered = case("", "peer", f"answers {name}", "answer", layer="answers")
+                yield Attempt(answered, STRANGER, "", inbound.ports[0], True, source=address)
+    yield Attempt(case("", "application", "loopback", "loopback", layer="TCP"), STRANGER, "127.0.0.1", 9, True)
+
+
+def proxy(egress: Egress) -> str:
+    return egress.proxy_user if egress.via == "proxy" and egress.proxy_user else STRANGER
+
+
+def asker(egress: Egress) -> str:
+    return (egress.resolver_users or (STRANGER,))[0]
+
+
+def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
+    accounts: dict[Who, str] = {
+        "application": STRANGER, "proxy": proxy(egress), "asker": asker(egress), "root": "root", "admin": "root",
+        "container": "container", "peer": STRANGER,
+    }  # fmt: skip
+    for each in CASES:
+        for to in each.to:
+            for address, port in aimed(egress, link, to, each):
+                if (6 if ":" in address else 4) not in each.families:
+                    continue
+                sanctioned = None if each.holds is Holds.NOTHING else False
+                # A policy may answer the whole world: then there is no stranger, and nobody to seem one.
+                begun = each.way == "answer" or each.options.get("protocol") == "accepted"
+                seems = str(each.options.get("of", "udp")) if each.options.get("reflected") else ""
+                if answered(egress, address, port, each.options.get("protocol", "tcp") if begun else seems):
+                    continue
+                account = accounts["proxy" if each.leg == "segments" else each.who]
+                if begun:
+                    yield Attempt(each, account, "", port, sanctioned, source=address)
+                else:
+                    yield Attempt(each, account, address, port, sanctioned)
+    for name, service in egress.services.items():
+        if service.users:
+            by_other = replace(_BY_OTHER, tries=f"service {name}, by another account", way=service.protocol)
+            yield Attempt(by_other, STRANGER, first(service.cidrs[0]), service.ports[0])
+
+
+_BY_OTHER = next(case for case in CASES if case.id == "tcp.past-proxy")
+
+
+def answered(egress: Egress, address: str, port: int, protocol: str) -> bool:
+    caller = ipaddress.ip_address(address)
+    return any(
+        way.protocol == protocol and port in way.ports and any(caller in network for network in way.from_)
+        for way in egress.inbound.values()
+    )
+
+
+def aimed(egress: Egress, link: Link, to: To, at: Case) -> Iterator[tuple[str, int]]:
+    """The addresses of a target, and the port that is tried there."""
+    if to == "enemy":
+        for candidates in (ENEMIES, ENEMIES_V6):
+            # Behind NAT a container seems the host: what connection tracking knows of the one would pass for the other.
+            enemy = outside(egress, candidates[::-1] if at.leg == "nat" else candidates)
+            if enemy:
+                yield enemy, at.port
+    elif to == "provider":
+        for provider in list(egress.providers.values())[:1]:
+            for address in families(provider.cidrs):
+                yield address, provider.ports[0] if at.port == 443 else at.port
+    elif to == "peer":
+        for inbound in list(egress.inbound.values())[:1]:
+            for address in families(inbound.from_):
+                yield address, at.port
+    elif to in ("resolver", "time server"):
+        for server in (egress.resolvers if to == "resolver" else egress.time_servers)[:1]:
+            yield str(server), at.port
+    else:
+        local = {"neighbour": link.neighbours, "subnet broadcast": tuple(filter(None, (link.broadcast,)))}
+        for address in local[to] if to in local else ON_THE_LINK[to]:
+            if outside(egress, (address,)):
+                yield address, at.port

@@ -1,0 +1,16 @@
+"""Every case, a file a layer."""
+
+from __future__ import annotations
+
+from hostguard.attack.case import Case
+from hostguard.attack.cases import answers, crafted, forwarded, frames, icmp, limits, sockets
+
+CASES: tuple[Case, ...] = (
+    *sockets.CASES,
+    *icmp.CASES,
+    *crafted.CASES,
+    *frames.CASES,
+    *forwarded.CASES,
+    *answers.CASES,
+)
+LIMITS = limits.LIMITS

@@ -1,0 +1,84 @@
+"""Shots, fired by the account that tries: in a child that has become it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import socket
+from typing import Any, Dict, NoReturn
+
+from .shot import Shot
+
+WAYS = {
+    "tcp": "sockets",
+    "udp": "sockets",
+    "ping": "sockets",
+    "loopback": "sockets",
+    "raw": "crafted",
+    "header": "crafted",
+    "frame": "wire",
+    "io_uring": "ring",
+    "xdp": "ring",
+}
+ABSENT = {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errno.ENOPROTOOPT, errno.ENOSYS}
+ABSENT |= {errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT}
+"""What a kernel says of a way that it does not have."""
+
+
+def fire(shot: Shot) -> Dict[str, Any]:
+    """{"works": it was answered} or {"refused": the error's name, "absent": the kernel has no such way}."""
+    try:
+        way = getattr(importlib.import_module("." + WAYS[shot.way], __package__), shot.way)
+        return {"works": False, **way(shot)}
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, str(error))
+        return {"works": False, "refused": name, "absent": error.errno in ABSENT}
+    except Exception as error:  # a mistake of ours in one way must not hide the others
+        return {"works": False, "refused": "{}: {}".format(type(error).__name__, error), "absent": False}
+
+
+class Shooter:
+    """A child that has become an account, and fires what it is told."""
+
+    def __init__(self, uid: int) -> None:
+        for module in set(WAYS.values()):  # another account may not read where Python is
+            importlib.import_module("." + module, __package__)
+        ours, theirs = socket.socketpair()
+        self._child = os.fork()
+        if self._child == 0:
+            ours.close()
+            _become_and_serve(uid, theirs)
+        theirs.close()
+        self._line = ours.makefile("rw", encoding="utf-8")
+        ours.close()
+
+    def fire(self, shot: Shot) -> Dict[str, Any]:
+        try:
+            print(json.dumps(shot.plain()), file=self._line, flush=True)
+            said = self._line.readline()
+        except BrokenPipeError:
+            said = ""
+        answer: Dict[str, Any] = json.loads(said) if said else {"works": False, "refused": "its process ended"}
+        return answer
+
+    def end(self) -> None:
+        self._line.close()
+        os.waitpid(self._child, 0)
+
+
+def _become_and_serve(uid: int, line: socket.socket) -> NoReturn:
+    try:
+        if uid:
+            with contextlib.suppress(OSError):
+                os.setgroups([])  # refused where only our own account is mapped
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        for text in line.makefile("r", encoding="utf-8"):
+            line.sendall(json.dumps(fire(Shot(**json.loads(text)))).encode() + b"\n")
+    except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        pass  # nobody listens any more
+    finally:
+        os._exit(0)

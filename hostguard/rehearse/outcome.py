@@ -1,0 +1,84 @@
+"""What a rehearsal told, judged (pure): each way out before and after, and the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hostguard.attack.aim import Attempt
+from hostguard.attack.case import Holds
+
+
+class Word(StrEnum):
+    ALLOWED = "allowed"
+    CUT_OFF = "CUT OFF"
+    HELD = "held"
+    OUT = "GETS OUT"
+    NOT_HELD = "not held"
+    """Nothing of the policy's holds it, and its case says why."""
+    ABSENT = "not on this kernel"
+    NO_PROOF = "not seen to work: proves nothing"
+    NOT_TRIED = "not tried: one account only"
+
+
+WRONG = {Word.CUT_OFF, Word.OUT}
+UNSEEN = {Word.NO_PROOF, Word.NOT_TRIED}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    attempt: Attempt
+    before: str
+    after: str
+    word: Word
+
+    @property
+    def escaped(self) -> tuple[bool, bool]:
+        return self.before == "out", self.after == "out"
+
+
+@dataclass
+class Outcome:
+    tries: Sequence[Attempt]
+    results: dict[tuple[int, str], Mapping[str, Any]] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    not_rehearsed: list[str] = field(default_factory=list)
+
+    def hear(self, told: dict[str, Any]) -> None:
+        if "try" in told:
+            self.results[told["try"], told["when"]] = told
+        elif "not rehearsed" in told:
+            self.not_rehearsed.append(told["not rehearsed"])
+        else:
+            self.said = {**told, **self.said} if "error" in told else {**self.said, **told}
+
+    def verdicts(self) -> list[Verdict]:
+        return [self.verdict(number) for number in range(len(self.tries))]
+
+    def verdict(self, number: int) -> Verdict:
+        attempt = self.tries[number]
+        before, after = (self.results.get((number, when)) for when in ("before", "after"))
+        if before is None or after is None or "not tried" in before:
+            return Verdict(attempt, "", "", Word.NOT_TRIED)
+        if attempt.sanctioned:
+            worked, works = ("works" if result["works"] else "cut off" for result in (before, after))
+            return Verdict(attempt, worked, works, Word.ALLOWED if after["works"] else Word.CUT_OFF)
+        if before.get("absent"):
+            return Verdict(attempt, "", "", Word.ABSENT)
+        whole = before["left"] >= attempt.case.count
+        left, leaves = ("out" if out else "held" for out in (whole, after["left"]))
+        return Verdict(attempt, left, leaves, self._word(attempt, whole, bool(after["left"])))
+
+    def _word(self, attempt: Attempt, before: bool, after: bool) -> Word:
+        if after:
+            unheld = attempt.sanctioned is None or (attempt.case.holds is Holds.FRAMES and not self.said.get("hooked"))
+            return Word.NOT_HELD if unheld else Word.OUT
+        return Word.HELD if before else Word.NO_PROOF
+
+    @property
+    def sound(self) -> bool:
+        """Whether it was applied, stayed applied, and went back."""
+        outcomes = [self.said.get(step, {}).get("outcome") for step in ("applied", "again")]
+        return outcomes == ["applied", "unchanged"] and self.said.get("identical") is True
