@@ -141,6 +141,24 @@ def families(cidrs: tuple[Network, ...]) -> Iterator[str]:
                 break
 
 
+DOCUMENTATION = tuple(map(ipaddress.ip_network, ("198.51.100.0/24", "192.0.2.0/24", "2001:db8::/32", "3fff::/20")))
+
+
+def harmless(egress: Egress, destinations: bool) -> list[Attempt]:
+    """What may be tried on a host in service: one small packet to a documentation address; with `destinations` also
+    connections to what is sanctioned, by accounts for whom it is not."""
+
+    def fits(attempt: Attempt) -> bool:
+        case = attempt.case
+        if attempt.sanctioned is not False or not case.harmless:
+            return False
+        if case.to == ("enemy",):
+            return any(ipaddress.ip_address(attempt.address) in network for network in DOCUMENTATION)
+        return destinations and case.way == "tcp" and case.to[0] in ("provider", "resolver")
+
+    return [attempt for attempt in attempts(egress) if fits(attempt)]
+
+
 def sanctioned(egress: Egress) -> Iterator[Attempt]:
     caller = proxy(egress)
 

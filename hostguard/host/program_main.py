@@ -10,7 +10,7 @@ from .resource import HostError
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what a request asks: {"do": read | image | apply | rollback | confirm | history | drift, …}."""
+    """Do what a request asks: {"do": read | image | apply | rollback | confirm | history | drift | prove, …}."""
     # Imported where they are used: a host compiles what is imported, at every call.
     do = request["do"]
     if do == "read":
@@ -41,6 +41,10 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
         from . import traces
 
         return traces.take()
+    if do == "prove":
+        from .attack import prove
+
+        return prove.prove(request)
     raise HostError("the host program does not know {!r}: the controller is newer than it".format(do))
 
 

@@ -6,7 +6,7 @@ import socket
 from typing import Any, Dict, List
 
 from . import packets
-from .shot import Shot
+from .shot import Shot, preparing
 from .sockets import SETTINGS, to
 
 IP_NODEFRAG = 22
@@ -24,16 +24,21 @@ def raw(shot: Shot) -> Dict[str, Any]:
         bodies = [packets.icmp(Shot(**{**shot.plain(), "options": {**options, "type": k}}), shot.source) for k in kinds]
     else:
         bodies = [make(shot, shot.source)]
-    with socket.socket(shot.family, socket.SOCK_RAW, number) as caller:
-        _prepare(caller, shot)
+    with _opened(shot, number) as caller:
         return _send(caller, shot, bodies)
 
 
 def header(shot: Shot) -> Dict[str, Any]:
     """We write the IP header, of either version."""
-    with socket.socket(shot.family, socket.SOCK_RAW, socket.IPPROTO_RAW) as caller:
-        _prepare(caller, shot)
+    with _opened(shot, socket.IPPROTO_RAW) as caller:
         return _send(caller, shot, packets.packets(shot))
+
+
+def _opened(shot: Shot, protocol: int) -> socket.socket:
+    with preparing():
+        caller = socket.socket(shot.family, socket.SOCK_RAW, protocol)
+        _prepare(caller, shot)
+        return caller
 
 
 def _prepare(caller: socket.socket, shot: Shot) -> None:

@@ -7,10 +7,11 @@ import errno
 import importlib
 import json
 import os
+import signal
 import socket
 from typing import Any, Dict, NoReturn
 
-from .shot import Shot
+from .shot import Shot, Unprepared
 
 WAYS = {
     "tcp": "sockets",
@@ -29,13 +30,15 @@ ABSENT |= {errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT}
 
 
 def fire(shot: Shot) -> Dict[str, Any]:
-    """{"works": it was answered} or {"refused": the error's name, "absent": the kernel has no such way}."""
+    """{"works": it was answered} or {"refused": the error's name, "absent": the kernel has no such
+    way, "unprepared": it came to no sending}."""
     try:
         way = getattr(importlib.import_module("." + WAYS[shot.way], __package__), shot.way)
         return {"works": False, **way(shot)}
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, str(error))
-        return {"works": False, "refused": name, "absent": error.errno in ABSENT}
+        unprepared = isinstance(error, Unprepared)
+        return {"works": False, "refused": name, "absent": error.errno in ABSENT, "unprepared": unprepared}
     except Exception as error:  # a mistake of ours in one way must not hide the others
         return {"works": False, "refused": "{}: {}".format(type(error).__name__, error), "absent": False}
 
@@ -65,6 +68,8 @@ class Shooter:
         return answer
 
     def end(self) -> None:
+        # It would wait for the end of its line, which the children after it hold open.
+        os.kill(self._child, signal.SIGKILL)
         self._line.close()
         os.waitpid(self._child, 0)
 

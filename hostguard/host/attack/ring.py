@@ -10,7 +10,7 @@ import struct
 from typing import Any, Dict
 
 from . import wire
-from .shot import Shot
+from .shot import Shot, preparing
 from .sockets import opened, to
 
 IO_URING_SETUP, IO_URING_ENTER = 425, 426  # the same on every architecture
@@ -37,7 +37,8 @@ def _number(memory: mmap.mmap, at: int, value: int) -> None:
 def io_uring(shot: Shot) -> Dict[str, Any]:
     """One UDP packet, sent by the kernel for us."""
     parameters = ctypes.create_string_buffer(120)
-    ring = _called(_libc.syscall(IO_URING_SETUP, 1, parameters))
+    with preparing():
+        ring = _called(_libc.syscall(IO_URING_SETUP, 1, parameters))
     try:
         # struct io_uring_params: where the parts of the two rings are
         tail, array = struct.unpack_from("=4xI16xI", parameters, 40)

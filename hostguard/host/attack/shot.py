@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 MAGIC = b"h\x9eg\xd3"
 FIRST_MARK = 20000
@@ -40,6 +41,18 @@ class Shot:
     @property
     def token(self) -> bytes:
         return token(self.mark)
+
+
+class Unprepared(OSError):
+    """The way could not even be tried: what refused it was no rule."""
+
+
+@contextlib.contextmanager
+def preparing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unprepared(error.errno, error.strerror) from None
 
 
 def family_of(address: str) -> socket.AddressFamily:

@@ -9,7 +9,7 @@ import struct
 from typing import Any, Callable, Dict
 
 from . import packets
-from .shot import Shot
+from .shot import Shot, preparing
 
 IPPROTO_UDPLITE, IPPROTO_MPTCP = 136, 262
 SOL_UDP, UDP_SEGMENT = 17, 103
@@ -24,6 +24,11 @@ Answer = Dict[str, Any]
 
 def opened(shot: Shot, kind: int, protocol: int = 0) -> socket.socket:
     """A socket with what the shot asks of it, bound to the shot's mark."""
+    with preparing():
+        return _opened(shot, kind, protocol)
+
+
+def _opened(shot: Shot, kind: int, protocol: int) -> socket.socket:
     made = socket.socket(shot.family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for name in shot.options.get("set", ()):

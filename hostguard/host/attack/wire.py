@@ -8,7 +8,7 @@ import struct
 from typing import Any, Dict, List
 
 from . import packets
-from .shot import Shot
+from .shot import Shot, preparing
 
 IPV4, ARP, VLAN, IPV6, EXPERIMENTAL = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88B5
 PACKET_TX_RING, PACKET_VNET_HDR, PACKET_QDISC_BYPASS = 13, 15, 20
@@ -20,18 +20,21 @@ RING_FRAME, HEADER = 2048, 32
 """Of a ring of packet(7)'s first version: a frame's room, and what stands before the frame in it."""
 
 
-def arp(shot: Shot) -> bytes:
-    """Who has the address? Behind it stands what nobody asked for."""
-    own = bytes.fromhex(shot.hardware)
-    fixed = struct.pack("!HHBBH", 1, IPV4, 6, 4, 1)
-    ends = packets.packed(shot.source) + bytes(6) + packets.packed(shot.address)
-    return fixed + own + ends + packets.bare(shot, "")
+def arp(own: bytes, source: str, wanted: str) -> bytes:
+    """Who has an address?"""
+    return struct.pack("!HHBBH", 1, IPV4, 6, 4, 1) + own + packets.packed(source) + bytes(6) + packets.packed(wanted)
+
+
+def who_has(own: bytes, source: str, wanted: str) -> bytes:
+    """The same, as a frame of a device."""
+    return EVERYBODY + own + struct.pack("!H", ARP) + arp(own, source, wanted)
 
 
 def bodies(shot: Shot) -> List[bytes]:
     kind = shot.options.get("kind", 0)
     if kind == ARP:
-        return [arp(shot)]
+        # Behind it stands what nobody asked for.
+        return [arp(bytes.fromhex(shot.hardware), shot.source, shot.address) + packets.bare(shot, "")]
     return [packets.bare(shot, "")] if kind else packets.packets(shot)
 
 
@@ -55,7 +58,9 @@ def frames(shot: Shot) -> List[bytes]:
 
 def frame(shot: Shot) -> Dict[str, Any]:
     options = shot.options
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM if options.get("datagram") else socket.SOCK_RAW, 0) as out:
+    with preparing():
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM if options.get("datagram") else socket.SOCK_RAW, 0)
+    with opened as out:
         if options.get("bypass"):
             out.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         if options.get("datagram"):

@@ -1,0 +1,108 @@
+"""hostguard prove: what a host in service holds, tried on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.policy import PolicyOption, load
+
+if TYPE_CHECKING:
+    from hostguard.attack.aim import Attempt
+
+FAILED = 1
+STYLES = {"held": "green", "out": "bold red"}
+WORDS = {"held": "held", "out": "GETS OUT", "unknown": "not proven", "absent": "not on this host"}
+
+
+def command(
+    policy: PolicyOption = None,
+    host: Annotated[
+        list[str] | None, typer.Option("--host", metavar="URI", help="Prove it of this host instead; can be repeated.")
+    ] = None,
+    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
+    destinations: Annotated[
+        bool,
+        typer.Option("--destinations", help="Also connect to providers and resolvers, as accounts that may not."),
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+) -> None:
+    """Try the harmless ways out on a host in service.
+
+    One small packet each, to addresses that are for documentation, as the accounts that would try. Held is what the
+    host's own kernel was seen to hold; what it does not tell is not proven. Changes nothing.
+    """
+    from hostguard.attack import aim
+    from hostguard.cli import targets
+    from hostguard.host.attack.shot import FIRST_MARK, Shot
+
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    loaded = load(policy)
+    egress = loaded.policy.egress
+    if egress is None:
+        raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])
+    if egress.mode == "observe":
+        raise Stop(CALL, [f"{loaded.path}: egress.mode is observe, which holds nothing: all would get out"])
+    tries = [
+        attempt for attempt in aim.harmless(egress, destinations)
+        if egress.frames == "hold" or attempt.case.holds != "frames"
+    ]  # fmt: skip
+    shots = [
+        {"account": each.account, "shot": Shot(each.case.way, each.address, each.port, FIRST_MARK + number,
+                                               options=dict(each.case.options)).plain()}
+        for number, each in enumerate(tries)
+    ]  # fmt: skip
+    found = targets.chosen(None, host, None, sudo=sudo, limit=None, forks=None).ask({"do": "prove", "shots": shots})
+    for name, answer in found.items():
+        if "error" in answer:
+            typer.echo(f"hostguard: {name}: {answer['error']}", err=True)
+    hosts = {name: _results(tries, answer["results"]) for name, answer in found.items() if "results" in answer}
+    if format_ == "json":
+        from hostguard.report import proof
+
+        typer.echo(proof.render(hosts))
+    else:
+        for name, results in hosts.items():
+            _table(name, results, everything)
+    statuses = {result["status"] for results in hosts.values() for result in results}
+    if "out" in statuses:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(UNSEEN if "unknown" in statuses or len(hosts) < len(found) else 0)
+
+
+def _results(tries: Sequence[Attempt], said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"id": each.case.id, "tries": each.name, "layer": each.case.layer, "account": each.account,
+         "address": each.address, "port": each.port, "status": result["status"], "evidence": result["evidence"]}
+        for each, result in zip(tries, said, strict=True)
+    ]  # fmt: skip
+
+
+def _table(name: str, results: Sequence[Mapping[str, Any]], everything: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from hostguard.cli import screen
+    from hostguard.report import proof
+
+    console = screen.result()
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("way out", "as", "to", "", "seen by"):
+        table.add_column(column, overflow="fold")
+    for result in results:
+        if everything or result["status"] in ("out", "unknown"):
+            word = Text(WORDS[result["status"]], STYLES.get(result["status"], "yellow"))
+            table.add_row(result["tries"], result["account"], result["address"], word, result["evidence"])
+    if table.row_count:
+        console.print(table)
+        console.print()
+    counted = proof.summary(results)
+    console.print(
+        f"{name}: {counted['held']} of {len(results)} ways out are held, {counted['out']} get out, "
+        f"{counted['unknown']} are not proven, {counted['absent']} are none of this host's."
+    )

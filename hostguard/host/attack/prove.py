@@ -1,0 +1,215 @@
+"""Shots on a live host, one small packet each, and what became of each: judged by the host's own kernel alone.
+
+Held is what was seen held: the kernel refused the call, or the rule that drops counted it and no device sent it. A
+tap on every device sees what leaves, below all rules and queues. What shows neither is not proven.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pwd
+import select
+import socket
+import struct
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ..program import find, run
+from ..resource import HostError
+from . import wire
+from .fire import Shooter
+from .shot import Shot, shows, signs
+
+HELD, OUT, UNKNOWN, ABSENT = "held", "out", "unknown", "absent"
+REFUSED = {"EPERM", "ENOBUFS"}
+"""What OUTPUT's DROP and, to a packet socket, the egress hook's are to who sends."""
+CLOSED = {"EPERM", "EACCES"}
+"""Of a socket that the account may not even open."""
+SAVE = {socket.AF_INET: "iptables-save", socket.AF_INET6: "ip6tables-save"}
+CHAIN = "HOSTGUARD-OUTPUT"
+ETH_P_ALL = 0x0003
+CONTROL_SECONDS = 2.0
+SOL_PACKET, PACKET_STATISTICS = 263, 6
+SO_ATTACH_FILTER, LONGEST = 26, 256
+# Classic BPF: the first bytes of what leaves, nothing of what comes in.
+LEAVING = (
+    (0x30, 0, 0, 0xFFFFF004),  # load the packet's type (SKF_AD_PKTTYPE)
+    (0x15, 0, 1, socket.PACKET_OUTGOING),
+    (0x06, 0, 0, LONGEST),
+    (0x06, 0, 0, 0),
+)
+_TEXT = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in LEAVING))
+_AT = ctypes.addressof(_TEXT)
+
+
+class Way(NamedTuple):
+    """How the kernel would send to an address."""
+
+    device: str
+    source: str
+    hardware: str
+    next_hardware: str
+
+
+def prove(request: Dict[str, Any]) -> Dict[str, Any]:
+    """{"results": [{"status", "evidence"}]} in the order of request["shots"], each {"account", "shot"}."""
+    if os.geteuid() != 0:
+        raise HostError("only root can become the accounts that try, and see what leaves: run it as root (sudo)")
+    with Tap() as tap:
+        prover = _Prover(tap)
+        try:
+            first = [prover.shoot(each["account"], Shot(**each["shot"])) for each in request["shots"]]
+        finally:
+            prover.end()
+        # Whatever waited in a queue has left by now.
+        working = {device: tap.sees_control(device, way) for device, way in prover.devices.items()}
+        return {"results": [prover.judge(each, working) for each in first]}
+
+
+class _Shot(NamedTuple):
+    shot: Shot
+    device: str
+    answer: Dict[str, Any]
+    dropped: bool
+
+
+class _Prover:
+    def __init__(self, tap: "Tap") -> None:
+        self.tap = tap
+        self.ways: Dict[str, Way] = {}
+        self.devices: Dict[str, Way] = {}
+        self.shooters: Dict[int, Shooter] = {}
+
+    def end(self) -> None:
+        for shooter in self.shooters.values():
+            shooter.end()
+
+    def shoot(self, account: str, shot: Shot) -> _Shot:
+        try:
+            uid = pwd.getpwnam(account).pw_uid
+        except KeyError:
+            return _Shot(shot, "", {"refused": "no account {}".format(account)}, False)
+        try:
+            way = self._way(shot.address)
+        except HostError as error:
+            return _Shot(shot, "", {"refused": str(error)}, False)
+        self.devices.setdefault(way.device, way)
+        plain = dict(shot.plain(), source=way.source, interface=way.device)
+        plain.update(hardware=way.hardware, next_hardware=way.next_hardware)
+        if uid not in self.shooters:
+            self.shooters[uid] = Shooter(uid)
+        # A connection's first packet is dropped without a word to who connects: the rule's own count tells.
+        silent = shot.way == "tcp"
+        before = dropped(shot.family) if silent else None
+        answer = self.shooters[uid].fire(Shot(**plain))
+        self.tap.drain()
+        after = dropped(shot.family) if silent else None
+        return _Shot(shot, way.device, answer, before is not None and after is not None and after > before)
+
+    def judge(self, fired: _Shot, working: Dict[str, bool]) -> Dict[str, str]:
+        shot, answer = fired.shot, fired.answer
+        refused = answer.get("refused", "")
+        looked_for = signs(shot.mark, shot.options.get("sport", shot.port))
+        seen = [device for device, frame in self.tap.frames if shows(frame, looked_for, [])]
+        if seen:
+            return {"status": OUT, "evidence": "seen leaving {}".format(seen[0])}
+        unprepared = bool(answer.get("unprepared"))
+        if answer.get("absent") or (unprepared and refused in CLOSED):
+            return {"status": ABSENT, "evidence": "this host has no such way: {}".format(refused)}
+        if refused in REFUSED and not unprepared:
+            return {"status": HELD, "evidence": "the kernel refused it: {}".format(refused)}
+        if refused:
+            return {"status": UNKNOWN, "evidence": refused}
+        if not working.get(fired.device) or self.tap.lost():
+            return {"status": UNKNOWN, "evidence": "what leaves {} could not be seen".format(fired.device)}
+        if fired.dropped:
+            return {"status": HELD, "evidence": "{} dropped it, and it was not seen to leave".format(CHAIN)}
+        return {"status": UNKNOWN, "evidence": "not seen to leave, and nothing says that it was held"}
+
+    def _way(self, address: str) -> Way:
+        if address not in self.ways:
+            self.ways[address] = way_to(address)
+        return self.ways[address]
+
+
+def way_to(address: str) -> Way:
+    """Raises HostError where there is no way."""
+    done = run(["ip", "-json", "route", "get", address], check=False)
+    found = json.loads(done.stdout or "[]") if done.returncode == 0 else []
+    device = found[0].get("dev", "") if found else ""
+    if not device or device == "lo" or "prefsrc" not in found[0]:
+        raise HostError("no route to {}".format(address))
+    links = json.loads(run(["ip", "-json", "link", "show", "dev", device]).stdout)
+    hop = found[0].get("gateway", address)
+    known = json.loads(run(["ip", "-json", "neigh", "show", hop, "dev", device], check=False).stdout or "[]")
+    # Of a frame that is held it is all one for whom it was.
+    next_hop = next((each["lladdr"] for each in known if "lladdr" in each), "02:00:00:00:00:01")
+    mine = links[0].get("address", "")
+    return Way(device, found[0]["prefsrc"], mine.replace(":", ""), next_hop.replace(":", ""))
+
+
+def dropped(family: socket.AddressFamily) -> Optional[int]:
+    """How many packets the last rules of our chain have dropped; None where there is no such chain."""
+    if find(SAVE[family]) is None:
+        return None
+    done = run([SAVE[family], "-c", "-t", "filter"], check=False)
+    marks = [line for line in done.stdout.splitlines() if "] -A {} ".format(CHAIN) in line and line.endswith("-j DROP")]
+    return sum(int(line[1:].split(":")[0]) for line in marks) if marks else None
+
+
+class Tap:
+    """What leaves every device but loopback."""
+
+    def __init__(self) -> None:
+        self.frames: List[Any] = []
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(LEAVING), _AT))
+        self._lost = 0
+
+    def __enter__(self) -> "Tap":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._socket.close()
+
+    def drain(self) -> None:
+        while select.select([self._socket], [], [], 0)[0]:
+            self._take()
+
+    def _take(self) -> Any:
+        frame, place = self._socket.recvfrom(LONGEST)
+        if place[2] == socket.PACKET_OUTGOING and place[0] != "lo":
+            self.frames.append((place[0], frame))
+        return place[0], frame
+
+    def lost(self) -> bool:
+        """Whether the kernel had no room for some frame. Asking sets its count back."""
+        said = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        self._lost += said[1]
+        return bool(self._lost)
+
+    def sees_control(self, device: str, way: Way) -> bool:
+        """Whether an ARP request, which may leave, is seen to leave."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
+            out.bind((device, 0))
+            own = own_address(device)
+            if not way.hardware or own is None:
+                return False
+            asked = wire.who_has(bytes.fromhex(way.hardware), own, own)
+            try:
+                out.send(asked)
+            except OSError:
+                return False
+        while select.select([self._socket], [], [], CONTROL_SECONDS)[0]:
+            if self._take() == (device, asked):
+                return True
+        return False
+
+
+def own_address(device: str) -> Optional[str]:
+    """An IPv4 address of a device: whoever asks for his own asks nothing of anybody (RFC 5227, an announcement)."""
+    found = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", device]).stdout or "[]")
+    addresses = [each["local"] for link in found for each in link.get("addr_info", ())]
+    return addresses[0] if addresses else None
