@@ -31,7 +31,7 @@ CASES: tuple[Case, ...] = (
     tcp("tcp.priority", "application", "with a priority (SO_PRIORITY)", set=("priority",)),
     tcp("tcp.mark", "root", "with a firewall mark (SO_MARK)", set=("mark",)),
     tcp("tcp.no-route", "application", "past the routing table (SO_DONTROUTE)", to=("neighbour",), set=("no route",)),
-    tcp("tcp.from-ssh-port", "root", "from the SSH port", sport=22,
+    tcp("tcp.from-ssh-port", "root", "from the SSH port", sport=22, harmless=False,
         held_by="replies are those of a tracked connection to a sanctioned port, not what leaves from one"),
     tcp("tcp.transparent", "root", "from a foreign source (IP_TRANSPARENT)", set=("transparent",), harmless=False),
     tcp("tcp.source-route", "root", "with a source route (IP_OPTIONS)", families=(4,), set=("source route",)),

@@ -109,7 +109,8 @@ SETTINGS: Dict[str, Callable[[socket.socket, Shot], None]] = {
 def tcp(shot: Shot) -> Answer:
     with opened(shot, socket.SOCK_STREAM, shot.options.get("protocol", 0)) as caller:
         if shot.options.get("fast_open"):
-            caller.sendto(shot.token, MSG_FASTOPEN, to(shot))
+            with contextlib.suppress(BlockingIOError):
+                caller.sendto(shot.token, MSG_FASTOPEN, to(shot))
             return {}
         if shot.wait:
             caller.connect(to(shot))
