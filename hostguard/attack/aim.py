@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from hostguard.attack.case import Case, Holds, To, Who, case
 from hostguard.attack.cases import CASES
 from hostguard.attack.cases.sockets import MPTCP
-from hostguard.controls.egress.allowlist import DNS, NTP, allowed
+from hostguard.controls.egress.allowlist import ASKER, DNS, NTP, allowed
 from hostguard.policy.checks import destinations
 from hostguard.policy.model import Address, Egress, Network
 
 STRANGER = "nobody"
 """An account that no policy names; the rehearsal gives it to whoever is not a service."""
+NAMED = "192.88.99.1"
+"""Where every name leads to in the rehearsal's world: no private address, and nobody's any more (RFC 7526)."""
 # Documentation and benchmark addresses that a policy may hold too: the first that it does not.
 ENEMIES = ("198.51.100.66", "192.0.2.66", "198.18.66.66", "100.64.66.66")
 ENEMIES_V6 = ("2001:db8:bad::66", "2001:db8:dead::66", "3fff:66::66")
@@ -59,8 +61,8 @@ class Attempt:
         case = self.case
         if case.way in ("tcp", "udp"):
             return "tcp" if case.options.get("protocol") == MPTCP else "" if "protocol" in case.options else case.way
-        if case.way == "io_uring":
-            return "udp"
+        if case.way in ("io_uring", "name"):
+            return "tcp" if case.way == "name" else "udp"
         return str(case.options.get("of", "udp")) if case.way in ("header", "frame", "xdp", "tun") else ""
 
 
@@ -163,7 +165,7 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
     caller = proxy(egress)
 
     def way(name: str, protocol: str, account: str, address: str, port: int) -> Attempt:
-        layer, who = "TCP" if protocol == "tcp" else "UDP", "application"
+        layer, who = "UDP" if protocol == "udp" else "TCP", "application"
         return Attempt(case("", who, name, protocol, layer=layer), account, address, port, True)  # type: ignore[arg-type]
 
     for name, provider in egress.providers.items():
@@ -174,10 +176,14 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
                     "", "container", f"provider {name}, from a container", "tcp", layer="forwarded", leg="nat"
                 )
                 yield Attempt(through, "container", address, provider.ports[0], True)
+        for host in provider.hosts[:1]:
+            yield way(f"provider {name} by its name", "name", caller, one_of(host), provider.ports[0])
     for name, service in egress.services.items():
+        user = (service.users or (STRANGER,))[0]
         for address in families(service.cidrs):
-            user = (service.users or (STRANGER,))[0]
             yield way(f"service {name}", service.protocol, user, address, service.ports[0])
+        for host in service.hosts[:1] if service.protocol == "tcp" else ():
+            yield way(f"service {name} by its name", "name", user, one_of(host), service.ports[0])
     for resolver in egress.resolvers:
         yield way("DNS over UDP", "udp", asker(egress), str(resolver), DNS)
         yield way("DNS over TCP", "tcp", asker(egress), str(resolver), DNS)
@@ -195,8 +201,13 @@ def proxy(egress: Egress) -> str:
     return egress.proxy_user if egress.via == "proxy" and egress.proxy_user else STRANGER
 
 
+def one_of(host: str) -> str:
+    """A name that a policy's name, or `*.` name, is about."""
+    return host.replace("*", "any")
+
+
 def asker(egress: Egress) -> str:
-    return (egress.resolver_users or (STRANGER,))[0]
+    return ASKER if egress.hosts else (egress.resolver_users or (STRANGER,))[0]
 
 
 def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
@@ -221,7 +232,7 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
                 else:
                     yield Attempt(each, account, address, port, sanctioned)
     for name, service in egress.services.items():
-        if service.users:
+        if service.users and service.cidrs:
             by_other = replace(_BY_OTHER, tries=f"service {name}, by another account", way=service.protocol)
             yield Attempt(by_other, STRANGER, first(service.cidrs[0]), service.ports[0])
 
@@ -246,7 +257,7 @@ def aimed(egress: Egress, link: Link, to: To, at: Case) -> Iterator[tuple[str, i
             if enemy:
                 yield enemy, at.port
     elif to == "provider":
-        for provider in list(egress.providers.values())[:1]:
+        for provider in [each for each in egress.providers.values() if each.cidrs][:1]:
             for address in families(provider.cidrs):
                 yield address, provider.ports[0] if at.port == 443 else at.port
     elif to == "peer":

@@ -31,7 +31,8 @@ class Host:
         links.wire(legs.OUT, WIRE, self.world.pid)
         links.address(legs.OUT, links.HOST, links.HOST_V6)
         self.hardware = legs.hardware_of(legs.OUT)
-        ports = {(a.case.way, a.port) for a in tries if a.sanctioned and a.case.way in ("tcp", "udp")}
+        heard = {"tcp": "tcp", "udp": "udp", "name": "tcp"}
+        ports = {(heard[a.case.way], a.port) for a in tries if a.sanctioned and a.case.way in heard}
         ports |= {("tcp", FLOW_PORT), ("udp", FLOW_PORT)}
         outer = self.world.ask(hardware=self.hardware.hex(), ports=sorted(ports))["hardware"]
         self.outer = bytes.fromhex(outer)

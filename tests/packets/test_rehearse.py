@@ -162,9 +162,9 @@ def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
     path.write_text(BY_NAME)
     outcome = rehearse(lambda _: None, path)
     assert wrong(outcome) == []
-    allowed = [a.name for at, a in enumerate(outcome.tries) if outcome.verdict(at)[2] == "allowed"]
+    allowed = [verdict.attempt.name for verdict in outcome.verdicts() if verdict.word is Word.ALLOWED]
     assert {"provider a by its name", "service vault by its name"} <= set(allowed)
-    assert outcome.show() == 0
+    assert show(outcome, everything=False) == 0
 
     def unfilled(bundle: dict[str, Any]) -> None:
         (conf,) = (r for r in bundle["resources"] if r.get("path", "").endswith("names.conf"))

@@ -15,6 +15,7 @@ from .shot import Shot, Unprepared
 
 WAYS = {
     "tcp": "sockets",
+    "name": "sockets",
     "udp": "sockets",
     "ping": "sockets",
     "loopback": "sockets",

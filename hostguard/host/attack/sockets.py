@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - who looks a name up may be an account that can not read our Python
 import errno
 import socket
 import struct
+from dataclasses import replace
 from typing import Any, Callable, Dict
 
 from . import packets
@@ -120,6 +122,11 @@ def tcp(shot: Shot) -> Answer:
         if refused not in (0, errno.EINPROGRESS):
             raise OSError(refused, "")
         return {}
+
+
+def name(shot: Shot) -> Answer:
+    """As any program does: ask for the address, and connect to it."""
+    return tcp(replace(shot, address=socket.gethostbyname(shot.address)))
 
 
 def udp(shot: Shot) -> Answer:
