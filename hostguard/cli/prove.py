@@ -72,7 +72,9 @@ def command(
     statuses = {result["status"] for results in hosts.values() for result in results}
     if "out" in statuses:
         raise typer.Exit(FAILED)
-    raise typer.Exit(UNSEEN if "unknown" in statuses or len(hosts) < len(found) else 0)
+    # A host without a network holds nothing.
+    silent = any(all(result["status"] != "held" for result in results) for results in hosts.values())
+    raise typer.Exit(UNSEEN if "unknown" in statuses or silent or len(hosts) < len(found) else 0)
 
 
 def _results(tries: Sequence[Attempt], said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -63,15 +63,18 @@ class Shooter:
         try:
             print(json.dumps(shot.plain()), file=self._line, flush=True)
             said = self._line.readline()
-        except BrokenPipeError:
+        except ConnectionError:
             said = ""
-        answer: Dict[str, Any] = json.loads(said) if said else {"works": False, "refused": "its process ended"}
+        answer: Dict[str, Any] = (
+            json.loads(said) if said else {"works": False, "refused": "no process can become this account"}
+        )
         return answer
 
     def end(self) -> None:
         # It would wait for the end of its line, which the children after it hold open.
         os.kill(self._child, signal.SIGKILL)
-        self._line.close()
+        with contextlib.suppress(ConnectionError):  # what nobody read is still to be written
+            self._line.close()
         os.waitpid(self._child, 0)
 
 

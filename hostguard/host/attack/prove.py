@@ -93,7 +93,7 @@ class _Prover:
         try:
             way = self._way(shot.address)
         except HostError as error:
-            return _Shot(shot, "", {"refused": str(error)}, False)
+            return _Shot(shot, "", {"refused": str(error), "absent": True}, False)
         self.devices.setdefault(way.device, way)
         plain = dict(shot.plain(), source=way.source, interface=way.device)
         plain.update(hardware=way.hardware, next_hardware=way.next_hardware)
