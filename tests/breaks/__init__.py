@@ -36,7 +36,7 @@ PARAMETERS = {each.control for each in (*kernel.BREAKS, *OF_A_WIDER_POLICY)} - {
 }  # fmt: skip
 OF_SEVERAL: tuple[tuple[str, str, str, set[str]], ...] = (
     ("a table that is switched off", "nft 'add table ip6 filter { flags dormant; }'", "nft add table ip6 filter",
-     {"egress.output", "egress.replies", "egress.forward"}),
+     {"egress.output", "egress.replies"}),
     ("a boot that reads no parameters",
      f"mkdir {UNIT}/systemd-sysctl.service.d; printf '[Unit]\\nConditionPathExists=/nope\\n' > "
      f"{UNIT}/systemd-sysctl.service.d/z.conf", f"rm -r {UNIT}/systemd-sysctl.service.d", PARAMETERS),
