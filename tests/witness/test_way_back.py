@@ -189,7 +189,7 @@ def test_observe_drops_nothing_and_enforce_can_follow(host: Host) -> None:
     assert seen.count(":OUTPUT DROP") == 2
     policy.install(host, ("mode: enforce  ", "mode: observe  "))
     assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
-    assert host.out("iptables-save; ip6tables-save").count(":OUTPUT ACCEPT") == 2
+    assert host.out("iptables-save -t filter; ip6tables-save -t filter").count(":OUTPUT ACCEPT") == 2
     assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
     policy.install(host)
     assert diff(before, host.dump(), ignore=["files"]) == []
