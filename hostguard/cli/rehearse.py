@@ -110,7 +110,7 @@ def show(outcome: Outcome, everything: bool) -> int:
         console.print(Text.assemble(("Not held: ", "yellow"), f"{', '.join(dict.fromkeys(names))}: {reason}"))
     absent = dict.fromkeys(v.attempt.name for v in verdicts if v.word is Word.ABSENT)
     if absent:
-        console.print(Text.assemble(("Not on this kernel: ", "yellow"), ", ".join(absent)))
+        console.print(Text.assemble(("Not to be had here: ", "yellow"), ", ".join(absent)))
     for reason in outcome.not_rehearsed:
         console.print(Text.assemble(("Not rehearsed: ", "yellow"), reason))
     applied, again = outcome.said.get("applied", {}), outcome.said.get("again", {})

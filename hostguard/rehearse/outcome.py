@@ -18,7 +18,7 @@ class Word(StrEnum):
     OUT = "GETS OUT"
     NOT_HELD = "not held"
     """Nothing of the policy's holds it, and its case says why."""
-    ABSENT = "not on this kernel"
+    ABSENT = "not to be had here"
     NO_PROOF = "not seen to work: proves nothing"
     NOT_TRIED = "not tried: one account only"
 
