@@ -125,7 +125,8 @@ class Lines(Watcher):
             line = Text.assemble((f"{count:>7} × ", "bold"), sentence(self.attempts[number], self.names))
             self.result.print(line, soft_wrap=True)
         total = sum(self.counts.values())
-        self.remarks.print(f"{total} attempts in {len(self.attempts)} lines" if total else "nothing came")
+        plural = "" if total == 1 else "s"
+        self.remarks.print(f"{total} attempt{plural}, {len(self.attempts)} of them different" if total else "none came")
 
 
 def sentence(attempt: Attempt, names: Names) -> Text:

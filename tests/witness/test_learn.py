@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,3 +177,20 @@ def test_what_was_learnt_from_a_run_holds_and_breaks_nothing(lab: Lab, host: Hos
         assert counted + lost <= 200000
         assert len(rest) < 200
         assert watching.wait(60) == 3
+
+
+def test_another_host_is_watched_and_left_alone_in_the_end(lab_host: MakeHost) -> None:
+    host = lab_host("learns-nft")
+    host.write(PLACE, POLICY)
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    call = [sys.executable, "-m", "hostguard", "watch", "--host", f"podman://{host.container}", "--format", "json"]
+    for end in (signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen(call, text=True, stdout=subprocess.PIPE) as watching:
+            told = events(watching)
+            assert next(told)["mode"] == "observe"
+            reaches(host, "vault-agent", ENEMY, 443)
+            assert next(told)["verdict"] == "observed"
+            watching.send_signal(end)
+            assert watching.wait(60) == (0 if end == signal.SIGINT else -signal.SIGKILL)
+        # The program there has ended, too.
+        host.run("while grep -q '^ *4747 ' /proc/net/netfilter/nfnetlink_log; do sleep 0.02; done", timeout=20)
