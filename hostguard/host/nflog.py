@@ -24,6 +24,7 @@ CMD, MODE, BUFFER, THRESHOLD, FLAGS = 1, 2, 3, 5, 6
 BIND, COPY_PACKET, NUMBERED = 1, 2, 1
 HEADER, PAYLOAD, PREFIX, UID, SEQUENCE = 1, 9, 10, 11, 12
 SO_RCVBUFFORCE = 33
+NOT_ROOT = "listening to the firewall needs root there: try sudo"
 HEADERS = 96
 """Bytes of a packet that are asked for: its headers."""
 HOOKS = {2: "forward", 3: "output"}
@@ -54,6 +55,8 @@ def mode() -> str:
     """Whether this host enforces or observes. Raises HostError where it does neither, or can't tell of it."""
     if find("iptables") is None:
         raise HostError("iptables is not installed on this host")
+    if os.geteuid() != 0:
+        raise HostError(NOT_ROOT)
     rules = {kept: run(["iptables", "-S", chain], check=False).stdout for chain, kept in ENDS.items()}
     for kept, said in rules.items():
         if "--nflog-group {}".format(GROUP) in said:
@@ -161,7 +164,7 @@ def _refused() -> str:
         taken = []
     if taken:
         return "another `hostguard watch` or `learn` listens here already (process {})".format(taken[0])
-    return "listening to the firewall needs root"
+    return NOT_ROOT
 
 
 def parse(prefix: str, hook: str, data: bytes, uid: Optional[int]) -> Optional[Packet]:
