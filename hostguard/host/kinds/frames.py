@@ -138,7 +138,8 @@ def _read(resource: Resource) -> Observation:
 def _listed() -> Optional[Chains]:
     done = run(["nft", "-s", "list", "table", *TABLE.split()], check=False)
     if done.returncode and "No such file or directory" not in done.stderr:
-        raise HostError("`nft list table {}` failed: {}".format(TABLE, done.stderr.strip() or "no reason given"))
+        why = "needs root" if "permitted" in done.stderr else "failed: " + (done.stderr.strip() or "no reason given")
+        raise HostError("`nft list table {}` {}".format(TABLE, why))
     return None if done.returncode else parse(done.stdout)
 
 

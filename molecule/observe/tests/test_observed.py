@@ -22,7 +22,9 @@ def test_everything_gets_out(host: Host) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_nothing_is_dropped(host: Host, version: int) -> None:
     assert host.iptables.rules("filter", "OUTPUT", version=version)[0] == "-P OUTPUT ACCEPT"
-    rules = host.check_output(f"{TOOLS[version]} -S").splitlines()
+    rules = [rule for table in ("filter", "mangle")
+             for rule in host.check_output(f"{TOOLS[version]} -t {table} -S").splitlines()]  # fmt: skip
+    assert "-A FORWARD -j HOSTGUARD-OBSERVE-FORWARD" in rules
     assert not [rule for rule in rules if "HOSTGUARD" in rule and rule.endswith(("-j DROP", "-j REJECT"))]
 
 
@@ -31,7 +33,7 @@ def test_what_would_be_dropped_is_logged(host: Host, version: int) -> None:
     """By the rule's own counter: the kernel's log is the machine's, and does not hear of other namespaces."""
     host.run(f"nc -zw2 {ENEMIES[version]} 443")
     rules = host.check_output(f"{TOOLS[version]} -nvxL HOSTGUARD-OBSERVE-OUTPUT").splitlines()
-    (packets,) = [int(rule.split()[0]) for rule in rules if "hostguard observe: " in rule]
+    (packets,) = [int(rule.split()[0]) for rule in rules if "hostguard observe: " in rule and " LOG " in rule]
     assert packets
 
 
