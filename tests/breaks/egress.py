@@ -60,7 +60,7 @@ ANY_BACKEND = (
     Break("overridden: a device that came later", "ip link add later type veth peer name later1",
           "ip link delete later", FRAMES),
     Break("run time: a sender of AF_XDP", *sender(3, 0x80000000, "root"), PACKETS),
-    Break("run time: a sender of AF_XDP that is not root", *sender(2, 0, "nobody"), PACKETS),
+    Break("changed: a service that is not root sends by AF_XDP", *sender(2, 0, "nobody"), PACKETS),
     Break("overridden: containers that are let out first", "iptables -t mangle -I FORWARD -j ACCEPT",
           "iptables -t mangle -D FORWARD 1", FORWARD),
     Break("overridden: a chain that lets containers past, first",
