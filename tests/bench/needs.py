@@ -26,12 +26,13 @@ def modules() -> list[str]:
 
 
 def watch() -> dict[str, Any]:
-    programs: dict[tuple[str, ...], str] = {}
+    programs: dict[tuple[str, ...], tuple[str, int]] = {}
     real = subprocess.run
 
     def run(argv: Any, *rest: Any, **options: Any) -> Any:
-        programs.setdefault(tuple(argv), options.get("input") or "")
-        return real(argv, *rest, **options)
+        done = real(argv, *rest, **options)
+        programs.setdefault(tuple(argv), (options.get("input") or "", done.returncode))
+        return done
 
     from hostguard.cli import main
 
@@ -45,7 +46,7 @@ def watch() -> dict[str, Any]:
             code = end.code
     return {
         "modules": modules(),
-        "programs": list(programs.items()),
+        "programs": [(argv, *how) for argv, how in programs.items()],
         "exit": int(code or 0),
         "summary": said.getvalue().strip().splitlines()[-2:],
     }
