@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import facts, store
 from .kinds import KINDS, process, unit
+from .program import each_once
 from .resource import Difference, HostError, Observation, Resource, partition, placeholders, resolve, unreadable
 
 
@@ -48,7 +49,7 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     services = [unit.SERVICES] if any(r["collect"] == "unit-environment" for r in bundle["evidence"].values()) else []
     properties = [*unit.properties_of(of_units), *process.ASKED, *evidence.ENVIRONMENT]
     asked = [*unit.names(of_units), *(name for r in bundle["evidence"].values() for name in r.get("units", []))]
-    with unit.asked_once([*asked, *services], properties):
+    with each_once(), unit.asked_once([*asked, *services], properties):
         resolved, seen = observe(bundle["resources"])
         return {
             "resources": resolved,
