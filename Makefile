@@ -1,8 +1,10 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse test molecule lint bench lab clean
+.PHONY: help rehearse check test times steady molecule lint lock bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
+# -n0 in ARGS runs them one after the other, for a debugger.
+SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -11,19 +13,35 @@ rehearse: ## the example policy on this kernel, in namespaces that vanish: no ro
 	@.ci/prepare rehearse
 	@.ci/with-tools $(BIN)/hostguard rehearse --policy $(POLICY) --partial-ok
 
+check: ## while you edit, no root: linters, types, unit and architecture tests, packets in namespaces
+	@.ci/prepare check
+	@$(MAKE) --no-print-directory lint
+	@.ci/with-tools $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/architecture tests/packets $(ARGS)
+	@echo "left out: what needs a lab host, a virtual machine, ansible or a server of its own (make test, as root)"
+
 test: ## every test; as root the lab's hosts too
 	@.ci/prepare test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+times: ## where the time of the last test run went
+	@$(BIN)/python -m tests.times
+
+steady: ## the whole suite five times, twice with every core kept busy, and a table of what failed
+	@.ci/prepare test
+	@$(BIN)/python -m tests.steady $(ARGS)
 
 molecule: ## the roles' scenarios, as root; ARGS="test -s default" for one
 	@.ci/prepare test
 	@$(BIN)/python -m tests.molecule $(ARGS)
 
 lint: ## formatter, linter, types
-	@.ci/prepare test
+	@.ci/prepare check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+lock: ## pin the development environment's packages anew, with hashes
+	@.ci/lock
 
 bench: ## the ratios that the README names, measured side by side; ARGS="fleet" for some
 	@.ci/prepare bench
@@ -34,4 +52,4 @@ lab: ## a throw-away systemd host: make lab ARGS="up web"
 	@$(BIN)/python -m tests.lab $(ARGS)
 
 clean: ## what the targets above have made here
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools .steady .pytest_cache .mypy_cache .ruff_cache .hypothesis

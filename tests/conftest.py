@@ -2,8 +2,24 @@
 
 from typing import Any
 
+import pytest
+
 from tests.breaks import score
-from tests.lab.fixture import lab, lab_host  # noqa: F401
+from tests.lab.fixture import lab, lab_host, own_host  # noqa: F401
+
+pytest_plugins = ["tests.needs", "tests.schedule", "tests.lab.again"]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["breaks"] = (score.tried, score.noticed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    tried, noticed = getattr(node, "workeroutput", {}).get("breaks", ((), ()))
+    score.tried += tried
+    score.noticed += noticed
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 UNPACKED = Path(__file__).parents[1] / ".tools/usr/bin"
 
 
-def find(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(str(UNPACKED / name))
+def find(*names: str) -> str | None:
+    """The first of these that is there."""
+    places = (shutil.which(name) or shutil.which(str(UNPACKED / name)) for name in names)
+    return next(filter(None, places), None)
 
 
 PROMTOOL, PROMETHEUS = find("promtool"), find("prometheus")
-NO_PROMETHEUS = "promtool or prometheus is missing: as root on Debian, .ci/prepare test unpacks them"
+BROWSER = find("chromium-headless-shell", "chromium", "google-chrome")

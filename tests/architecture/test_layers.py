@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.needs import old_pythons
 
 PACKAGE = Path(__file__).parents[2] / "hostguard"
 HOST = sorted((PACKAGE / "host").rglob("*.py"))
@@ -82,14 +83,7 @@ def test_the_host_program_is_written_for_python_3_8() -> None:
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
-def old_pythons() -> list[str]:
-    found = [shutil.which(f"python3.{minor}") for minor in (8, 9, 10)]
-    pyenv = Path.home() / ".pyenv" / "versions"
-    found += [str(path) for minor in (8, 9) for path in pyenv.glob(f"3.{minor}.*/bin/python")]
-    return [path for path in found if path]
-
-
-@pytest.mark.skipif(not old_pythons(), reason="no Python from 3.8 to 3.10 on this machine; its grammar was checked")
+@pytest.mark.needs("old Python")
 def test_the_host_program_runs_on_old_pythons() -> None:
     look = "import sys; sys.path.insert(0, sys.argv[1])\nfrom hostguard.host.program_main import answer\n"
     look += "bundle = {'areas': None, 'resources': [], 'evidence': {'u': {'collect': 'uname'}}}\n"

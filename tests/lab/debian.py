@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-import tomllib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,9 @@ from tests.lab.process import call
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("HOSTGUARD_LAB_CACHE", "/var/cache/hostguard-lab"))
 MIRROR = os.environ.get("HOSTGUARD_LAB_MIRROR", "http://deb.debian.org/debian")
+PYCACHE = "/var/cache/hostguard-pycache"  # in a host
+WEEK = 7 * 24 * 3600
+LOCKED = REPOSITORY / ".ci" / "locked"
 OVERLAY = Path(__file__).with_name("rootfs")  # copied over the debootstrapped tree as it is
 
 PACKAGES = (
@@ -102,22 +105,25 @@ def recipe(*parts: object) -> str:
 def libraries(version: tuple[int, int] = sys.version_info[:2]) -> Path:
     """Return a folder with what hostguard imports, for a host whose Python has this version.
 
-    Hosts have no way to the internet: the packages are installed here, once per list of dependencies.
+    Hosts have no way to the internet: the packages are installed here, once per list of what is locked.
     """
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     ours = version == sys.version_info[:2]
     # What must be compiled can only be compiled for the Python that is here.
-    wanted = sorted(project["dependencies"] + (project["optional-dependencies"]["legacy"] if ours else []))
+    lists = [LOCKED / name for name in ("wheel.txt", "legacy.txt")[: 1 + ours]]
+    wanted = "".join(each.read_text() for each in lists)
     folder = CACHE / f"lib-{hashlib.sha256(repr((wanted, version)).encode()).hexdigest()[:12]}"
 
     def install(scratch: Path, folder: Path) -> None:
-        say(f"installing {len(wanted)} libraries for the hosts into {folder}")
+        say(f"installing libraries for the hosts into {folder}")
         target = scratch / "lib"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
-        if not ours:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "--require-hashes",
+               "--no-deps", *(f"--requirement={each}" for each in lists)]  # fmt: skip
+        if ours:
+            pip += ["--build-constraint", str(LOCKED / "legacy.txt")]
+        else:
             pip += ["--only-binary=:all:", "--implementation", "cp", "--python-version", "{}.{}".format(*version),
                     "--platform", "manylinux2014_x86_64"]  # fmt: skip
-        call([*pip, *wanted], timeout=1200)
+        call(pip, timeout=1200)
         target.rename(folder)
 
     return once(folder, "libraries", install)
@@ -132,6 +138,17 @@ def libraries_for(image: str) -> Path:
     return libraries(*found)
 
 
+def compiled(libraries: Path) -> Path:
+    """The folder in which the hosts' Python keeps what it has compiled of these libraries and of this checkout: where
+    each program compiled all of them anew, that would take most of its time."""
+    folder = CACHE / f"pycache-{hashlib.sha256(f'{libraries.name} {REPOSITORY}'.encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        forget("pycache-*")
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # whatever the umask: programs that are not root's read there too
+    return folder
+
+
 def once(folder: Path, lock: str, build: Callable[[Path, Path], None]) -> Path:
     """Return the folder of the cache; where it is not there it is built first, from a scratch folder beside it."""
     if not folder.is_dir():
@@ -140,6 +157,13 @@ def once(folder: Path, lock: str, build: Callable[[Path, Path], None]) -> Path:
                 with tempfile.TemporaryDirectory(prefix=f"{lock}-", dir=CACHE) as scratch:
                     build(Path(scratch), folder)
     return folder
+
+
+def forget(pattern: str) -> None:
+    """Remove folders of the cache that nobody has used for a week: another checkout may still use a recent one."""
+    for folder in CACHE.glob(pattern):
+        if time.time() - max(folder.stat().st_atime, folder.stat().st_mtime) > WEEK:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

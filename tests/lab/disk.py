@@ -17,15 +17,22 @@ from tests.lab.process import PACKAGE_OF_MACHINES, LabUnavailable, call, whats_m
 SUITE = "trixie"
 PYTHON = debian.PYTHONS[SUITE]
 LIBRARIES = "/opt/hostguard-lib"
-PYCACHE = "/var/cache/hostguard-pycache"
 SOURCES = "/opt/hostguard-src"
 SIZE = "3G"  # sparse: what the machine writes goes into an overlay
-WEEK = 7 * 24 * 3600
 
 PACKAGES = (*debian.PACKAGES, "linux-image-cloud-amd64", "initramfs-tools", "udev", "zstd")
 MASKED = (
     "systemd-networkd-wait-online.service",
     "serial-getty@ttyS0.service",
+    # No test has a use for them, and an emulated boot takes seconds for each.
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "modprobe@.service",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-binfmt.service",
     *debian.TIMERS,
 )
 
@@ -76,7 +83,7 @@ def ensure() -> Disk:
     if reason := whats_missing_for_machines():
         raise LabUnavailable(reason)
     libraries = debian.libraries(PYTHON)
-    recipe = debian.recipe(SUITE, PACKAGES, MASKED, NETWORK, SSHD, FSTAB, SIZE, PYCACHE, libraries.name,
+    recipe = debian.recipe(SUITE, PACKAGES, MASKED, NETWORK, SSHD, FSTAB, SIZE, debian.PYCACHE, libraries.name,
                            _furnish, _add_libraries, _pack)  # fmt: skip
     return Disk(debian.once(debian.CACHE / f"disk-{SUITE}-{recipe}", f"disk-{SUITE}", _build))
 
@@ -101,7 +108,7 @@ def _build(scratch: Path, folder: Path) -> None:
     _add_libraries(tree)
     debian.say("mke2fs")
     _pack(tree, new)
-    _forget_old()
+    debian.forget(f"disk-{SUITE}-*")
     new.rename(folder)
     debian.say(f"built in {time.monotonic() - started:.0f} s")
 
@@ -128,7 +135,7 @@ def _add_libraries(tree: Path) -> None:
     """With what Python makes of them: under an emulator each import would otherwise take seconds."""
     shutil.copytree(debian.libraries(PYTHON), tree / LIBRARIES.lstrip("/"))
     compile_all = ["python3", "-m", "compileall", "-q", LIBRARIES]
-    call(["chroot", str(tree), "env", f"PYTHONPYCACHEPREFIX={PYCACHE}", *compile_all])
+    call(["chroot", str(tree), "env", f"PYTHONPYCACHEPREFIX={debian.PYCACHE}", *compile_all])
 
 
 def _pack(tree: Path, folder: Path) -> None:
@@ -140,10 +147,3 @@ def _pack(tree: Path, folder: Path) -> None:
 def make_file_system(tree: Path, image: Path, size: str) -> None:
     """Make an ext4 image that holds this folder, without mounting anything."""
     call(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(image), size])
-
-
-def _forget_old() -> None:
-    """Remove disks of recipes past. A week's grace: another checkout may still use a recent one."""
-    for folder in debian.CACHE.glob(f"disk-{SUITE}-*"):
-        if time.time() - folder.stat().st_atime > WEEK:
-            shutil.rmtree(folder)

@@ -1,12 +1,4 @@
-"""Fixtures for tests that need a host. A conftest.py imports them:
-
-    from tests.lab.fixture import lab, lab_host  # noqa: F401
-
-    def test_something(lab_host):
-        host = lab_host("web", backend="legacy")
-
-Where there can be no lab the test is skipped, and the reason says what to install.
-"""
+"""Fixtures for tests that need a host, and are marked `needs("lab")`: `host = lab_host("web", backend="legacy")`."""
 
 from __future__ import annotations
 
@@ -17,7 +9,6 @@ import pytest
 
 from tests.lab.host import Backend, Host
 from tests.lab.lab import Lab
-from tests.lab.process import whats_missing
 
 
 class MakeHost(Protocol):
@@ -29,8 +20,6 @@ class MakeHost(Protocol):
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A world of the module's own. It and its hosts are gone after the module's last test."""
-    if reason := whats_missing():
-        pytest.skip(reason)
     with Lab() as started:
         yield started
 
@@ -43,3 +32,10 @@ def lab_host(lab: Lab) -> MakeHost:
         return lab.hosts.get(name) or lab.host(name, backend=backend)
 
     return make
+
+
+@pytest.fixture
+def own_host(lab: Lab) -> Iterator[Host]:
+    """A host of the test's own, gone after it: more than some twenty at a time, and the machine has no inotify left."""
+    yield lab.host("own")
+    lab.hosts.pop("own").remove()

@@ -28,7 +28,7 @@ SOURCE_INSIDE = "/opt/hostguard-src"
 LIBRARIES_INSIDE = "/opt/hostguard-lib"
 PYTHON_SETTINGS = {
     "PYTHONPATH": f"{LIBRARIES_INSIDE}:{SOURCE_INSIDE}",
-    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPYCACHEPREFIX": debian.PYCACHE,
 }
 BOOT_SECONDS = 90
 
@@ -37,6 +37,25 @@ WAIT_FOR_BOOT = """
 until [ -S /run/systemd/private ]; do sleep 0.02; done
 until state=$(systemctl is-system-running) || [ "$state" = degraded ]; do sleep 0.05; done
 echo "$state"
+"""
+
+
+# What podman gives to whatever it starts in a container.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "TERM": "xterm",
+    "container": "podman",
+}
+# nsenter's own fork stops for good when its child is stopped, as a host that shuts down stops all that runs there.
+FORK = '"$@"; exit $?'
+# Into the host's cgroups, from within: systemd waits for ever for a process there that it can't see. Where there is
+# version 2 alone, what has been divided holds no processes.
+JOIN = """
+groups=/sys/fs/cgroup/*/cgroup.procs
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || groups=/sys/fs/cgroup/init.scope/cgroup.procs
+for group in $groups; do echo $$ > $group; done 2> /dev/null
+exec "$@"
 """
 
 
@@ -54,6 +73,7 @@ class Host(AnyHost):
         self.image = image
         self.options = tuple(options)
         self.address = Address(number)
+        self._first_process = ""  # as the machine counts them; another one after each boot
 
     def attach(self) -> None:
         """Make its network namespace, with its addresses."""
@@ -62,6 +82,7 @@ class Host(AnyHost):
     def start(self, backend: Backend = "nft") -> None:
         """Start the container, whose network is there already, and wait until it has booted."""
         call(self.command())
+        self._first_process = ""
         self.wait()
         self.use_backend(backend)
 
@@ -82,6 +103,7 @@ class Host(AnyHost):
         self.world.detach(self.container, self.address.number)
         self.attach()
         call([*PODMAN, "start", self.container])
+        self._first_process = ""
         return self.wait()
 
     def shut_down(self) -> None:
@@ -107,14 +129,16 @@ class Host(AnyHost):
     ) -> Completed:
         """Run a program in the host as root. A string goes to its shell, a list does not."""
         argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        settings = [f"--env={name}={value}" for name, value in (env or {}).items()]
-        stdin = [] if input is None else ["--interactive"]
-        return call(
-            [*PODMAN, "exec", *stdin, *settings, self.container, *argv],
-            check=check,
-            input=input,
-            timeout=timeout,
-        )
+        return call(self.inside(argv, env=env), check=check, input=input, timeout=timeout)
+
+    def inside(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> list[str]:
+        """The command line that runs a program in the host, as `podman exec` does at twenty times the cost: in all of
+        its namespaces, in its cgroups, with its environment alone."""
+        if not self._first_process:
+            self._first_process = self.inspect("{{.State.Pid}}")
+        settings = [f"{name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
+        enter = ["nsenter", "--target", self._first_process, "--all", "--wd", "--no-fork", "env", "-i"]
+        return [*enter, *settings, "sh", "-c", FORK, "sh", "sh", "-c", JOIN, "sh", *argv]
 
     def in_network(self, argv: Sequence[str], *, check: bool = True, input: str | None = None) -> Completed:
         """Run a program of the machine's in the host's network namespace, past the host's own accounts."""
@@ -140,6 +164,7 @@ class Host(AnyHost):
         --privileged --systemd=always also boots, but slices silently do nothing there, and the machine's
         disks and cgroups are in reach. Here the image's first process fences the machine's sysctls off.
         """
+        libraries = debian.libraries_for(self.image)
         return [
             "--detach",
             f"--name={self.container}",
@@ -160,7 +185,8 @@ class Host(AnyHost):
             "--tmpfs=/run/lock",
             "--tmpfs=/tmp:rw,mode=1777",
             f"--volume={debian.REPOSITORY}:{SOURCE_INSIDE}:ro",
-            f"--volume={debian.libraries_for(self.image)}:{LIBRARIES_INSIDE}:ro",
+            f"--volume={libraries}:{LIBRARIES_INSIDE}:ro",
+            f"--volume={debian.compiled(libraries)}:{debian.PYCACHE}",
             *self.options,
         ]
 

@@ -10,14 +10,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NoReturn
 
 from tests.lab.debian import REPOSITORY
 from tests.lab.lab import is_alive
-from tests.lab.machine import END_SECONDS, MACHINES, Machine, sweep
+from tests.lab.machine import END_SECONDS, MACHINES, Machine, note_panic, sweep
 from tests.lab.process import LabError
+from tests.patience import until
 
 LOOK_SECONDS = 1
 
@@ -52,12 +52,9 @@ def end(owner: str, name: str = "*") -> bool:
     """Switch off those of an owner that have this name; tell whether there were any."""
     folders = _folders(owner, name)
     for folder in folders:
+        note_panic(folder)
         os.kill(int(folder.name.partition(".")[0]), signal.SIGTERM)
-        give_up = time.monotonic() + END_SECONDS
-        while folder.exists():
-            if time.monotonic() > give_up:
-                raise LabError(f"{folder} is still there after {END_SECONDS} s: its process does not end")
-            time.sleep(0.05)
+        until(lambda folder=folder: not folder.exists(), f"the process of {folder} ends", seconds=END_SECONDS)  # type: ignore[misc]
     return bool(folders)
 
 

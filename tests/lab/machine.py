@@ -21,20 +21,27 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tests.lab import debian, disk
 from tests.lab.any_host import AnyHost, Completed
 from tests.lab.lab import PREFIX, is_alive, this_process
-from tests.lab.process import LabError, call
+from tests.lab.process import LabError, call, checked
+from tests.patience import Patience, ended
 
 ADDRESS, CALLER, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 SERVERS = ("10.0.2.100", "10.0.2.101")  # on port 443
 MACHINES = debian.CACHE / "machines"
 BOOT_SECONDS = 300
 END_SECONDS = 120
-KERNEL = "root=/dev/vda rw console=ttyS0 quiet"
+KERNEL = "root=/dev/vda rw console=ttyS0 quiet oops=panic panic=-1 mitigations=off"  # and -no-reboot: it ends at once
+PANIC = re.compile(r"Kernel panic - not syncing: .*")
+
+panics: list[str] = []
+"""What kernels of this process's machines said when they gave up. `drain_panics` reads it; see tests/lab/again.py."""
+_on: list[Machine] = []
 
 
 class Machine(AnyHost):
@@ -42,7 +49,7 @@ class Machine(AnyHost):
 
     settings: Mapping[str, str] = {
         "PYTHONPATH": f"{disk.LIBRARIES}:{disk.SOURCES}",
-        "PYTHONPYCACHEPREFIX": disk.PYCACHE,
+        "PYTHONPYCACHEPREFIX": debian.PYCACHE,
     }
 
     def __init__(self, name: str = "machine") -> None:
@@ -72,52 +79,60 @@ class Machine(AnyHost):
         with (self.folder / "qemu.log").open("wb") as log:
             self._qemu = subprocess.Popen(self._command(cpu), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         atexit.register(self.remove)
+        if self not in _on:
+            _on.append(self)
         # qemu has chosen a free port by itself; a port that we had chosen might be taken by now.
         found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", self.monitor("info usernet"))
         assert found is not None
         self.port = int(found.group(1))
         return self.wait()
 
-    def wait(self, *, boot_before: str = "") -> str:
-        """Wait for the end of a boot (of another boot than that one); return "running" or "degraded"."""
-        ask = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running"
-        give_up = time.monotonic() + BOOT_SECONDS
+    def wait(self) -> str:
+        """Wait for the end of the boot; return "running" or "degraded"."""
+        patience = Patience(BOOT_SECONDS)
         # A new connection each time: what a boot loads may cut the one that is open.
-        while time.monotonic() < give_up:
+        while patience.left():
             self._must_run()
-            boot, _, state = self.run(ask, check=False).stdout.strip().partition("\n")
-            if boot != boot_before and state in ("running", "degraded"):
+            state = self.run("systemctl is-system-running", check=False).stdout.strip()
+            if state in ("running", "degraded"):
                 return state
             time.sleep(0.5)
         raise LabError(f"{self.name} did not boot within {BOOT_SECONDS} s:\n{self.console()}")
 
     def reboot(self) -> str:
-        """Shut systemd down and boot again, as `reboot` does."""
-        before = self.boot_id()
-        self.run("systemctl reboot", check=False)  # the connection may end before the answer
-        return self.wait(boot_before=before)
+        """Shut systemd down and boot again, as `reboot` does: qemu ends (-no-reboot) and is started again, since a
+        kernel that comes up in the same qemu takes twice as long."""
+        self._shut_down("reboot")
+        return self.start()
 
     def reset(self) -> str:
-        """Press the reset button: nothing is shut down, nothing is written any more."""
-        before = self.boot_id()
-        self._ask("system_reset")
-        return self.wait(boot_before=before)
+        """Cut the power and switch it on again: nothing is shut down, nothing is written any more."""
+        assert self._qemu is not None
+        self._ask("quit")  # killed, qemu would lose what the guest has written
+        ended(self._qemu, seconds=END_SECONDS)
+        return self.start()
 
     def shut_down(self) -> None:
         """Switch it off in order. Its disk stays, and start() goes on from there."""
+        self._shut_down("poweroff")
+
+    def _shut_down(self, how: str) -> None:
         assert self._qemu is not None
-        self.run("systemctl poweroff", check=False)
+        # A connection that is open when the network goes would wait for its end for half a minute.
+        self.run(f"systemctl --no-block {how}")
         try:
-            self._qemu.wait(END_SECONDS)
+            ended(self._qemu, seconds=END_SECONDS)
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name} did not shut down within {END_SECONDS} s:\n{self.console()}") from None
 
     def remove(self) -> None:
         """Switch it off where it stands, and remove its disk."""
+        note_panic(self.folder)
         if self._qemu is not None:
             self._qemu.kill()
             self._qemu.wait()
             self._qemu = None
+            _on.remove(self)
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.remove)
 
@@ -131,7 +146,10 @@ class Machine(AnyHost):
         timeout: float | None = 300,
     ) -> Completed:
         """Run a program over a connection of its own. A failure to connect is a return code of 255."""
-        return call(self.ssh(command, env=env, alive_seconds=10), check=check, input=input, timeout=timeout)
+        done = call(self.ssh(command, env=env, alive_seconds=10), check=False, input=input, timeout=timeout)
+        if done.returncode == 255:
+            self._must_run()
+        return checked(done) if check else done
 
     def ssh(
         self,
@@ -202,18 +220,20 @@ class Machine(AnyHost):
         return answer["return"]
 
     def _connect(self, channel: socket.socket) -> None:
-        give_up = time.monotonic() + 30
+        patience = Patience(30)
         while True:
             self._must_run()
             try:
                 return channel.connect(str(self.folder / "qmp"))
             except OSError:
-                if time.monotonic() > give_up:
+                if not patience.left():
                     raise
                 time.sleep(0.05)
 
     def _must_run(self) -> None:
         assert self._qemu is not None
+        if said := panicked(self.folder):
+            raise LabError(f"the kernel of {self.name} has given up: {said}")
         if self._qemu.poll() is not None:
             raise LabError(f"qemu ended with {self._qemu.returncode}: {(self.folder / 'qemu.log').read_text()}")
 
@@ -232,9 +252,11 @@ class Machine(AnyHost):
         network = ["user", "id=net", "restrict=on", "hostfwd=tcp:127.0.0.1:0-:22", *forwards]
         return [
             *("setpriv", "--pdeathsig", "KILL"),  # whoever kills us has killed it too
-            "qemu-system-x86_64",
+            *("qemu-system-x86_64", "-no-reboot"),
             *("-name", f"{PREFIX}{self.folder.name}"),
-            *("-accel", "tcg,thread=multi"),  # KVM is not everywhere, and where it is it may not boot a stock kernel
+            # KVM is not everywhere, and where it is it may not boot a stock kernel. One thread takes as much of the
+            # machine as one for each of the two processors, and kernels panic less.
+            *("-accel", "tcg,thread=single"),
             *("-cpu", cpu, "-smp", "2", "-m", "1024"),
             *("-kernel", str(self.disk.kernel), "-initrd", str(self.disk.initrd), "-append", KERNEL),
             # The disk is thrown away: what the guest writes need not reach ours before it goes on.
@@ -270,18 +292,43 @@ class Session:
     def hears(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
         """Wait for what the shell prints next that looks like this. Raises LabError when the line stays silent."""
         assert self._ssh.stdout is not None
-        heard, give_up = b"", time.monotonic() + seconds
+        heard, patience = b"", Patience(seconds)
         with selectors.DefaultSelector() as selector:
             selector.register(self._ssh.stdout, selectors.EVENT_READ)
             while True:
                 if found := re.search(pattern, heard.decode(errors="replace"), re.MULTILINE):
                     return found
-                if not selector.select(max(0.0, give_up - time.monotonic())):
+                if not selector.select(patience.left()):
+                    if patience.left():
+                        continue
                     raise LabError(f"the session is silent after {seconds:g} s; it said: {heard!r}")
                 piece = self._ssh.stdout.read1()  # type: ignore[attr-defined]
                 if not piece:
                     raise LabError(f"the session has ended; it said: {heard!r}")
                 heard += piece
+
+
+def panicked(folder: Path) -> str:
+    """What the kernel of the machine in this folder said when it gave up; "" while it lives."""
+    with contextlib.suppress(OSError):
+        console = (folder / "console.log").read_text(errors="replace")
+        if found := PANIC.search(console):
+            where = re.search(r"RIP: \w+:(\S+)", console)
+            return found[0].strip() + (f" in {where[1]}" if where else "")
+    return ""
+
+
+def note_panic(folder: Path) -> None:
+    """For a caller that asks once the folder is gone."""
+    if said := panicked(folder):
+        panics.append(said)
+
+
+def drain_panics() -> str:
+    """What kernels said when they gave up, since the last call; "" where none did."""
+    said = "; ".join([*panics, *filter(None, (panicked(machine.folder) for machine in _on))])
+    panics.clear()
+    return said
 
 
 def sweep() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
+
+from tests.patience import answer
 
 PACKAGE_OF = {
     "podman": "podman",
@@ -55,19 +58,35 @@ def call(
     env: Mapping[str, str] | None = None,
     timeout: float | None = 600,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program and keep its output. A failure names the command and shows what it printed."""
-    done = subprocess.run(
-        list(argv),
-        check=False,
-        input=input,
-        stdin=subprocess.DEVNULL if input is None else None,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={**os.environ, **env} if env else None,
-        timeout=timeout,
-    )
-    if check and done.returncode:
+    """Run a program and keep its output. A failure names the command and shows what it printed.
+
+    `timeout`: seconds of an idle machine, after which it is ended and subprocess.TimeoutExpired raised.
+    """
+    # A file, since subprocess sends nothing more down a pipe once a wait for the answer was cut short (Python 3.11).
+    with tempfile.TemporaryFile() as given:
+        given.write((input or "").encode())
+        given.seek(0)
+        with subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL if input is None else given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **env} if env else None,
+        ) as process:
+            try:
+                out, err = answer(process, seconds=timeout)
+            except BaseException:
+                process.kill()
+                raise
+    done = subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+    return checked(done) if check else done
+
+
+def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """What has ended well; else LabError."""
+    if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[-4000:]
-        raise LabError(f"{' '.join(argv)}\nended with {done.returncode}: {said}")
+        raise LabError(f"{' '.join(done.args)}\nended with {done.returncode}: {said}")
     return done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +12,11 @@ import pytest
 
 from tests.lab import disk, kept
 from tests.lab.debian import REPOSITORY
-from tests.lab.disk import whats_missing_for_machines
 from tests.lab.lab import process
 from tests.lab.machine import MACHINES
+from tests.patience import ended, until
 
-pytestmark = pytest.mark.skipif(bool(whats_missing_for_machines()), reason=whats_missing_for_machines() or "")
-
-SECONDS = 60
+pytestmark = pytest.mark.needs("machine")
 
 
 @pytest.fixture
@@ -41,11 +38,8 @@ def test_it_ends_and_leaves_nothing(owner: subprocess.Popen[bytes], why: str) ->
     disk.ensure()
     name = process(owner.pid)
     with subprocess.Popen([sys.executable, "-m", "tests.lab.kept", name, "orphan"], cwd=REPOSITORY) as keeper:
-        give_up = time.monotonic() + SECONDS
-        while not list(MACHINES.glob(f"*-{name}-orphan/qmp")):
-            assert keeper.poll() is None
-            assert time.monotonic() < give_up, "qemu never came up"
-            time.sleep(0.05)
+        until(lambda: bool(list(MACHINES.glob(f"*-{name}-orphan/qmp")) or keeper.poll()), "qemu has come up")
+        assert keeper.poll() is None
         assert kept.names(name) == ["orphan"]
         assert [command for command in running() if f"{name}-orphan" in command]
         if why == "it is told":
@@ -53,7 +47,7 @@ def test_it_ends_and_leaves_nothing(owner: subprocess.Popen[bytes], why: str) ->
         else:
             owner.kill()
             owner.wait()
-        assert keeper.wait(SECONDS) == 0
+        assert ended(keeper) == 0
     assert list(MACHINES.glob(f"*-{name}-*")) == []
     assert not [command for command in running() if f"{name}-orphan" in command]
     assert not kept.end(name, "orphan")

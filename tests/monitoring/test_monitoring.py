@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,8 @@ from hostguard.control import Severity
 from hostguard.controls import CATALOGUE
 from hostguard.report import render
 from hostguard.verdict import HostReport, Report
-from tests.programs import NO_PROMETHEUS, PROMETHEUS, PROMTOOL
+from tests.patience import ended, until
+from tests.programs import PROMETHEUS, PROMTOOL
 from tests.unit import reports
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
@@ -33,10 +33,9 @@ ALERTS = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))
 RULES = {rule["alert"]: rule for group in ALERTS["groups"] for rule in group["rules"]}
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"]}
-DEADLINE = 60.0
 HOUR = 3600
 
-needs_prometheus = pytest.mark.skipif(not (PROMTOOL and PROMETHEUS), reason=NO_PROMETHEUS)
+needs_prometheus = pytest.mark.needs("prometheus")
 
 
 # promtool
@@ -124,12 +123,9 @@ class Prometheus:
             for sample in found["result"]
         ]
 
-    def until(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + DEADLINE
-        while not true():
-            assert time.monotonic() < end, "the time is over"
-            assert self.process.poll() is None, "prometheus has ended"
-            threading.Event().wait(0.1)
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        until(lambda: true() or self.process.poll() is not None, what)
+        assert self.process.poll() is None, "prometheus has ended"
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +155,7 @@ def collected() -> Iterator[tuple[str, Mapping[str, Report]]]:
 def prometheus(
     collected: tuple[str, Mapping[str, Report]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    if not PROMETHEUS:
-        pytest.skip(NO_PROMETHEUS)
+    assert PROMETHEUS
     address, made = collected
     folder = tmp_path_factory.mktemp("prometheus")
     targets = [
@@ -184,15 +179,15 @@ def prometheus(
             found[:] = re.findall(r'msg="Listening on" address=(127\.0\.0\.1:[1-9]\d*)', (folder / "log").read_text())
             return bool(found)
 
-        server.until(listens)
+        server.until(listens, "it listens")
         server.url = f"http://{found[0]}"
-        server.until(lambda: "ready to receive web requests" in (folder / "log").read_text())
-        server.until(lambda: len(server.query("hostguard_policy_info")) == len(made))
-        server.until(lambda: all(rule["lastEvaluation"] > "2" for rule in rules(server)))
+        server.until(lambda: "ready to receive web requests" in (folder / "log").read_text(), "it is ready")
+        server.until(lambda: len(server.query("hostguard_policy_info")) == len(made), "it has scraped every host")
+        server.until(lambda: all(rule["lastEvaluation"] > "2" for rule in rules(server)), "it has evaluated every rule")
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        ended(process, seconds=30)
 
 
 def rules(server: Prometheus) -> list[Any]:
@@ -226,7 +221,7 @@ def test_every_alert_evaluates_and_those_of_the_fleet_stand(prometheus: Promethe
         labels = [alert["labels"] for alert in prometheus.get("alerts")["alerts"]]
         return {(each["alertname"], each.get("host", ""), each.get("control", "")) for each in labels}
 
-    prometheus.until(lambda: standing() == wanted)
+    prometheus.until(lambda: standing() == wanted, "the alerts stand as they must")
     assert {rule["name"]: rule["health"] for rule in rules(prometheus)} == dict.fromkeys(RULES, "ok")
 
 

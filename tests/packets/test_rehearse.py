@@ -19,17 +19,15 @@ from hostguard.attack.case import Holds
 from hostguard.attack.cases import CASES
 from hostguard.bundle import compile_policy
 from hostguard.cli.rehearse import FAILED, accounts, show
-from hostguard.host.program import find
 from hostguard.policy.load import load
 from hostguard.rehearse import links, stage
-from hostguard.rehearse.namespaces import Forbidden, perform
+from hostguard.rehearse.namespaces import perform
 from hostguard.rehearse.outcome import WRONG, Outcome, Word
 
+# Without root some of it can't be tried (a namespace of one account, no AF_XDP), and the rehearsal says so by a 3.
+WELL = (0,) if os.geteuid() == 0 else (0, 3)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
-MISSING = [name for name in ("iptables", "ipset") if find(name) is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (apt install iptables ipset)"
-)
+pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 
 def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE) -> Outcome:
@@ -40,13 +38,10 @@ def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE) -> 
     bundle = compile_policy(loaded).bundle()
     change(bundle)
     outcome = Outcome(tries)
-    try:
-        for told in perform(
-            lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell)
-        ):
-            outcome.hear(told)
-    except Forbidden as refused:
-        pytest.skip(str(refused))
+    for told in perform(
+        lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell)
+    ):
+        outcome.hear(told)
     assert "error" not in outcome.said, outcome.said
     return outcome
 
@@ -64,7 +59,7 @@ def rules_of(bundle: dict[str, Any], chain: str) -> list[tuple[dict[str, Any], l
 def test_the_example_holds() -> None:
     outcome = rehearse(lambda _: None)
     assert wrong(outcome) == []
-    assert show(outcome, everything=False) == 0
+    assert show(outcome, everything=False) in WELL
     assert outcome.said["applied"]["outcome"] == "applied"
     assert outcome.said["again"]["outcome"] == "unchanged"
     assert outcome.said["identical"] is True
@@ -100,7 +95,7 @@ def test_policies_of_other_shapes_hold(tmp_path: Path, shape: str) -> None:
     path.write_text(f"version: 1\negress:{SHAPES[shape]}")
     outcome = rehearse(lambda _: None, path)
     assert wrong(outcome) == []
-    assert show(outcome, everything=False) == 0
+    assert show(outcome, everything=False) in WELL
 
 
 COMBINATIONS = [("proxy", "deny"), ("proxy", "same"), ("direct", "deny"), ("direct", "same")]
@@ -113,7 +108,7 @@ def test_the_example_holds_under_every_mode(tmp_path: Path, via: str, containers
     path.write_text(text.replace("via: proxy", f"via: {via}").replace("containers: deny", f"containers: {containers}"))
     outcome = rehearse(lambda _: None, path)
     assert wrong(outcome) == []
-    assert show(outcome, everything=False) == 0
+    assert show(outcome, everything=False) in WELL
 
 
 LEGACY = """
@@ -126,9 +121,8 @@ exec "$@"
 """
 
 
+@pytest.mark.needs("legacy tables")
 def test_nothing_gets_out_with_the_legacy_tables(tmp_path: Path) -> None:
-    if os.geteuid() or find("iptables-legacy") is None or not Path("/etc/alternatives/iptables").exists():
-        pytest.skip("needs root, iptables-legacy, and Debian's /etc/alternatives to choose it by")
     links = shutil.copytree("/etc/alternatives", tmp_path / "alternatives", symlinks=True)
     command = [sys.executable, "-m", "hostguard", "rehearse", "--policy", str(EXAMPLE)]
     fence = ["unshare", "--mount", "--", "sh", "-euc", LEGACY, str(links)]
@@ -156,7 +150,7 @@ egress:
 """
 
 
-@pytest.mark.skipif(find("dnsmasq") is None, reason="not installed: dnsmasq (apt install dnsmasq-base)")
+@pytest.mark.needs("dnsmasq")
 def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(BY_NAME)
@@ -164,7 +158,7 @@ def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
     assert wrong(outcome) == []
     allowed = [verdict.attempt.name for verdict in outcome.verdicts() if verdict.word is Word.ALLOWED]
     assert {"provider a by its name", "service vault by its name"} <= set(allowed)
-    assert show(outcome, everything=False) == 0
+    assert show(outcome, everything=False) in WELL
 
     def unfilled(bundle: dict[str, Any]) -> None:
         (conf,) = (r for r in bundle["resources"] if r.get("path", "").endswith("names.conf"))
@@ -173,6 +167,7 @@ def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
     assert [attempt.name for attempt in wrong(rehearse(unfilled, path))] == ["provider a by its name"]
 
 
+@pytest.mark.needs("root")
 def test_a_default_that_accepts_is_seen() -> None:
     def accept(bundle: dict[str, Any]) -> None:
         for resource, rules in rules_of(bundle, "HOSTGUARD-OUTPUT"):
@@ -206,6 +201,7 @@ def test_a_flow_that_lives_on_is_seen() -> None:
     assert cases("flows", "answers") <= ids(rehearse(established))
 
 
+@pytest.mark.needs("root")
 def test_a_family_that_is_forgotten_is_seen() -> None:
     def forget(bundle: dict[str, Any]) -> None:
         bundle["resources"] = [r for r in bundle["resources"] if r.get("family") != "ipv6"]
@@ -215,6 +211,7 @@ def test_a_family_that_is_forgotten_is_seen() -> None:
     assert len(tried) > 100
 
 
+@pytest.mark.needs("root")
 def test_frames_that_get_out_are_seen() -> None:
     def allow(bundle: dict[str, Any]) -> None:
         (frames,) = (r for r in bundle["resources"] if r["kind"] == "frames")
@@ -227,6 +224,7 @@ def test_frames_that_get_out_are_seen() -> None:
     assert by_the_hook - absent - {"bridged.udp"} <= ids(outcome) <= by_the_hook
 
 
+@pytest.mark.needs("root")
 def test_a_way_through_for_containers_is_seen() -> None:
     def pass_on(bundle: dict[str, Any]) -> None:
         for _, rules in rules_of(bundle, "HOSTGUARD-FORWARD"):

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.host.program import find
-
-MISSING = [name for name in ("iptables", "ipset", "unshare") if find(name) is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (apt install iptables ipset util-linux)"
-)
+pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 PRELUDE = """
 import json, subprocess, sys
@@ -33,8 +28,6 @@ def alone(script: str) -> Any:
     done = subprocess.run(
         [*fence, sys.executable, "-c", PRELUDE + script], capture_output=True, text=True, check=False, timeout=60
     )
-    if "Operation not permitted" in done.stderr and "unshare" in done.stderr:
-        pytest.skip(f"unprivileged user namespaces are forbidden here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -49,7 +49,7 @@ def until(*wanted):
 '''
 
 
-@pytest.mark.parametrize("backend", ["nft", "legacy"])
+@pytest.mark.parametrize("backend", ["nft", pytest.param("legacy", marks=pytest.mark.needs("root"))])
 def test_an_attempt_is_told_with_whose_it_is(backend: str) -> None:
     said = alone(
         SCENE.format(backend=backend)
@@ -105,6 +105,7 @@ print(json.dumps([after, rest, spent]))
     assert spent < 0.6
 
 
+@pytest.mark.needs("root")
 def test_one_listens_at_a_time() -> None:
     said = alone(
         SCENE.format(backend="nft")

@@ -53,7 +53,7 @@ def test_a_question_gets_there_and_back() -> None:
     [
         (Remote("x", ("no-such-program",)), "no-such-program is not installed on this machine"),
         (Remote("x", ("sh", "-c", "echo 'no such container' >&2; exit 125", "sh")), "no such container"),
-        (parse("ssh://127.77.0.1:1"), "port 1: Connection refused"),
+        pytest.param(parse("ssh://127.77.0.1:1"), "port 1: Connection refused", marks=pytest.mark.needs("account")),
     ],
 )  # fmt: skip
 def test_who_does_not_answer(remote: Remote, words: str) -> None:

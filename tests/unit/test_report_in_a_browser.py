@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hostguard.report import render
+from tests.programs import BROWSER
 from tests.unit import reports
 from tests.unit.test_reports import Page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason="no Chromium: install Debian's package chromium-headless-shell (see .ci/packages)"
-)
+pytestmark = pytest.mark.needs("browser")
 
 
 def look(folder: Path, text: str) -> tuple[str, str, set[str]]:

@@ -36,7 +36,7 @@ from hostguard.report.html import findings, segments
 from hostguard.report.sarif import artifact, line_of
 from hostguard.report.text import visible
 from hostguard.verdict import STATUSES, HostReport, Report
-from tests.programs import NO_PROMETHEUS, PROMTOOL
+from tests.programs import PROMTOOL
 from tests.unit import reports
 
 ROOT = Path(__file__).parents[2]
@@ -452,7 +452,7 @@ def test_prometheus_counts_a_waiver_to_the_end_of_its_last_day() -> None:
     assert wanted in text  # date -u -d 2027-02-01 +%s
 
 
-@pytest.mark.skipif(not PROMTOOL, reason=NO_PROMETHEUS)
+@pytest.mark.needs("prometheus")
 @cases
 def test_prometheus_as_promtool_checks_it(report: Report) -> None:
     def check(text: str) -> subprocess.CompletedProcess[str]:

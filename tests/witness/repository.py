@@ -59,6 +59,10 @@ class Repository:
         call([*gpg, "--passphrase", "", "--quick-generate-key", f"{name}@example.org", "ed25519", "sign", "never"])
         return call([*gpg, "--armor", "--export", f"{name}@example.org"]).stdout
 
+    def close(self) -> None:
+        """gpg has started an agent, which outlives whoever asked for it."""
+        call(["gpgconf", "--homedir", str(self.gnupg), "--kill", "all"])
+
     def commit(self, value: int, *signing: str) -> str:
         """The newest commit of the branch sets a kernel parameter to this value. Returns its hash."""
         (self.folder / "site.yml").write_text(PLAYBOOK.format(value=value, parameter=PARAMETER))

@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.lab import Host, Lab, debian, diff
 from tests.lab.fleet import Fleet
 from tests.lab.host import PODMAN
-from tests.lab.process import call, whats_missing
+from tests.lab.process import call
 from tests.programs import PROMTOOL
 from tests.witness.playbook import Run, play, wanted
 from tests.witness.policy import PLACE
 
-pytestmark = pytest.mark.skipif(bool(whats_missing()), reason=whats_missing() or "")
+pytestmark = pytest.mark.needs("lab")
 
 SERVICE, TIMER = "hostguard-audit.service", "hostguard-audit.timer"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
@@ -123,14 +123,14 @@ def test_the_timer_runs(timed: Timed) -> None:
     assert {*wanted_, "UnitFileState=enabled"} == set(shown)
 
 
+@pytest.mark.needs("prometheus")
 def test_what_holds_is_one_line_and_metrics_that_prometheus_takes(timed: Timed) -> None:
     assert timed.audit() == {"Result": "success", "ActiveState": "inactive", "ExecMainStatus": "0"}
     (line,) = (entry for entry in timed.journal() if entry.get("SYSLOG_IDENTIFIER") == "hostguard-audit")
     assert (line["PRIORITY"], " fail=0 unknown=0 " in line["MESSAGE"]) == ("6", True)
     assert set(timed.statuses().values()) <= {"pass", "not_applicable"}
     assert timed.host.out(["stat", "-c", "%a", METRICS]) == "644", "the exporter is another account"
-    if not PROMTOOL:
-        pytest.skip("promtool is missing; Prometheus' client has read the file")
+    assert PROMTOOL
     text = timed.host.out(["cat", METRICS]) + "\n"
     done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

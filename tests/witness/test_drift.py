@@ -11,6 +11,8 @@ from tests.lab import Host
 from tests.lab.fixture import MakeHost
 from tests.witness import policy
 
+pytestmark = pytest.mark.needs("lab")
+
 UNIT = "/etc/systemd/system"
 BOOT_RULES = "/etc/hostguard/egress/ipv4.rules"
 

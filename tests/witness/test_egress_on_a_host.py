@@ -8,10 +8,12 @@ import sys
 import pytest
 
 from tests.lab import Host, Lab
-from tests.lab.fixture import MakeHost
 from tests.lab.network import ENEMY, MANAGEMENT
+from tests.patience import whole
 from tests.witness import policy
 from tests.witness.world import listening
+
+pytestmark = [pytest.mark.needs("lab"), pytest.mark.alone]
 
 # Speaks first, when told: the first packet that connection tracking sees of this connection is an outgoing one.
 SPEAKER = """
@@ -38,18 +40,14 @@ except TimeoutError:
 
 
 @pytest.fixture
-def host(request: pytest.FixtureRequest, lab_host: MakeHost) -> Host:
-    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:48].rstrip("-"))
-    policy.install(fresh)
-    fresh.run("systemctl stop ssh.service ssh.socket || true")
-    return fresh
+def host(own_host: Host) -> Host:
+    policy.install(own_host)
+    own_host.run("systemctl stop ssh.service ssh.socket || true")
+    return own_host
 
 
 @pytest.mark.parametrize(("source", "lives"), [(MANAGEMENT, True), (ENEMY, False)])
-def test_the_session_that_applies_it_lives_on(lab: Lab, lab_host: MakeHost, source: str, lives: bool) -> None:
-    host = lab_host("session-kept" if lives else "session-cut")
-    policy.install(host)
-    host.run("systemctl stop ssh.service ssh.socket || true")
+def test_the_session_that_applies_it_lives_on(lab: Lab, host: Host, source: str, lives: bool) -> None:
     assert "nf_conntrack" not in host.out("cat /proc/net/nf_conntrack 2>/dev/null || true")
     host.run(
         ["systemd-run", "--quiet", "--unit=speaker", "--property=StandardOutput=journal", "python3", "-uc", SPEAKER]
@@ -127,7 +125,7 @@ def test_what_leaves_for_loopback_can_not_be_sent_past_the_allowlist(lab: Lab, h
     nat = f"iptables -t nat {{}} OUTPUT -d {own} -p tcp --dport 9 -j DNAT --to-destination {ENEMY}:{port}"
 
     def sent_elsewhere() -> bool:
-        return host.run(["nc", "-z", "-w", "1", "-s", own, own, "9"], check=False).returncode == 0
+        return host.run(["nc", "-z", "-w", whole(1), "-s", own, own, "9"], check=False).returncode == 0
 
     with listening(lab, port):
         host.run(nat.format("-A"))

@@ -18,8 +18,11 @@ import pytest
 from tests.lab import Host, Lab
 from tests.lab.fleet import Fleet
 from tests.lab.network import inside
+from tests.patience import answer
 from tests.witness import policy
 from tests.witness.test_way_back import GENERATIONS, last_status, rules, watcher_is_gone
+
+pytestmark = pytest.mark.needs("lab")
 
 SLOW = "/usr/local/sbin/ip6tables-restore"
 # Only where it writes: to look, a host has its rules spelt out in a namespace of their own, without -w.
@@ -216,7 +219,7 @@ def test_a_network_that_is_gone_for_the_window_brings_the_host_back(fleet: Fleet
     slow.run("touch /run/go-on")
     watcher_is_gone(slow, generation(slow))
     fleet.lab.world.run([*link, "up"])
-    said, errors = running.communicate(timeout=120)
+    said, errors = answer(running, seconds=120)
     assert running.returncode == 1, said + errors
     assert "rolled back" in said
     assert rules(slow) == before
@@ -225,7 +228,7 @@ def test_a_network_that_is_gone_for_the_window_brings_the_host_back(fleet: Fleet
 def test_an_sshd_that_restarts_within_the_window_is_no_trouble(fleet: Fleet, slow: Host) -> None:
     running = start(fleet, slow, "60s")
     slow.run("systemctl restart ssh; touch /run/go-on")
-    said, errors = running.communicate(timeout=120)
+    said, errors = answer(running, seconds=120)
     assert running.returncode == 0, said + errors
     assert last_status(slow) == "applied"
 

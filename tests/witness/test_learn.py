@@ -18,8 +18,11 @@ from tests.lab import Host, Lab
 from tests.lab.fixture import MakeHost
 from tests.lab.host import PODMAN, Backend
 from tests.lab.network import ENEMY, MANAGEMENT, MANAGEMENT_V6, PROVIDER, PROVIDER_V6, RESOLVER, TIME_SERVER, VAULT
+from tests.patience import ended
 from tests.witness.policy import PLACE
 from tests.witness.world import answers, listening, reaches
+
+pytestmark = pytest.mark.needs("lab")
 
 POLICY = f"""\
 version: 1
@@ -145,7 +148,7 @@ def test_what_was_learnt_from_a_run_holds_and_breaks_nothing(lab: Lab, host: Hos
         host.run(agent)
         host.run("until journalctl -u agent | grep -q connected; do sleep 0.02; done", timeout=20)
         host.run("pkill -INT -f '[h]ostguard learn'")
-        assert learning.wait(60) == 0
+        assert ended(learning) == 0
 
         learnt = host.out("cat /root/learnt.yml")
         assert all(line in learnt.splitlines() for line in POLICY.splitlines())
@@ -187,7 +190,7 @@ def test_what_was_learnt_from_a_run_holds_and_breaks_nothing(lab: Lab, host: Hos
         assert lost > 0
         assert counted + lost <= 200000
         assert len(rest) < 200
-        assert watching.wait(60) == 3
+        assert ended(watching) == 3
 
 
 def test_another_host_is_watched_and_left_alone_in_the_end(lab_host: MakeHost) -> None:
@@ -202,6 +205,6 @@ def test_another_host_is_watched_and_left_alone_in_the_end(lab_host: MakeHost) -
             reaches(host, "vault-agent", ENEMY, 443)
             assert next(told)["verdict"] == "observed"
             watching.send_signal(end)
-            assert watching.wait(60) == (0 if end == signal.SIGINT else -signal.SIGKILL)
+            assert ended(watching) == (0 if end == signal.SIGINT else -signal.SIGKILL)
         # The program there has ended, too.
         host.run("while grep -q '^ *4747 ' /proc/net/netfilter/nfnetlink_log; do sleep 0.02; done", timeout=20)

@@ -11,11 +11,11 @@ import pytest
 
 from tests.lab import Host, Lab, diff
 from tests.lab.network import BRIDGE, RESOLVER
-from tests.lab.process import whats_missing
+from tests.patience import answer, whole
 from tests.witness import policy
 from tests.witness.name_server import NameServer
 
-pytestmark = pytest.mark.skipif(bool(whats_missing()), reason=whats_missing() or "")
+pytestmark = pytest.mark.needs("lab")
 
 NAME, OTHER, INSIDE = "api.provider.com", "files.provider.com", "vault.internal"
 # Anybody's, unlike those of documentation, which dnsmasq takes for private ones. They are the world's here.
@@ -139,7 +139,7 @@ def changes(before: dict[str, str], host: Host) -> list[str]:
 
 
 def reaches(host: Host, to: str, account: str = "envoy") -> bool:
-    call = ["runuser", "-u", account, "--", "nc", "-z", "-w", "1", to, "443"]
+    call = ["runuser", "-u", account, "--", "nc", "-z", "-w", whole(1), to, "443"]
     return host.run(call, check=False).returncode == 0
 
 
@@ -194,7 +194,7 @@ def test_a_provider_that_moves_under_load_loses_nobody(upstream: NameServer, hos
         there = " && ".join(f"ipset test {set_of(host, address)} {address}" for address in (ipv4, ipv6))
         host.run(f"until {{ {there}; }} 2>/dev/null; do sleep 0.05; done", timeout=20)
     host.run("touch /run/enough")
-    said = json.loads(callers.communicate(timeout=20)[0])
+    said = json.loads(answer(callers)[0])
     host.run("rm /run/enough")
     assert said["trouble"] == []
     assert len(said["reached"]) >= len(POOL)

@@ -15,14 +15,14 @@ from hostguard import __version__
 from tests.lab import Lab
 from tests.lab.fleet import Fleet
 from tests.lab.network import inside
-from tests.lab.process import call, whats_missing
+from tests.lab.process import call
 from tests.witness.playbook import ANSIBLE, wanted, write
 
 CHECKOUT = Path(__file__).parents[2]
 # Where everything but hostguard comes from: a path of our own environment's, whose editable hostguard stays unseen.
 LIBRARIES = sysconfig.get_path("purelib")
 
-needs_lab = pytest.mark.skipif(bool(whats_missing()), reason=whats_missing() or "")
+needs_lab = pytest.mark.needs("lab")
 
 
 def environment(folder: Path) -> Path:

@@ -16,6 +16,8 @@ from tests.lab.fixture import MakeHost
 from tests.lab.host import Backend
 from tests.witness import policy
 
+pytestmark = pytest.mark.needs("lab")
+
 # Counts what bears our mark until it is told to stop, by a socket that knows nothing of hostguard's.
 TAP = """
 import signal, socket, sys

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +17,8 @@ from tests.lab.fleet import SSH, Fleet
 from tests.lab.host import PYTHON_SETTINGS, SOURCE_INSIDE
 from tests.witness import repository
 from tests.witness.repository import PARAMETER, Repository, allowed, by_openpgp, by_ssh
+
+pytestmark = pytest.mark.needs("lab", "signatures")
 
 COLLECTIONS = "/opt/collections"
 FOLDER = "/etc/hostguard/pull"
@@ -116,15 +118,13 @@ class Puller:
 
 @pytest.fixture(scope="module")
 def pulling(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Puller]:
-    missing = [program for program in ("git", "gpg", "ssh-keygen") if not shutil.which(program)]
-    if missing:
-        pytest.skip(f"no {', '.join(missing)}: apt-get install git gpg gpg-agent openssh-client")
     made = Puller(lab, tmp_path_factory.mktemp("pull"))
-    made.install()
-    made.repository.commit(1001, *by_ssh(made.release))
-    with repository.served(lab, made.repository):
-        assert made.tick(), made.journal()
-        yield made
+    with contextlib.closing(made.repository):
+        made.install()
+        made.repository.commit(1001, *by_ssh(made.release))
+        with repository.served(lab, made.repository):
+            assert made.tick(), made.journal()
+            yield made
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ import pytest
 from tests.lab import Backend, Host, Lab
 from tests.lab.fixture import MakeHost
 from tests.lab.network import PROVIDER, RESOLVER
+from tests.patience import until
 from tests.witness import policy
+
+pytestmark = pytest.mark.needs("lab")
 
 DATAGRAMS = 10_000  # a second, and a tenth of that of segments
 
@@ -88,9 +91,19 @@ def flowing(lab: Lab, host: Host) -> Iterator[Flow]:
 def retransmitted(host: Host) -> int:
     """Segments that the host had to send once more, by the kernel's own counts: those that the receiver says it had
     (DSACK, RFC 2883) were sent again because we are slow."""
-    said = host.out("nstat --zeros --noupdate --ignore TcpRetransSegs TcpExtTCPDSACKRecv")
-    count = {words[0]: int(words[1]) for words in map(str.split, said.splitlines()) if words[0] != "#kernel"}
+    count = counted(host, "TcpRetransSegs", "TcpExtTCPDSACKRecv")
     return count["TcpRetransSegs"] - count["TcpExtTCPDSACKRecv"]
+
+
+def counted(host: Host, *names: str) -> dict[str, int]:
+    """What the host's kernel has counted since it booted."""
+    said = host.out(["nstat", "--zeros", "--noupdate", "--ignore", *names])
+    return {words[0]: int(words[1]) for words in map(str.split, said.splitlines()) if words[0] != "#kernel"}
+
+
+def dropped(host: Host) -> int:
+    """The packets that the chain's last rule has dropped."""
+    return int(host.out("iptables -vnxL HOSTGUARD-OUTPUT | tail -1").split()[0])
 
 
 def more(count: int) -> policy.Change:
@@ -128,8 +141,10 @@ def test_no_packet_is_lost_while_the_allowlist_changes(lab: Lab, lab_host: MakeH
             change(host, *changes)
         change(host)
         host.run("for again in 1 2 3 4 5; do systemctl reload hostguard-egress.service || exit; done")
+        until(lambda: counted(host, "UdpOutDatagrams")["UdpOutDatagrams"] > DATAGRAMS, "enough was sent")
     assert (flow.lost, flow.retransmitted) == (0, 0), flow
     assert flow.sent > DATAGRAMS
     with flowing(lab, host) as naive:
-        host.run(NAIVE)
+        before = dropped(host)
+        until(lambda: not host.run(NAIVE).returncode and dropped(host) > before, "a packet meets an empty set")
     assert naive.lost, "who flushes and fills again loses some"

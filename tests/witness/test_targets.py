@@ -16,6 +16,8 @@ from tests.lab.host import PODMAN, Host
 from tests.lab.network import inside
 from tests.witness import policy
 
+pytestmark = pytest.mark.needs("lab")
+
 HOSTGUARD = (sys.executable, "-m", "hostguard", "audit", "--format", "json")
 NEEDS_A_KERNEL = "an image does not tell it: needs a host that runs"
 

@@ -13,15 +13,15 @@ from tests.lab.fixture import MakeHost
 from tests.lab.host import PYTHON_SETTINGS
 from tests.witness import policy
 
+pytestmark = [pytest.mark.needs("lab"), pytest.mark.alone]
+
 GENERATIONS = "/var/lib/hostguard/generations"
 
 
 @pytest.fixture
-def host(request: pytest.FixtureRequest, lab_host: MakeHost) -> Host:
-    """A host of the test's own."""
-    fresh = lab_host(request.node.name.replace("_", "-").replace("test-", "")[:48].rstrip("-"))
-    policy.install(fresh)
-    return fresh
+def host(own_host: Host) -> Host:
+    policy.install(own_host)
+    return own_host
 
 
 class Applying:

@@ -14,6 +14,8 @@ from tests.witness import policy
 from tests.witness.report import audit, not_well, statuses
 from tests.witness.world import answers, listening, reaches
 
+pytestmark = pytest.mark.needs("lab")
+
 # What other tools left on the host before us: all of it must survive, and come back to the letter.
 OTHERS = """
 set -e

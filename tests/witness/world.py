@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from tests.lab import Host, Lab
+from tests.patience import whole
 
 SERVER = """
 import socket, sys, threading
@@ -38,11 +39,11 @@ def listening(lab: Lab, *ports: int) -> Iterator[None]:
 
 def reaches(host: Host, account: str, address: str, port: int) -> bool:
     """Whether an account of the host can open a TCP connection, asked of netcat."""
-    call = ["runuser", "-u", account, "--", "nc", "-z", "-w", "1", address, str(port)]
+    call = ["runuser", "-u", account, "--", "nc", "-z", "-w", whole(1), address, str(port)]
     return host.run(call, check=False).returncode == 0
 
 
 def answers(lab: Lab, host: Host, source: str, port: int, *, to: str = "") -> bool:
     """Whether the host answers a caller from this address of the world."""
-    call = ["nc", "-z", "-w", "1", "-s", source, to or host.address.ipv4, str(port)]
+    call = ["nc", "-z", "-w", whole(1), "-s", source, to or host.address.ipv4, str(port)]
     return lab.world.run(call, check=False).returncode == 0

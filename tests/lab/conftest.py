@@ -1,1 +1,0 @@
-from tests.lab.fixture import lab, lab_host  # noqa: F401
