@@ -96,6 +96,14 @@ def test_other_tools_rules_are_reported_when_they_come_first(host: Host) -> None
     assert result(host, "egress.destinations")["status"] == "pass"
 
 
+def test_the_rules_are_loaded_however_often_others_start(host: Host) -> None:
+    """systemd refuses the sixth start of a unit within ten seconds unless the unit says otherwise."""
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    host.run("for again in 1 2 3 4 5 6 7 8; do nft flush ruleset; systemctl restart hostguard-egress.service; done")
+    assert result(host, "egress.output")["status"] == "pass"
+    assert "-A OUTPUT -j HOSTGUARD-OUTPUT" in host.out("iptables-save -t filter")
+
+
 def test_the_plan_names_what_enforcing_would_cut(host: Host) -> None:
     host.run(["systemd-run", "--quiet", "--unit=hidden", "nc", "-lk", "-p", "4444"])
     host.run("until ss -ltn | grep -q ':4444 '; do sleep 0.02; done", timeout=20)
