@@ -138,4 +138,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for reason, count in skipped.most_common():
         terminalreporter.write_line(f"not tried: {count} tests, {reason}")
     if not skipped:
-        terminalreporter.write_line("not tried: nothing, every test has run")
+        terminalreporter.write_line("not tried: none of those that were asked for")
