@@ -37,7 +37,7 @@ LONGEST_FIRST = (
     "lab/test_kept",
 )
 TIMES = "hostguard/times"
-"""Where in pytest's cache the times of the last whole run are."""
+"""Where in pytest's cache the times of the last run are."""
 
 
 class Run(TypedDict):

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ from tests.lab.debian import REPOSITORY
 from tests.lab.lab import is_alive
 from tests.lab.machine import END_SECONDS, MACHINES, Machine, note_panic, sweep
 from tests.lab.process import LabError
-from tests.patience import until
+from tests.patience import Patience
 
 LOOK_SECONDS = 1
 
@@ -54,7 +55,11 @@ def end(owner: str, name: str = "*") -> bool:
     for folder in folders:
         note_panic(folder)
         os.kill(int(folder.name.partition(".")[0]), signal.SIGTERM)
-        until(lambda folder=folder: not folder.exists(), f"the process of {folder} ends", seconds=END_SECONDS)  # type: ignore[misc]
+        patience = Patience(END_SECONDS)
+        while folder.exists():
+            if not patience.left():
+                raise LabError(f"{folder} is still there after {END_SECONDS} s: its process does not end")
+            time.sleep(0.05)
     return bool(folders)
 
 

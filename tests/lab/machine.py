@@ -189,9 +189,6 @@ class Machine(AnyHost):
         except subprocess.TimeoutExpired:  # cut off in the middle, it would wait for ever
             return False
 
-    def boot_id(self) -> str:
-        return self.out("cat /proc/sys/kernel/random/boot_id")
-
     def console(self) -> str:
         """The last lines that the machine wrote to its serial port."""
         with contextlib.suppress(OSError):
@@ -255,7 +252,7 @@ class Machine(AnyHost):
             *("qemu-system-x86_64", "-no-reboot"),
             *("-name", f"{PREFIX}{self.folder.name}"),
             # KVM is not everywhere, and where it is it may not boot a stock kernel. One thread takes as much of the
-            # machine as one for each of the two processors, and kernels panic less.
+            # machine as one for each of the two processors; with two, a kernel panicked in one of four runs.
             *("-accel", "tcg,thread=single"),
             *("-cpu", cpu, "-smp", "2", "-m", "1024"),
             *("-kernel", str(self.disk.kernel), "-initrd", str(self.disk.initrd), "-append", KERNEL),

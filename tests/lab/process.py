@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tests.patience import answer
 
@@ -56,6 +57,7 @@ def call(
     check: bool = True,
     input: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float | None = 600,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program and keep its output. A failure names the command and shows what it printed.
@@ -74,6 +76,7 @@ def call(
             text=True,
             errors="replace",
             env={**os.environ, **env} if env else None,
+            cwd=cwd,
         ) as process:
             try:
                 out, err = answer(process, seconds=timeout)

@@ -38,7 +38,8 @@ def test_it_ends_and_leaves_nothing(owner: subprocess.Popen[bytes], why: str) ->
     disk.ensure()
     name = process(owner.pid)
     with subprocess.Popen([sys.executable, "-m", "tests.lab.kept", name, "orphan"], cwd=REPOSITORY) as keeper:
-        until(lambda: bool(list(MACHINES.glob(f"*-{name}-orphan/qmp")) or keeper.poll()), "qemu has come up")
+        place = f"*-{name}-orphan/qmp"
+        until(lambda: keeper.poll() is not None or bool(list(MACHINES.glob(place))), "qemu has come up")
         assert keeper.poll() is None
         assert kept.names(name) == ["orphan"]
         assert [command for command in running() if f"{name}-orphan" in command]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hostguard.ansible import collection
 from tests.lab.lab import KEEP, OWNER
+from tests.lab.process import call
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "molecule"
@@ -19,7 +20,7 @@ SCENARIOS = tuple(sorted(path.parent.name for path in FOLDER.glob("*/molecule.ym
 def molecule(
     arguments: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end. With a limit in seconds, what it says is kept for the caller."""
+    """Run it to its end. With a limit in seconds of an idle machine, what it says is kept for the caller."""
     with collection.environment() as found:
         settings = {
             **os.environ,
@@ -32,6 +33,6 @@ def molecule(
             **(env or {}),
         }
         argv = [sys.executable, "-m", "molecule", "--base-config", str(FOLDER / "base.yml"), *arguments]
-        return subprocess.run(
-            argv, cwd=CHECKOUT, env=settings, check=False, text=True, capture_output=bool(seconds), timeout=seconds
-        )
+        if seconds:
+            return call(argv, cwd=CHECKOUT, env=settings, check=False, timeout=seconds)
+        return subprocess.run(argv, cwd=CHECKOUT, env=settings, check=False, text=True)

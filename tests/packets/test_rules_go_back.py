@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from tests.lab.process import call
 
 pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
@@ -25,9 +26,7 @@ def rules(family, hook, chain, lines, policy=None, first=True):
 def alone(script: str) -> Any:
     """What a script says, as JSON, of a namespace that is gone afterwards. As root of it, whoever runs the tests."""
     fence = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--"]
-    done = subprocess.run(
-        [*fence, sys.executable, "-c", PRELUDE + script], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = call([*fence, sys.executable, "-c", PRELUDE + script], check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

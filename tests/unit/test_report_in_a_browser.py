@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hostguard.report import render
+from tests.lab.process import call
 from tests.programs import BROWSER
 from tests.unit import reports
 from tests.unit.test_reports import Page
@@ -22,7 +22,7 @@ def look(folder: Path, text: str) -> tuple[str, str, set[str]]:
     page.write_text(text, encoding="utf-8")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", f"--user-data-dir={folder}/profile"]
     said = ["--enable-logging=stderr", f"--log-net-log={log}", "--dump-dom", f"file://{page}"]
-    done = subprocess.run([str(BROWSER), *flags, *said], capture_output=True, text=True, timeout=120, check=True)
+    done = call([str(BROWSER), *flags, *said], timeout=120)
     events = json.loads(log.read_text(encoding="utf-8"))["events"]
     urls = {event["params"]["url"] for event in events if "url" in event.get("params", {})}
     return done.stdout, done.stderr, {url for url in urls if not url.startswith(("file:", "data:"))}
