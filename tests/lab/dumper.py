@@ -14,6 +14,7 @@ import pwd
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,7 +207,18 @@ def network() -> str:
     return lines(re.sub(r"@if\d+", "", "\n".join(said(*command.split()) for command in commands)))
 
 
+def settle() -> None:
+    """The watcher of a window that is closed sees so within a second, and ends. One that does not is a difference."""
+    for _ in range(100):
+        if Path("/var/lib/hostguard/pending.json").exists():
+            return
+        if not said("systemctl", "list-units", "--all", "--no-legend", "hostguard-confirm-*").strip():
+            return
+        time.sleep(0.1)
+
+
 def main() -> None:
+    settle()
     sections = {
         "iptables": rules("iptables-nft-save"),
         "ip6tables": rules("ip6tables-nft-save"),

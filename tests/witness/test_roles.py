@@ -35,9 +35,7 @@ def host(fleet: Fleet) -> Iterator[Host]:
 
 
 def changes(before: dict[str, str], host: Host) -> list[str]:
-    """What changed, but for the watcher of a confirmed apply, which systemd forgets in its own time."""
-    lines = diff(before, host.dump(), ignore=["legacy tables"])
-    return [line for line in lines if " hostguard-confirm-" not in line]
+    return diff(before, host.dump(), ignore=["legacy tables"])
 
 
 def test_check_mode_changes_nothing_and_tells_the_truth(fleet: Fleet, host: Host) -> None:
