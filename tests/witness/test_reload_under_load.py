@@ -76,7 +76,9 @@ def flowing(lab: Lab, host: Host) -> Iterator[Flow]:
         assert receiver.stdout is not None
         assert receiver.stdout.readline().strip() == "ready"
         before = retransmitted(host)
+        silent = counted(host, "UdpOutDatagrams")
         host.run(["systemd-run", "--quiet", "--collect", "--unit=sender", "python3", "-c", SENDER])
+        until(lambda: counted(host, "UdpOutDatagrams") != silent, "the flow begins")
         yield flow
         host.run("touch /run/enough")
         said = json.loads(receiver.stdout.readline())
@@ -147,4 +149,4 @@ def test_no_packet_is_lost_while_the_allowlist_changes(lab: Lab, lab_host: MakeH
     with flowing(lab, host) as naive:
         before = dropped(host)
         until(lambda: not host.run(NAIVE).returncode and dropped(host) > before, "a packet meets an empty set")
-    assert naive.lost, "who flushes and fills again loses some"
+    assert naive.lost or naive.retransmitted, f"who flushes and fills again loses some: {naive}"
