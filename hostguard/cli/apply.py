@@ -98,14 +98,13 @@ def say(answer: dict[str, object], seconds: float) -> None:
 
     console = screen.result()
     outcome = answer["outcome"]
+    for number in _list(answer.get("undone", [])):
+        screen.remarks().print(f"Generation {number} had been cut short: it was undone first.")
     if outcome == "blocked":
         lines = [f"in the way: {reason}" for reason in _list(answer["obstacles"])]
         raise Stop(FAILED, [*lines, "nothing was touched"])
     if outcome == "failed":
-        lines = [f"generation {answer['generation']} failed: {answer['error']}"]
-        lines += [f"the way back failed too: {trouble}" for trouble in _list(answer["trouble"])]
-        state = "this host goes on trying" if answer["trouble"] else "this host is as it was before"
-        raise Stop(FAILED, [*lines, state])
+        raise Stop(FAILED, failure(answer))
     if outcome == "unchanged":
         console.print("Nothing to change: this host is as the policy wants it.")
     elif outcome == "unconfirmed":
@@ -114,6 +113,17 @@ def say(answer: dict[str, object], seconds: float) -> None:
         console.print(f"Applied as generation {answer['generation']}: {len(_list(answer['changes']))} changes.")
     for unit in _list(answer["owed"]):
         console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
+
+
+def failure(answer: dict[str, object]) -> list[str]:
+    """What a failed transaction has left, in lines."""
+    trouble = _list(answer["trouble"])
+    state = "this host goes on trying: see `hostguard history`" if trouble else "this host is as it was before"
+    return [
+        f"generation {answer['generation']} failed: {answer['error']}",
+        *(f"the way back failed too: {each}" for each in trouble),
+        state,
+    ]
 
 
 def _list(found: object) -> list[str]:
@@ -140,6 +150,6 @@ def wait(generation: int, seconds: float) -> None:
         said = "no longer waiting here: the host goes back by itself unless `hostguard confirm` comes in time"
         raise Stop(FAILED, [said]) from None
     status = next((r["status"] for r in store.newest_first() if r["number"] == generation), "")
-    if status != store.APPLIED:
+    if status not in (store.APPLIED, store.DONE):
         raise Stop(FAILED, [f"nobody confirmed: generation {generation} is {status}, the host is as before"])
     sys.stderr.flush()

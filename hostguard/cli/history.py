@@ -50,6 +50,8 @@ def show(records: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="right" if column in ("generation", "changes") else "left")
     for record in records:
         policy = f"{record['policy']['path']} ({record['policy']['sha256'][:12]})"
+        if record["to"] is not None:
+            policy = f"rollback to generation {record['to']}" if record["to"] else "rollback to before hostguard"
         table.add_row(
             str(record["number"]),
             record["created"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from typing import Dict, Iterator, List, Optional, Tuple
 
@@ -24,6 +25,9 @@ def environment() -> Dict[str, str]:
     """A C locale, and UTC: what we read must not be translated."""
     return dict(os.environ, PATH=PATH, LC_ALL="C", TZ="UTC")
 
+
+held: List[int] = []
+"""Descriptors that every program gets: the lock of whoever changes this host, which is free once all of them ended."""
 
 _looks: List[Dict[Tuple[str, ...], "subprocess.CompletedProcess[str]"]] = []
 
@@ -50,20 +54,7 @@ def run(
     if program is None:
         raise HostError("{} is not installed on this host".format(argv[0]))
     answers = _looks[-1] if _looks and not text else {}
-    known = answers.get(tuple(argv))
-    try:
-        done = known or subprocess.run(
-            [program, *argv[1:]],
-            input=text,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            env=environment(),
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise HostError("`{}` did not end within {:.0f} s".format(" ".join(argv), timeout)) from None
+    done = answers.get(tuple(argv)) or _run(program, argv, text, timeout)
     answers[tuple(argv)] = done
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
@@ -71,3 +62,28 @@ def run(
             raise HostError("`{}` needs root".format(" ".join(argv)))
         raise HostError("`{}` failed with exit code {}: {}".format(" ".join(argv), done.returncode, said))
     return done
+
+
+def _run(program: str, argv: List[str], text: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+    pipe = subprocess.PIPE
+    # A session of its own: a Ctrl-C is for us, who then know what to finish, and what hangs is ended with its children.
+    with subprocess.Popen(
+        argv,
+        executable=program,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        universal_newlines=True,
+        env=environment(),
+        pass_fds=held,
+        start_new_session=True,
+    ) as running:
+        try:
+            said, trouble = running.communicate(text, timeout)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise HostError("`{}` did not end within {:.0f} s".format(" ".join(argv), timeout)) from None
+            raise
+        return subprocess.CompletedProcess(argv, running.returncode, said, trouble)

@@ -26,9 +26,10 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 
         return transaction.apply(request["bundle"], request["options"], lambda _: None)
     if do == "rollback":
-        from . import way_back
+        from . import transaction
 
-        return way_back.rollback(request["to"], lambda _: None, restart=request["restart"])
+        chosen = {"confirm_within": 0, "restart": False, "check": False, **request.get("options", {})}
+        return transaction.rollback(request["to"], chosen, lambda _: None)
     if do == "confirm":
         from . import window
 
@@ -51,7 +52,7 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 def _described(record: Dict[str, Any]) -> Dict[str, Any]:
     """What may leave the host of a generation: what it replaced was other tools', and may be a secret."""
     shown = {key: record[key] for key in ("number", "created", "status", "policy", "by")}
-    return dict(shown, changes=len(record["changes"]))
+    return dict(shown, changes=len(record["changes"]), to=record.get("to"))
 
 
 def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -85,6 +86,9 @@ def main(arguments: List[str]) -> int:
         return 0
     if arguments[:1] == ["recover"]:
         watcher.after_boot()
+        return 0
+    if arguments[:1] == ["recover-until-done"]:
+        watcher.until_it_is_done()
         return 0
     if arguments[:1] == ["recover-rules"]:
         watcher.rules_after_boot()

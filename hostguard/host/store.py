@@ -7,8 +7,9 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
+from . import program
 from .resource import HostError, Resource
 
 FOLDER = "/var/lib/hostguard"
@@ -23,24 +24,93 @@ BOOT_UNIT = "hostguard-egress.service"
 WRITING = "writing"  # a transaction that is under way, or was cut short
 UNCONFIRMED = "unconfirmed"
 APPLIED = "applied"
+DONE = "done"  # a rollback that is over: the generations in its `gone` are rolled back
 ROLLED_BACK = "rolled back"
 FAILED = "failed"
 IN_FORCE = (UNCONFIRMED, APPLIED)
 
 Record = Dict[str, Any]
+"""One transaction: what it `touched`, what was there `before`, and its `status`; what the generation in force then
+`wanted`, and what was there before hostguard (`origins`). A rollback has `to`, the generation that it goes back to, and
+`gone`, those that it undoes."""
+
+HEAD = b'{"status": "'
+HEAD_LENGTH = 40
+"""Bytes in which a record says its status: written over in place, so that the last word needs no room on a disk."""
+LOCK_LENGTH = 64
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Hold the one right to change this host. Raises HostError at once where another hostguard has it."""
-    os.makedirs(GENERATIONS, mode=0o700, exist_ok=True)
+    """Hold the one right to change this host. Raises HostError at once where another hostguard has it.
+
+    Every program that is started meanwhile holds it too, and until it ends: one that outlives us, and then writes what
+    it was told to, must not meet somebody who has gone back already.
+    """
+    make_folder(GENERATIONS, 0o700)
     os.chmod(FOLDER, 0o700)  # the records hold what other tools wrote, whatever its mode was
-    with open(LOCK, "w", encoding="ascii") as file:
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HostError("another hostguard is changing this host: wait for it ({})".format(LOCK)) from None
-        yield
+        # Over what was there, and as long: a full disk has room for it.
+        who = "{} {}".format(os.getpid(), started(os.getpid()))
+        os.pwrite(descriptor, who.ljust(LOCK_LENGTH).encode("ascii"), 0)
+        for path in _cut_short():
+            remove(path)
+        program.held.append(descriptor)
+        try:
+            yield
+        finally:
+            program.held.remove(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cut_short() -> List[str]:
+    """What a write that was cut short has left beside its file."""
+    folders = [folder for folder in (FOLDER, GENERATIONS) if os.path.isdir(folder)]
+    return [os.path.join(folder, name) for folder in folders for name in os.listdir(folder) if name.endswith(BESIDE)]
+
+
+def started(pid: int) -> str:
+    """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
+    try:
+        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def orphans() -> List[int]:
+    """The processes that still hold the lock of one that is gone."""
+    try:
+        with open(LOCK, encoding="ascii", errors="replace") as file:
+            pid, _, since = file.read().strip().partition(" ")
+        there = os.stat(LOCK)
+    except FileNotFoundError:
+        return []
+    if not pid.isdigit() or started(int(pid)) == since:
+        return []
+    return [each for each in _processes() if each != os.getpid() and _has_open(each, there)]
+
+
+def _processes() -> List[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _has_open(pid: int, there: os.stat_result) -> bool:
+    folder = "/proc/{}/fd".format(pid)
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(os.path.join(folder, name)), there):
+                    return True
+    except OSError:
+        pass  # it ended meanwhile
+    return False
 
 
 def records() -> List[Record]:
@@ -50,9 +120,20 @@ def records() -> List[Record]:
 
 def newest_first() -> Iterator[Record]:
     """One at a time: with a long allowlist a record has tens of megabytes, and most questions end at the newest."""
+    gone: Set[int] = set()
     for name in reversed(_names()):
-        with open(os.path.join(GENERATIONS, name), encoding="utf-8") as file:
-            yield json.load(file)
+        path = os.path.join(GENERATIONS, name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                record: Record = json.load(file)
+        except ValueError as error:
+            raise HostError("{}: not readable ({}): this host's memory is damaged".format(path, error)) from None
+        # The rollback's one word decides for all of them, whatever the crash left in theirs.
+        if record["number"] in gone and record["status"] == APPLIED:
+            record["status"] = ROLLED_BACK
+        if record["status"] == DONE:
+            gone.update(record["gone"])
+        yield record
 
 
 def _names() -> List[str]:
@@ -67,6 +148,12 @@ def _names() -> List[str]:
 def current() -> Optional[Record]:
     """The generation in force, None on a host as it was before hostguard."""
     return next((record for record in newest_first() if record["status"] in IN_FORCE), None)
+
+
+def in_force(before: Optional[int] = None) -> Optional[Record]:
+    """The newest generation that was confirmed, of those before a number if so; None without one."""
+    kept = (record for record in newest_first() if before is None or record["number"] < before)
+    return next((record for record in kept if record["status"] == APPLIED), None)
 
 
 def leftovers(previous: Optional[Record], resources: List[Resource], areas: Optional[List[str]]) -> List[Resource]:
@@ -85,27 +172,69 @@ def of_other_areas(previous: Optional[Record], areas: Optional[List[str]]) -> Di
 
 
 def save(record: Record) -> None:
-    _write(os.path.join(GENERATIONS, "{:06d}.json".format(record["number"])), record)
+    rest = json.dumps({key: value for key, value in record.items() if key != "status"})
+    write_durably(_path(record), _head(record["status"]) + rest[1:].encode(), 0o600)
 
 
-def new_record(bundle: Dict[str, Any]) -> Record:
+def _path(record: Record) -> str:
+    return os.path.join(GENERATIONS, "{:06d}.json".format(record["number"]))
+
+
+def _head(status: str) -> bytes:
+    return (HEAD + status.encode("ascii") + b'"').ljust(HEAD_LENGTH - 1) + b","
+
+
+def finish(record: Record, status: str) -> None:
+    """Give a record its next word, on the disk before we go on."""
+    with open(_path(record), "r+b", buffering=0) as file:
+        head = file.read(HEAD_LENGTH)
+        if head.startswith(HEAD) and head.endswith(b","):
+            os.pwrite(file.fileno(), _head(status), 0)
+            os.fsync(file.fileno())
+            record["status"] = status
+            return
+    record["status"] = status
+    save(record)  # one of an older hostguard
+
+
+def keep(record: Record) -> None:
+    """The last word of a transaction that stays: until it is said the generation before is in force, or those that it
+    undoes are."""
+    if "gone" not in record:
+        finish(record, APPLIED)
+        return
+    finish(record, DONE)
+    for other in newest_first():
+        if other["number"] in record["gone"]:
+            with contextlib.suppress(OSError):  # the rollback's word decides
+                finish(other, ROLLED_BACK)
+
+
+def new_record(policy: Dict[str, str]) -> Record:
     newest = next(newest_first(), None)
     return {
         "number": newest["number"] + 1 if newest else 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "status": WRITING,
-        "policy": bundle["policy"],
+        "policy": policy,
         "by": os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
     }
 
 
 def pending() -> Optional[Dict[str, Any]]:
+    """The open window, None without one."""
     try:
         with open(PENDING, encoding="utf-8") as file:
             found: Dict[str, Any] = json.load(file)
             return found
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise HostError("{}: not readable ({}): remove it, and apply again".format(PENDING, error)) from None
+
+
+def window_is_open() -> bool:
+    return os.path.lexists(PENDING)
 
 
 def set_pending(window: Optional[Dict[str, Any]]) -> None:
@@ -116,25 +245,54 @@ def set_pending(window: Optional[Dict[str, Any]]) -> None:
 
 
 def remove(path: str) -> None:
+    """Away, also after a power cut."""
     if os.path.lexists(path):
         os.unlink(path)
+        _sync(os.path.dirname(path))
 
 
 def _write(path: str, content: Dict[str, Any]) -> None:
     write_durably(path, json.dumps(content).encode(), 0o600)
 
 
+BESIDE = ".new"
+
+
 def write_durably(path: str, content: bytes, mode: int) -> None:
     """On the disk before we go on: what a crash leaves must be enough to go back."""
-    beside = path + ".new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    beside = path + BESIDE
     try:
-        os.fsync(folder)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+    _sync(os.path.dirname(path))
+
+
+def link_durably(path: str, to: str) -> None:
+    if not os.path.lexists(path):
+        os.symlink(to, path)
+        _sync(os.path.dirname(path))
+
+
+def make_folder(path: str, mode: int) -> None:
+    """With those above it, on the disk before we go on."""
+    if not os.path.isdir(path):
+        make_folder(os.path.dirname(path), mode)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode)
+        _sync(os.path.dirname(path))
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

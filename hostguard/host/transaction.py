@@ -6,14 +6,15 @@ itself unless everything it wrote is now seen as wanted.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import store, window
 from .kinds import KINDS
+from .kinds import unit as units
 from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
-from .snapshot import by_kind, differ, observe
+from .snapshot import by_kind, differ, look, observe
 from .undisturbed import Progress, heard_or_not, undisturbed
-from .way_back import give_back, recover, reload_for, undo, words
+from .way_back import NotUndone, give_back, go_back_to, outlived, recover, reload_for, undo, words
 
 
 def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
@@ -21,19 +22,23 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
 
     Options: `confirm_within` (seconds, 0 for no window), `restart` (restart services that run with old values),
     `check` (say what would be done, and do nothing).
-    Returns {"outcome": unchanged | blocked | would change | failed | unconfirmed | applied, …}. Raises HostError only
-    while nothing has been touched.
+    Returns {"outcome": unchanged | blocked | would change | failed | unconfirmed | applied, …}; `undone` names what an
+    earlier command had left half done, and was undone first. Raises HostError or OSError only while this bundle has
+    touched nothing.
     """
     progress = heard_or_not(progress)
     if options["check"]:
         return _told(_prepare(bundle, options))
     with store.locked():
         progress("looking")
-        recover()
+        try:
+            undone = recover()
+        except NotUndone as error:
+            return _still_half(error)
         prepared = _prepare(bundle, options)
         if prepared.stops or not (prepared.changing or prepared.leftovers):
-            return _told(prepared)
-        return _carry_out(bundle, options, progress, prepared)
+            return dict(_told(prepared), undone=undone)
+        return dict(_carry_out(bundle, options, progress, prepared), undone=undone)
 
 
 class Prepared(NamedTuple):
@@ -82,7 +87,7 @@ def _carry_out(
     captured = _capture([r for r in resources if seen[r["id"]].state != NOT_APPLICABLE] + leftovers)
     for identity, what in captured.items():
         origins.setdefault(identity, what)
-    record = store.new_record(bundle)
+    record = store.new_record(bundle["policy"])
     touched = changing + leftovers
     record.update(
         touched=touched,
@@ -91,46 +96,212 @@ def _carry_out(
         origins=origins,
         changes=prepared.changes(),
     )
+    left: Dict[str, List[Difference]] = {}
+
+    def write() -> List[str]:
+        _write(changing, seen, progress)
+        give_back(leftovers, origins)
+        progress("looking again")
+        left.update(_differences(resources))
+        return _unreached(left, options["restart"])
+
+    answer = _as_a_whole(record, options["confirm_within"], progress, write)
+    return answer if answer["outcome"] == "failed" else dict(answer, owed=_owed(left))
+
+
+def _as_a_whole(
+    record: store.Record, seconds: float, progress: Progress, write: Callable[[], List[str]]
+) -> Dict[str, Any]:
+    """Do a transaction, all of it or none. `write` changes the host and returns what it then sees not to be as wanted.
+
+    Raises only where the record itself can't be saved, and so nothing is touched.
+    """
     with undisturbed():
         store.save(record)
         try:
             # Whatever is touched: a kernel parameter, or a login limit above fs.nr_open, cuts people off as rules do.
-            window.arm(record["number"], options["confirm_within"])
-            _write(changing, seen, progress)
-            give_back(leftovers, origins)
-            progress("looking again")
-            left = _differences(resources)
-            still = _unreached(left, options["restart"])
+            window.arm(record["number"], seconds)
+            still = write()
             if still:
                 raise HostError("written, but not seen: " + "; ".join(still))
+            if seconds:
+                store.finish(record, store.UNCONFIRMED)
+                window.wait()
+            else:
+                store.keep(record)
         except Exception as error:  # whatever it is, a host is never left half done
             progress("going back")
-            trouble = undo(record)
-            if trouble:
-                window.keep_trying()  # the record stays one that was cut short: see way_back.recover
-            else:
-                record["status"] = store.FAILED
-                store.save(record)
-                window.close()
             return {
                 "outcome": "failed",
                 "generation": record["number"],
                 "error": words(error),
-                "trouble": trouble,
+                "trouble": _taken_back(record),
             }
-        armed = bool(options["confirm_within"])
-        record["status"] = store.UNCONFIRMED if armed else store.APPLIED
-        store.save(record)
-        if armed:
-            window.wait()
-        else:
-            window.keep()
+        if not seconds:
+            _close()
     return {
-        "outcome": "unconfirmed" if armed else "applied",
+        "outcome": "unconfirmed" if seconds else "applied",
         "generation": record["number"],
         "changes": record["changes"],
-        "owed": _owed(left),
     }
+
+
+def _taken_back(record: store.Record) -> List[str]:
+    """Undo a transaction that failed; returns what went wrong. Then the record stays one that was cut short, which the
+    host goes on undoing: see way_back.recover."""
+    try:
+        trouble = undo(record, store.in_force(before=record["number"]))
+        if not trouble:
+            store.finish(record, store.FAILED)
+    except Exception as error:  # whatever it is, somebody must go on trying
+        trouble = [words(error)]
+    if trouble:
+        window.keep_trying()
+    else:
+        _close()
+    return trouble
+
+
+def _close() -> None:
+    """The last word is said; what can't be cleared away now is left to the watcher or the next command."""
+    try:
+        window.close()
+    except (HostError, OSError):
+        window.keep_trying()
+
+
+def rollback(to: Optional[int], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
+    """Go back to generation `to` (0: before hostguard), or by one: a transaction as an apply is one.
+
+    Options as for `apply`. Raises HostError where there is no such generation. What was cut short, or waits to be
+    confirmed, is undone first, and is a step of its own: without `to` it is the only one.
+    Returns {"outcome": would change | failed | unconfirmed | rolled back | unchanged, "generation": where the host is
+    then, "undone": […], …}. A service that was started under hostguard's limits runs on with them until it is
+    restarted: `owed` names it, and `restart` restarts it.
+    """
+    progress = heard_or_not(progress)
+    if options["check"]:
+        cut_short = [record["number"] for record in store.newest_first() if record["status"] == store.WRITING]
+        return _rollback(to, options, progress, cut_short, [])
+    with store.locked(), undisturbed():
+        progress("looking")
+        waiting = store.pending()
+        try:
+            undone = recover(expired=waiting["generation"] if waiting else 0)
+        except NotUndone as error:
+            return _still_half(error)
+        gone = [record for record in store.records() if record["number"] in undone]
+        return _rollback(to, options, progress, undone, gone)
+
+
+def _rollback(
+    to: Optional[int], options: Dict[str, Any], progress: Progress, undone: List[int], over: List[store.Record]
+) -> Dict[str, Any]:
+    newest = next(store.newest_first(), None)
+    # What failed was undone, if not now then by the host itself: that was the step back, whoever made it.
+    stepped = undone or ([newest["number"]] if newest and newest["status"] == store.FAILED else [])
+    back = _way(to, stepped)
+    numbers = [record["number"] for record in reversed(back.gone)]
+    if options["check"]:
+        changes = _changes_back(back)
+        return {
+            "outcome": "would change" if numbers or undone else "unchanged",
+            "to": back.target,
+            "gone": numbers,
+            "undone": stepped,
+            "changes": changes,
+            "resources": list(back.touched.values()),
+        }
+    answer: Dict[str, Any] = {"outcome": "rolled back" if undone else "unchanged", "changes": []}
+    if back.gone:
+        answer = _back(back, options, progress)
+        if answer["outcome"] == "failed":
+            return dict(answer, to=back.target, undone=undone)
+    wanted = [resource for record in over + back.gone for resource in record["wanted"].values()]
+    owed = outlived(wanted)
+    if options["restart"] and owed:
+        progress("restarting {}".format(", ".join(owed)))
+        units.restart(owed)
+        owed = outlived(wanted)
+    generation = answer.get("generation", back.target)
+    return dict(answer, to=back.target, generation=generation, undone=stepped + numbers, owed=owed)
+
+
+class Way(NamedTuple):
+    """Where a rollback goes: the generation that is in force then (None: before hostguard), those that are `gone`,
+    oldest first, what they touched, and what the oldest of them found there."""
+
+    target: int
+    base: Optional[store.Record]
+    gone: List[store.Record]
+    touched: Dict[str, Resource]
+    before: Dict[str, Any]
+
+
+def _way(to: Optional[int], stepped: List[int]) -> Way:
+    """`stepped`: these are undone already, so that one step back is made."""
+    kept = [record for record in store.records() if record["status"] in store.IN_FORCE]
+    numbers = [0] + [record["number"] for record in kept]
+    if to is None and not kept and not stepped:
+        raise HostError("there is nothing to roll back: no generation is in force (see `hostguard history`)")
+    target = to if to is not None else numbers[-1] if stepped else numbers[-2]
+    if target not in numbers:
+        undone = "; undone before that: {}".format(", ".join(map(str, stepped))) if stepped else ""
+        in_force = ", ".join(map(str, numbers))
+        raise HostError("there is no generation {} to go back to; in force: {}{}".format(target, in_force, undone))
+    gone = [record for record in kept if record["number"] > target]
+    return Way(
+        target,
+        next((record for record in kept if record["number"] == target), None),
+        gone,
+        {r["id"]: r for record in gone for r in record["touched"]},
+        {identity: was for record in reversed(gone) for identity, was in record["before"].items()},
+    )
+
+
+def _back(way: Way, options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
+    """Undo generations at one stroke."""
+    base, touched = way.base, list(way.touched.values())
+    changes = _changes_back(way)
+    record = store.new_record(base["policy"] if base else {"path": "before hostguard", "sha256": ""})
+    record.update(
+        to=way.target,
+        gone=[other["number"] for other in way.gone],
+        touched=touched,
+        before=_capture(touched),
+        wanted=base["wanted"] if base else {},
+        origins=base["origins"] if base else {},
+        changes=changes,
+    )
+
+    def write() -> List[str]:
+        progress("going back")
+        return go_back_to(touched, way.before, base)
+
+    answer = _as_a_whole(record, options["confirm_within"], progress, write)
+    return {"outcome": "rolled back", "changes": changes} if answer["outcome"] == "applied" else answer
+
+
+def _changes_back(way: Way) -> List[List[str]]:
+    """[resource, field, have, want, blocked, restart] of what goes back, in the terms of the generation it goes to."""
+    wanted = way.base["wanted"] if way.base else {}
+    again = [wanted[identity] for identity in way.touched if identity in wanted]
+    seen = look(again)
+    changes = [[r["id"], *list(d)] for r in again for d in differ(r, seen[r["id"]])]
+    others = [r for identity, r in way.touched.items() if identity not in wanted]
+    now = _capture(others)
+    for resource in others:
+        identity = resource["id"]
+        as_before = KINDS[resource["kind"]].as_before
+        if identity in now and not as_before(resource, way.before[identity], now[identity]):
+            changes.append([identity, "removed", "", "as before hostguard", "", ""])
+    return changes
+
+
+def _still_half(error: NotUndone) -> Dict[str, Any]:
+    window.keep_trying()
+    said = "it was cut short, or not confirmed, and is not undone yet"
+    return {"outcome": "failed", "generation": error.number, "error": said, "trouble": error.trouble}
 
 
 def _to_write(found: List[Difference], restart: bool) -> bool:

@@ -6,9 +6,12 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from . import store, way_back, window
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries of a way back that fails: the first comes after one, each later one after twice as many."""
 
 
 def expire(generation: int) -> None:
@@ -19,38 +22,54 @@ def expire(generation: int) -> None:
         if pending is None or pending["generation"] != generation:
             return
         left = pending["deadline"] - window.now()
-        if left > 0 and not _writer_is_gone(pending):
-            time.sleep(min(left, 1.0))
-            continue
-        try:
-            _end_writer(pending)
-            answer = way_back.rollback(None, lambda _: None, expired=generation)
-            if answer["outcome"] != "failed":
-                return
-            trouble = "; ".join(answer["trouble"])
-        except Exception as error:  # whatever it was (a full disk, a lock that is held): there is nobody else to try
-            trouble = str(error)
-        print("going back failed, and is tried again: " + trouble, file=sys.stderr, flush=True)
-        time.sleep(1.0)
+        if left <= 0 or _writer_is_gone(pending):
+            break
+        time.sleep(min(left, 1.0))
+    _until_it_is_done(lambda: _take_back(generation))
+
+
+def _take_back(generation: int) -> None:
+    pending = store.pending()
+    if pending is None or pending["generation"] != generation:
+        return
+    if pending["writer"] is not None and not _writer_is_gone(pending):
+        os.kill(pending["writer"][0], signal.SIGKILL)
+    end_orphans()
+    with store.locked():
+        way_back.recover(expired=generation)
 
 
 def _writer_is_gone(pending: Dict[str, Any]) -> bool:
-    return pending["writer"] is not None and window.started(pending["writer"][0]) != pending["writer"][1]
+    return pending["writer"] is not None and store.started(pending["writer"][0]) != pending["writer"][1]
 
 
-def _end_writer(pending: Dict[str, Any]) -> None:
-    if pending["writer"] is not None and not _writer_is_gone(pending):
-        os.kill(pending["writer"][0], signal.SIGKILL)
+def end_orphans() -> None:
+    """End what a killed apply has left running: it would write what it was told to after we have gone back."""
+    for pid in store.orphans():
+        os.kill(pid, signal.SIGKILL)
+
+
+def until_it_is_done() -> None:
+    """What a boot could not undo at once."""
+    _until_it_is_done(after_boot)
 
 
 def after_boot() -> None:
     """A boot within the window: go back."""
-    try:
-        with store.locked():
-            way_back.recover(booted=True)
-    except Exception:  # whatever it was: the watcher of before went with the boot, so another one tries again
-        window.keep_trying(watched=False)
-        raise
+    with store.locked():
+        way_back.recover(booted=True)
+
+
+def _until_it_is_done(go_back: Callable[[], None]) -> None:
+    pause = 1.0
+    while True:
+        try:
+            go_back()
+            return
+        except Exception as error:  # whatever it was (a full disk, a lock that is held): there is nobody else to try
+            print("going back failed, and is tried again: {}".format(error), file=sys.stderr, flush=True)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def rules_after_boot() -> None:

@@ -1,4 +1,4 @@
-"""The way back: undo what a generation did, whatever cut it short, and roll back to an earlier one."""
+"""The way back: undo what a transaction did, whatever cut it short."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from . import store, window
 from .kinds import IN_THE_KERNEL, KINDS
 from .kinds import process as processes
 from .kinds import unit as units
-from .resource import VALUE, HostError, Resource
-from .snapshot import by_kind
-from .undisturbed import Progress, heard_or_not, undisturbed
+from .resource import UNREADABLE, HostError, Observation, Resource
+from .snapshot import by_kind, differ, look
 
 SYSTEMD_FILES = "/etc/systemd/"
 
@@ -37,25 +36,74 @@ def give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
         raise HostError("; ".join(trouble))
 
 
-def undo(record: store.Record) -> List[str]:
-    touched: List[Resource] = record["touched"]
-    if not _rules_were_lost(record):
-        return go_back(touched, record["before"])
-    trouble = go_back([r for r in touched if r["kind"] not in IN_THE_KERNEL], record["before"])
-    return trouble + units.start_again(store.BOOT_UNIT)
+def undo(record: store.Record, base: Optional[store.Record]) -> List[str]:
+    """Make the host what it was before a transaction, with `base` in force (None: before hostguard). What was written,
+    what it was told that it was, and what is there now are three things: the last of them is looked at.
 
-
-def _rules_were_lost(record: store.Record) -> bool:
-    """Whether a boot came since the rules were written: then the boot's own files are what they are loaded from.
-
-    Seen in the kernel rather than told by the boot's number: a container keeps that, a soft reboot keeps both.
+    Returns what is not as it was, in words. To be tried again then: what is as it was stays untouched.
     """
-    rulesets = [r for r in record["touched"] if r["kind"] == "ruleset"]
-    if all(record["before"].get(r["id"], {}).get("rules") is None for r in rulesets):
-        return False  # none were there: taking away what may be there needs nothing that a boot took
-    seen = KINDS["ruleset"].read(rulesets)
-    known = [o.value for o in seen.values() if o.state == VALUE]
-    return bool(known) and all(have["rules"] is None for have in known)
+    return go_back_to(record["touched"], record["before"], base)
+
+
+def go_back_to(touched: List[Resource], before: Dict[str, Any], base: Optional[store.Record]) -> List[str]:
+    others = _in_the_kernel(touched, base)
+    # The sets of rules that somebody flushed meanwhile: the rules that go back next may use them.
+    said = _written_again(others, ("ipset",))
+    said += go_back(touched, before)
+    said += _written_again(others, ("ruleset", "frames"))
+    left = _not_as_before(touched, before) + _not_in_force(others)
+    # A step that failed where all is as it was has failed at nothing.
+    return list(dict.fromkeys(left + said)) if left else []
+
+
+def _in_the_kernel(touched: List[Resource], base: Optional[store.Record]) -> List[Resource]:
+    """What the generation that is to be in force has in the kernel, and the transaction left alone. It is there, unless
+    a boot, or a tool that flushes, came in between."""
+    ours = {r["id"] for r in touched}
+    wanted = base["wanted"].values() if base else ()
+    return [r for r in wanted if r["kind"] in IN_THE_KERNEL and r["id"] not in ours]
+
+
+def _written_again(resources: List[Resource], kinds: Tuple[str, ...]) -> List[str]:
+    of_kinds = [r for r in resources if r["kind"] in kinds]
+    trouble = []
+    for kind, members in by_kind(of_kinds).items():
+        try:
+            seen = look(members)
+            lost = [r for r in members if _lost(r, seen[r["id"]])]
+            if lost:
+                KINDS[kind].write(lost, seen)
+        except Exception as error:  # whatever it is, the other steps are still to be made
+            trouble.append("{}: {}".format(kind, words(error)))
+    return trouble
+
+
+def _not_in_force(resources: List[Resource]) -> List[str]:
+    seen = look(resources)
+    unread = [seen[r["id"]].reason for r in resources if seen[r["id"]].state == UNREADABLE]
+    return unread + ["{} is not in force".format(r["id"]) for r in resources if _lost(r, seen[r["id"]])]
+
+
+def _lost(resource: Resource, seen: Observation) -> bool:
+    """Whether it is not as it was written, for a reason that writing it again can mend: the rest is the audit's."""
+    return any(not difference.blocked for difference in differ(resource, seen))
+
+
+def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]:
+    found = []
+    for kind, members in by_kind([r for r in touched if r["id"] in before]).items():
+        try:
+            now = KINDS[kind].capture(members)
+        except Exception as error:  # what can't be read is not known to be as before
+            found.append("{}: {}".format(kind, words(error)))
+            continue
+        as_before = KINDS[kind].as_before
+        found += [
+            "{} is not as it was".format(r["id"])
+            for r in members
+            if r["id"] not in now or not as_before(r, before[r["id"]], now[r["id"]])
+        ]
+    return found
 
 
 def go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
@@ -78,37 +126,49 @@ def go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
     return trouble
 
 
-def recover(booted: bool = False) -> List[int]:
-    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a boot closed.
+class NotUndone(HostError):
+    """A transaction that was cut short, or not confirmed, and is still half there."""
 
-    The caller holds the lock, so nobody is writing. `booted`: a boot came in between, for sure.
+    def __init__(self, number: int, trouble: List[str]) -> None:
+        super().__init__("generation {} can't be undone: {}".format(number, "; ".join(trouble)))
+        self.number, self.trouble = number, trouble
+
+
+def recover(booted: bool = False, expired: int = 0) -> List[int]:
+    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a boot or its time closed.
+
+    The caller holds the lock, so nobody is writing. `booted`: a boot came in between, for sure. `expired`: nobody
+    confirmed this generation in time. Returns the numbers of what was undone; raises HostError where it can't be.
     """
     undone = []
     pending = store.pending()
     closed = pending["generation"] if pending and (booted or pending["boot"] != window.boot_id()) else 0
     for record in store.newest_first():
-        cut_short = record["status"] == store.WRITING
-        if cut_short or (record["status"] == store.UNCONFIRMED and record["number"] == closed):
-            trouble = undo(record)
-            if trouble:
-                raise HostError(
-                    "generation {} was cut short and can't be undone: {}".format(record["number"], "; ".join(trouble))
-                )
-            record["status"] = store.FAILED if cut_short else store.ROLLED_BACK
-            store.save(record)
-            window.close()
-            undone.append(record["number"])
+        if record["status"] == store.WRITING:
+            undone.append(_taken_back(record, store.FAILED))
+        elif record["status"] == store.UNCONFIRMED and record["number"] in (closed, expired):
+            undone.append(_taken_back(record, store.ROLLED_BACK))
     _close_if_settled()
     return undone
 
 
+def _taken_back(record: store.Record, status: str) -> int:
+    trouble = undo(record, store.in_force(before=record["number"]))
+    if trouble:
+        raise NotUndone(record["number"], trouble)
+    store.finish(record, status)
+    return int(record["number"])
+
+
 def _close_if_settled() -> None:
-    """A crash may come between a record's last word and the end of its window: that end is made up for here."""
+    """A crash may come between a record's last word and the end of its window, and between a window's parts: the end is
+    made up for here."""
     pending = store.pending()
-    if pending is None:
-        return
-    status = next((r["status"] for r in store.newest_first() if r["number"] == pending["generation"]), None)
-    if status not in (store.WRITING, store.UNCONFIRMED):
+    if pending is not None:
+        status = next((r["status"] for r in store.newest_first() if r["number"] == pending["generation"]), None)
+        if status in (store.WRITING, store.UNCONFIRMED):
+            return
+    if pending is not None or window.left_open():
         window.close()
 
 
@@ -117,63 +177,20 @@ def recover_rules() -> None:
 
     The rest goes back later, with the whole of systemd there.
     """
-    for record in store.newest_first():
-        if record["status"] in (store.WRITING, store.UNCONFIRMED):
-            files = [r for r in record["touched"] if r["kind"] == "file"]
-            ours = [r for r in files if r["path"].startswith(store.BOOT_RULES + "/")]
-            KINDS["file"].restore(ours, record["before"])
+    try:
+        for record in store.newest_first():
+            if record["status"] in (store.WRITING, store.UNCONFIRMED):
+                files = [r for r in record["touched"] if r["kind"] == "file"]
+                ours = [r for r in files if r["path"].startswith(store.BOOT_RULES + "/")]
+                KINDS["file"].restore(ours, record["before"])
+    except Exception:
+        # The unit that loads them stays held, since they are not the ones to load: these go without files.
+        _written_again(_in_the_kernel([], store.in_force()), IN_THE_KERNEL)
+        raise
     store.remove(store.HOLD)
 
 
-def rollback(to: Optional[int], progress: Progress, expired: int = 0, restart: bool = False) -> Dict[str, Any]:
-    """Go back to generation `to` (0: before hostguard), or by one. Raises HostError where there is no such one.
-
-    A service that was started under hostguard's limits runs on with them until it is restarted: `owed` names it,
-    and `restart` restarts it.
-
-    With `expired` it is the watcher that asks, for this generation alone: one that was confirmed or undone
-    between its look and the lock stays as it is.
-    """
-    progress = heard_or_not(progress)
-    with store.locked():
-        undone = recover()
-        in_force = [record for record in store.records() if record["status"] in store.IN_FORCE]
-        latest = in_force[-1] if in_force else None
-        if expired and (latest is None or (latest["number"], latest["status"]) != (expired, store.UNCONFIRMED)):
-            return {"outcome": "unchanged"}
-        numbers = [0] + [record["number"] for record in in_force]
-        if not in_force:
-            if undone:
-                return {"outcome": "rolled back", "generation": 0, "undone": undone, "owed": []}
-            raise HostError("there is nothing to roll back: no generation is in force (see `hostguard history`)")
-        target = numbers[-2] if to is None else to
-        if target not in numbers:
-            raise HostError(
-                "there is no generation {} to go back to; in force: {}".format(target, ", ".join(map(str, numbers)))
-            )
-        gone = [record for record in in_force if record["number"] > target]
-        with undisturbed():
-            for record in reversed(in_force):
-                if record["number"] <= target:
-                    break
-                progress("undoing generation {}".format(record["number"]))
-                trouble = undo(record)
-                if trouble:
-                    return {"outcome": "failed", "generation": record["number"], "trouble": trouble}
-                record["status"] = store.ROLLED_BACK
-                store.save(record)
-                undone.append(record["number"])
-            window.close()
-        wanted = [resource for record in gone for resource in record["wanted"].values()]
-        owed = _outlived(wanted)
-        if restart and owed:
-            progress("restarting {}".format(", ".join(owed)))
-            units.restart(owed)
-            owed = _outlived(wanted)
-        return {"outcome": "rolled back", "generation": target, "undone": undone, "owed": owed}
-
-
-def _outlived(wanted: List[Resource]) -> List[str]:
+def outlived(wanted: List[Resource]) -> List[str]:
     """Services that still run with what a generation gave them; slices that nothing runs in any more are let go."""
     groups = by_kind(wanted)
     owed = processes.outlived(groups.get("process", []))

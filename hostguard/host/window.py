@@ -36,35 +36,37 @@ def arm(generation: int, seconds: float) -> None:
     """Before anything is written: what takes this host back if we can't, whatever becomes of us.
 
     A watcher, which is the host's own process and outlives this one, and two units for a boot that comes first.
-    With `seconds` 0 nobody is waited for, and only the boot's units are there, until the last thing is written.
+    With `seconds` 0 nobody is waited for, and all of it is there until the last thing is written.
     """
-    made = _survive_reboot() if systemd_runs() else []
+    runs = systemd_runs()
+    # First what it is all for: whatever is cut short after this, whoever finds this cleans up.
     store.set_pending(
         {
             "generation": generation,
             "seconds": seconds,
             "deadline": now() + LONGEST_WRITE,
-            "writer": [os.getpid(), started(os.getpid())],
+            "writer": [os.getpid(), store.started(os.getpid())],
             "boot": boot_id(),
             "connection": connection(),
-            "made": made,
+            "made": [folder for folder in WANTS if runs and not os.path.isdir(folder)],
         }
     )
-    if seconds:
-        _watch(generation)
+    if runs or seconds:
+        _install_program()
+        watch(generation)
+    if runs:
+        _survive_reboot()
 
 
-def _watch(generation: int) -> None:
-    watch = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
+def watch(generation: int) -> None:
+    """Have a process of the host's own take back this generation, if nobody does."""
+    call = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
-        # It is the way back: memory runs out for others first, and if it dies all the same, it comes again.
-        settings = ["Restart=on-failure", "RestartSec=1", "OOMScoreAdjust=-1000"]
-        named = ["--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation)]
-        run(["systemd-run", *named, *("--property=" + setting for setting in settings), *watch])
+        settings = [option for setting in FOR_EVER for option in ("--property", setting.format(program=PROGRAM))]
+        run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *settings, *call])
         return
-    _install_program()
     subprocess.Popen(
-        watch,
+        call,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -80,43 +82,53 @@ def wait() -> None:
         store.set_pending(dict(pending, deadline=now() + pending["seconds"], writer=None))
 
 
-def keep_trying(watched: bool = True) -> None:
-    """The way back failed: a watcher tries it again until it is done, and a boot does if it comes first. `watched`: one
-    was started with the window, if there was any."""
+def keep_trying() -> None:
+    """The way back failed: a watcher tries it again until it is done, and a boot does if it comes first."""
     pending = store.pending()
     if pending is None:
         return  # it failed before anything was armed, and so before anything was written
-    store.set_pending(dict(pending, deadline=now(), writer=None))
-    if not (watched and pending["seconds"]):
-        _watch(pending["generation"])
+    with contextlib.suppress(OSError):  # without room for it the watcher sees that its writer ended
+        store.set_pending(dict(pending, deadline=now(), writer=None))
+    with contextlib.suppress(HostError):  # there is one already
+        watch(pending["generation"])
 
 
-def started(pid: int) -> str:
-    """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
-    try:
-        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
+# It is the way back: memory runs out for others first, and however often it dies it comes again.
+# Without its program there is no window any more: it closed while the watcher was still starting.
+FOR_EVER = ("Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "OOMScoreAdjust=-1000",
+            "ConditionPathExists={program}")  # fmt: skip
 
 SYSTEM_UNITS = "/etc/systemd/system/"
 RECOVERY = SYSTEM_UNITS + "hostguard-recover.service"
-RECOVERY_WANTED = SYSTEM_UNITS + "multi-user.target.wants/hostguard-recover.service"
 RECOVERY_UNIT = """\
 # Written by hostguard for the time of an apply: a boot within it goes back.
 [Unit]
 Description=hostguard: go back from an apply that nobody confirmed
 # Both hold the lock of this host: on a slow boot the first one was still at it.
 After=hostguard-recover-rules.service {unit}
-ConditionPathExists={pending}
+ConditionPathExists=|{pending}
+ConditionPathExists=|{hold}
+OnFailure=hostguard-recover-again.service
 
 [Service]
 Type=oneshot
 ExecStart={python} -I {program} recover
 """
+AGAIN = SYSTEM_UNITS + "hostguard-recover-again.service"
+AGAIN_UNIT = """\
+# Written by hostguard for the time of an apply: what a boot could not do at once is tried until it is done.
+[Unit]
+Description=hostguard: go on going back from an apply that nobody confirmed
+ConditionPathExists={program}
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={python} -I {program} recover-until-done
+Restart=on-failure
+RestartSec=1
+OOMScoreAdjust=-1000
+"""
 RULES = SYSTEM_UNITS + "hostguard-recover-rules.service"
-RULES_WANTED = SYSTEM_UNITS + "sysinit.target.wants/hostguard-recover-rules.service"
 RULES_UNIT = """\
 # Written by hostguard for the time of an apply: a boot within it loads the rules that were confirmed last.
 [Unit]
@@ -126,54 +138,70 @@ RequiresMountsFor={folder} {rules}
 After=systemd-remount-fs.service
 Before={unit} network-pre.target shutdown.target
 Conflicts=shutdown.target
-ConditionPathExists={pending}
+ConditionPathExists=|{pending}
+ConditionPathExists=|{hold}
 
 [Service]
 Type=oneshot
 ExecStart={python} -I {program} recover-rules
 """
+WANTS = (SYSTEM_UNITS + "multi-user.target.wants", SYSTEM_UNITS + "sysinit.target.wants")
+UNITS = ((AGAIN, AGAIN_UNIT), (RECOVERY, RECOVERY_UNIT), (RULES, RULES_UNIT))
+LINKS = tuple((os.path.join(folder, os.path.basename(unit)), unit) for folder, unit in zip(WANTS, (RECOVERY, RULES)))
 
 
-def _survive_reboot() -> List[str]:
-    """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone.
-
-    Returns the folders that were made for it.
-    """
-    _install_program()
-    filled = {"pending": store.PENDING, "folder": store.FOLDER, "rules": store.BOOT_RULES, "unit": store.BOOT_UNIT}
-    made = []
-    for path, wanted, text in ((RECOVERY, RECOVERY_WANTED, RECOVERY_UNIT), (RULES, RULES_WANTED, RULES_UNIT)):
+def _survive_reboot() -> None:
+    """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone."""
+    filled = {
+        "pending": store.PENDING,
+        "hold": store.HOLD,
+        "folder": store.FOLDER,
+        "rules": store.BOOT_RULES,
+        "unit": store.BOOT_UNIT,
+    }
+    for path, text in UNITS:
         content = text.format(python=sys.executable, program=PROGRAM, **filled)
         store.write_durably(path, content.encode("ascii"), 0o644)
-        if not os.path.isdir(os.path.dirname(wanted)):
-            os.makedirs(os.path.dirname(wanted), mode=0o755)
-            made.append(os.path.dirname(wanted))
-        if not os.path.lexists(wanted):
-            os.symlink(path, wanted)
+    for link, path in LINKS:
+        store.make_folder(os.path.dirname(link), 0o755)
+        store.link_durably(link, path)
+    # Last: a boot that finds it loads no rules, and then there must be who takes it away.
     store.write_durably(store.HOLD, b"", 0o600)
-    return made
 
 
 def close() -> None:
-    """The window is over, whichever way: nothing of it stays."""
+    """The window is over, whichever way, and all is as it is to stay: nothing of the window does.
+
+    What it is all for goes last: who is cut short here leaves it to the watcher, a boot or the next command.
+    """
     pending = store.pending() or {}
     store.remove(store.HOLD)
-    store.set_pending(None)
-    for path in (RECOVERY_WANTED, RECOVERY, RULES_WANTED, RULES, PROGRAM):
+    _protect()
+    for path in _files():
         store.remove(path)
     for folder in pending.get("made", []):
         with contextlib.suppress(OSError):  # others want something there by now
             os.rmdir(folder)
+    store.remove(PROGRAM)
+    store.set_pending(None)
 
 
-def keep() -> None:
-    """The window is over, and what was applied stays.
+def left_open() -> bool:
+    """Whether anything of a window is there."""
+    return any(map(os.path.lexists, [PROGRAM, store.HOLD, *_files()]))
 
-    The boot's unit is started: systemd reloads one that is active alone, when what may have flushed its rules reloads.
-    """
-    close()
+
+def _files() -> List[str]:
+    """What a boot within the window finds, with what a write of it that was cut short leaves."""
+    return [link for link, _ in LINKS] + [path + end for path, _ in UNITS for end in ("", store.BESIDE)]
+
+
+def _protect() -> None:
+    """The boot's unit is started: systemd reloads one that is active alone, when what may have flushed its rules
+    reloads. While a window was open it was held. Where it does not start, the audit says so."""
     if systemd_runs() and os.path.exists(SYSTEM_UNITS + store.BOOT_UNIT):
-        run(["systemctl", "start", "--", store.BOOT_UNIT], check=False)
+        with contextlib.suppress(HostError):
+            run(["systemctl", "start", "--", store.BOOT_UNIT], check=False)
 
 
 def _install_program() -> None:
@@ -219,8 +247,8 @@ def connection() -> str:
 
 
 def confirm() -> int:
-    """Keep what the last apply did. Raises HostError over the connection that applied it, and for what else proves
-    nothing."""
+    """Keep what the last apply, or rollback, did. Raises HostError over the connection that did it, and for what else
+    proves nothing."""
     with store.locked():
         pending = store.pending()
         if pending is None:
@@ -232,9 +260,8 @@ def confirm() -> int:
         _prove(pending["connection"])
         for record in store.newest_first():
             if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
-                record["status"] = store.APPLIED
-                store.save(record)
-                keep()
+                store.keep(record)
+                close()
                 return int(pending["generation"])
         raise HostError("generation {} is not waiting any more".format(pending["generation"]))
 

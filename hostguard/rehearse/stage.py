@@ -14,7 +14,7 @@ from typing import Any
 from hostguard.attack.aim import STRANGER, Attempt
 from hostguard.controls.egress import names
 from hostguard.controls.egress.allowlist import ASKER
-from hostguard.host import transaction, way_back
+from hostguard.host import transaction
 from hostguard.host.kinds import frames, ruleset
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
@@ -66,7 +66,7 @@ def play(
             tell({"try": number, "when": "after", **host.attempt(number, "after")})
     tell({"step": "rolling back"})
     host.legs["nat"].end()
-    rolled = way_back.rollback(0, lambda _: None)
+    rolled = transaction.rollback(0, options, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
 
 

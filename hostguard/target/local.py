@@ -6,7 +6,7 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
-from hostguard.host import program_main, transaction, way_back
+from hostguard.host import program_main, transaction
 from hostguard.host.resource import HostError
 from hostguard.host.undisturbed import Progress
 from hostguard.target import legacy_tables
@@ -41,8 +41,8 @@ def apply(bundle: dict[str, Any], options: dict[str, Any], progress: Progress) -
     return transaction.apply(bundle, options, progress)
 
 
-def rollback(to: int | None, restart: bool, progress: Progress) -> dict[str, Any]:
-    return way_back.rollback(to, progress, restart=restart)
+def rollback(to: int | None, options: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    return transaction.rollback(to, options, progress)
 
 
 __all__ = ["HostError", "apply", "ask", "listen", "name", "read", "rollback"]

@@ -8,7 +8,7 @@ module: host
 short_description: Ask hostguard's host program one question
 description:
   - What M(hostguard.hostguard.apply) and M(hostguard.hostguard.audit) do on a host. By itself it serves for
-    what needs no policy, such as C({do: history}), C({do: confirm}) and C({do: rollback, to: 0, restart: false}).
+    what needs no policy, such as C({do: history}), C({do: confirm}) and C({do: rollback, to: 0}).
   - Needs root, Python 3.8 and nothing else on the host.
 options:
   request:
@@ -27,5 +27,5 @@ EXAMPLES = """
 - name: Go back to before hostguard
   become: true
   hostguard.hostguard.host:
-    request: {do: rollback, to: 0, restart: false}
+    request: {do: rollback, to: 0}
 """

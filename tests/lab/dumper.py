@@ -89,8 +89,14 @@ def legacy_names(family: str) -> list[str]:
 
 
 def nft() -> str:
-    text = said("nft", "--stateless", "list", "ruleset")
-    return re.sub(r"counter packets \d+ bytes \d+", "counter", text)
+    """Tables and their chains in the order of their names: what went and came back stands last."""
+    text = re.sub(r"counter packets \d+ bytes \d+", "counter", said("nft", "--stateless", "list", "ruleset"))
+    return "".join(sorted(map(in_order, re.split(r"^(?=table )", text, flags=re.MULTILINE))))
+
+
+def in_order(table: str) -> str:
+    head, *parts = re.split(r"^(?=\tchain )", table.rstrip("}\n"), flags=re.MULTILINE)
+    return head + "".join(sorted(part.rstrip() + "\n" for part in parts))
 
 
 def ipsets() -> str:

@@ -148,4 +148,4 @@ def test_the_newest_generation_is_read_and_not_all_of_them(tmp_path: Path, monke
     current = store.current()
     assert current is not None
     assert current["number"] == 2
-    assert store.new_record({"policy": {}})["number"] == 4
+    assert store.new_record({})["number"] == 4

@@ -111,15 +111,37 @@ def test_a_load_that_fails_leaves_nothing(host: Host) -> None:
     before = host.dump()
     broken = "/usr/local/sbin/ip6tables-restore"
     host.write(broken, "#!/bin/sh\necho 'ip6tables-restore: line 7 failed' >&2\nexit 1\n", mode="755")
+    works_once(host, "/run/once")
     done = host.hostguard("apply", "--yes", "--confirm-within", "0")
     assert done.returncode == 1
     assert "line 7 failed" in done.stderr
-    # The way back needs the same program.
+    # The way back needs a program that works no more.
     assert "the way back failed too" in done.stderr
     assert "goes on trying" in done.stderr
     assert last_status(host) == "writing"
-    host.run(["rm", broken])
+    host.run(["rm", broken, ONCE, "/run/once"])
     watcher_is_gone(host)
+    assert last_status(host) == "failed"
+    assert diff(before, host.dump()) == []
+
+
+ONCE = "/usr/local/sbin/iptables-restore"
+
+
+def works_once(host: Host, done: str) -> None:
+    """From now on IPv4 rules are loaded once, and not again before the file `done` is gone."""
+    text = f'#!/bin/sh\n[ -e {done} ] && exit 1\ntouch {done}\nexec /usr/sbin/iptables-restore "$@"\n'
+    host.write(ONCE, text, mode="755")
+
+
+def test_what_failed_at_nothing_is_no_failure(host: Host) -> None:
+    """The way back needs a program that is broken, for rules that were never written."""
+    before = host.dump()
+    broken = "/usr/local/sbin/ip6tables-restore"
+    host.write(broken, "#!/bin/sh\nexit 1\n", mode="755")
+    done = host.hostguard("apply", "--yes", "--confirm-within", "0")
+    assert (done.returncode, "as it was before" in done.stderr) == (1, True), done.stderr
+    host.run(["rm", broken])
     assert last_status(host) == "failed"
     assert diff(before, host.dump()) == []
 
@@ -129,6 +151,7 @@ def test_a_way_back_that_failed_is_made_by_the_next_boot(host: Host) -> None:
     # Broken until the boot, which empties /run.
     text = '#!/bin/sh\n[ ! -e /run/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
     host.write(broken, text, mode="755")
+    works_once(host, "/run/lock/once")
     before = host.dump()
     host.run("touch /run/broken")
     assert host.hostguard("apply", "--yes", "--confirm-within", "60s").returncode == 1
@@ -304,17 +327,19 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
 
 
 def test_what_a_boot_could_not_undo_is_tried_again(host: Host) -> None:
-    text = '#!/bin/sh\n[ ! -e /root/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
-    host.write("/usr/local/sbin/ip6tables-restore", text, mode="755")
+    # What a boot may not write: the file with the limits of logins.
     before = host.dump()
     applying = Applying(host, "600s")
-    host.run("touch /root/broken")
+    host.run("chattr +i /etc/security/limits.d")
     assert host.reboot() == "degraded"
     applying.end()
+    again = "hostguard-recover-again"
+    host.run(f"until journalctl -q -u {again} | grep -q 'tried again'; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "unconfirmed"
-    host.run("rm /root/broken")
-    watcher_is_gone(host)
+    host.run("chattr -i /etc/security/limits.d")
+    host.run("while [ -e /var/lib/hostguard/pending.json ]; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "rolled back"
+    host.run(f"while systemctl is-active -q {again}; do sleep 0.1; done", timeout=60)
     # systemd remembers what has failed until it is told not to.
     host.run("systemctl reset-failed hostguard-recover.service")
     host.run("systemctl restart envoy.service && systemctl stop hostguard-egress.slice hostguard.slice")

@@ -48,6 +48,7 @@ def boot(egress: Egress) -> list[Resource]:
         file(CONTROL, f"{FOLDER}/load", render("egress-load.j2", folder=FOLDER, frames=bool(held))),
         file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
-         "asks_for": ["network-pre.target"], "hold": HOLD, "beside": ["firewalld.service"],
+         # What is not active systemd does not start again with those that flush.
+         "active": True, "asks_for": ["network-pre.target"], "hold": HOLD, "beside": ["firewalld.service"],
          "properties": {}},
     ]  # fmt: skip

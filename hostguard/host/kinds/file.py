@@ -77,6 +77,13 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {resource["id"]: snapshot(resource["path"]) for resource in resources}
 
 
+def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    """Whether a path is what it was. A folder that was made for it is left where somebody keeps something in it."""
+    left = [parent for parent in before["missing_parents"] if os.path.isdir(parent) and not os.listdir(parent)]
+    said = ("type", "content", "target", "mode", "uid", "gid")
+    return not left and all(before.get(key) == now.get(key) for key in said)
+
+
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     for resource in resources:
         _place(resource["path"], resource["content"].encode(), int(resource["mode"], 8), 0, 0)
@@ -108,6 +115,11 @@ def snapshot(path: str) -> Dict[str, Any]:
     else:
         raise HostError("{} is {}: move it away".format(path, _type(status.st_mode)))
     return saved
+
+
+def content_of(saved: Dict[str, Any]) -> str:
+    """Of a file that was captured; "" where there was none."""
+    return base64.b64decode(saved.get("content", "")).decode("utf-8", "backslashreplace")
 
 
 def put_back(saved: Dict[str, Any]) -> None:

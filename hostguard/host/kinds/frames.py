@@ -26,6 +26,7 @@ from ..resource import (
 TABLE = "netdev hostguard"
 PREFIX = "egress-"
 HARDWARE_ADDRESS = "ADDRESS"
+DEVICES = "/sys/class/net/"
 SAMPLE = "02:00:00:00:00:01"
 SAFE = re.compile(r"[A-Za-z0-9_.@:+-]+")
 GUESTS = ("tun", "veth")
@@ -236,9 +237,22 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {r["id"]: {"chains": _listed() if find("nft") else None} for r in resources}
 
 
+def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    was, have = (None if saved["chains"] is None else by_device(_of_what_is_there(saved["chains"]))
+                 for saved in (before, now))  # fmt: skip
+    return was == have
+
+
+def _of_what_is_there(chains: Chains) -> Chains:
+    """Without those of devices that are gone: nft refuses them, and all others with them."""
+    named = zip(chains, by_device(chains))
+    gone = [name for name, shown in named if shown.startswith("device ") and not os.path.exists(DEVICES + shown[7:])]
+    return {name: rules for name, rules in chains.items() if name not in gone}
+
+
 def restore(_resources: List[Resource], captured: Dict[str, Any]) -> None:
     for saved in captured.values():
         if saved["chains"] is not None:
-            _load(saved["chains"])
+            _load(_of_what_is_there(saved["chains"]))
         elif _listed() is not None:
             run(["nft", "delete", "table", *TABLE.split()])

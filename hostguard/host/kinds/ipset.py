@@ -188,6 +188,15 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {r["id"]: {"name": r["name"], "set": found.get(r["name"])} for r in resources}
 
 
+def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    was, have = before["set"], now["set"]
+    if was is None or have is None:
+        return was is have
+    if resource.get("held") or resource.get("timeout"):  # a moment's, and what was answered since
+        return bool(was["type"] == have["type"])
+    return bool(was["type"] == have["type"] and set(was["entries"]) == set(have["entries"]))
+
+
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Refill what was there before. Rules may still use what was not: `withdraw` takes that away after them."""
     present = parse(run(["ipset", "save"]).stdout)

@@ -159,6 +159,13 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return saved
 
 
+def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    if before["before"] is None or now["before"] is None:
+        return before["before"] is now["before"] and before["missing_parents"] == now["missing_parents"]
+    fields = ("type", "size", "mode", "uid", "gid")
+    return all(before["before"].get(field) == now["before"].get(field) for field in fields)
+
+
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for resource in resources:
         path = resource["path"]

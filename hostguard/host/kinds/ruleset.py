@@ -339,6 +339,16 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return captured
 
 
+def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    """Where the jump stands among other tools' rules is theirs to change, and whether they lead to our empty chain."""
+    rules = (before["rules"], now["rules"])
+    return (
+        (not resource["policy"] or before["policy"] == now["policy"])
+        and (rules[0] == rules[1] or rules == (None, []))
+        and len(before["jumps"]) == len(now["jumps"])
+    )
+
+
 NFT_FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
 
 

@@ -75,6 +75,11 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {identity: seen.value for identity, seen in read(resources).items()}
 
 
+def as_before(_resource: Resource, before: Any, now: Any) -> bool:
+    """A cgroup is gone when nothing runs there any more, and comes with its limits when something does."""
+    return before is None or now is None or bool(before == now)
+
+
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     """systemd writes these files when it starts or reloads the slice, but not when they were changed behind its
     back: it remembers what it wrote."""

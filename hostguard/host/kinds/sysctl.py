@@ -11,6 +11,7 @@ import fnmatch
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from .. import store
 from ..facts import in_container
 from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, unreadable, value
 from . import file as files
@@ -239,16 +240,24 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     lines = our_lines()
-    saved = {}
+    saved: Dict[str, Any] = {}
     for resource in resources:
-        with open(path_of(resource["key"]), encoding="ascii") as file:
-            saved[resource["id"]] = {
-                "key": resource["key"],
-                "live": file.read().strip(),
-                "line": lines.get(resource["key"]),
-                "file": files.snapshot(OUR_FILE) if not lines else None,
-            }
+        saved[resource["id"]] = {
+            "key": resource["key"],
+            "live": _live(resource["key"]),
+            "line": lines.get(resource["key"]),
+            "file": None if saved else files.snapshot(OUR_FILE),  # of all of them, once
+        }
     return saved
+
+
+def _live(key: str) -> Optional[str]:
+    """None for a parameter that went with its device or its module: it comes back with the kernel's own value."""
+    try:
+        with open(path_of(key), encoding="utf-8", errors="backslashreplace") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
 
 
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
@@ -267,6 +276,11 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     _write_lines(lines)
 
 
+def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    live = now["live"] in (before["live"], None) or before["key"] in ONE_WAY
+    return bool(live and before["line"] == now["line"])
+
+
 # What Linux sets once and takes back only at a boot: no failure of a way back, which leaves it to that.
 ONE_WAY = frozenset(
     {
@@ -282,26 +296,25 @@ ONE_WAY = frozenset(
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     lines = our_lines()
-    before = None
     for resource in resources:
         saved = captured[resource["id"]]
         if saved["line"] is None:
             lines.pop(saved["key"], None)
         else:
             lines[saved["key"]] = saved["line"]
-        before = saved["file"] or before
     # What a boot will set first: it holds whatever becomes of the live values.
-    if not lines and before:
-        files.put_back(before)
+    known = [captured[r["id"]]["file"] for r in resources if captured[r["id"]]["file"]]
+    same = next((file for file in known if files.content_of(file) == _body(lines)), None)
+    if same:
+        files.put_back(same)  # with its times
     else:
         _write_lines(lines)
     each(resources, lambda resource: _set_back(captured[resource["id"]]))
 
 
 def _set_back(saved: Dict[str, Any]) -> None:
-    with open(path_of(saved["key"]), encoding="ascii") as file:
-        if file.read().strip() == saved["live"]:
-            return
+    if saved["live"] is None or _live(saved["key"]) in (saved["live"], None):
+        return
     try:
         set_live(saved["key"], saved["live"])
     except HostError:
@@ -326,10 +339,12 @@ def our_lines() -> Dict[str, str]:
         return {}
 
 
+def _body(lines: Dict[str, str]) -> str:
+    return HEADER + "".join("{} = {}\n".format(key, lines[key]) for key in sorted(lines)) if lines else ""
+
+
 def _write_lines(lines: Dict[str, str]) -> None:
-    if not lines:
-        if os.path.exists(OUR_FILE):
-            os.unlink(OUR_FILE)
-        return
-    body = "".join("{} = {}\n".format(key, lines[key]) for key in sorted(lines))
-    files.write([{"path": OUR_FILE, "content": HEADER + body, "mode": "0644"}], {})
+    if lines:
+        files.write([{"path": OUR_FILE, "content": _body(lines), "mode": "0644"}], {})
+    else:
+        store.remove(OUR_FILE)

@@ -3,8 +3,9 @@
 `unit` "" is the manager, for the defaults of system.conf. A later drop-in of somebody else's that undoes ours
 shows here, since systemd names the value that won. What it will make of its files when it reads them next, at a boot
 say, is the last assignment in them: `assigned`. A unit of our own (`ours`) has no drop-ins, and nothing stands before
-it; `hold` is a file that keeps it from starting, and `mark` what its process must have been started with: it is
-restarted where that is an older one. `beside` are other tools' units that may undo what it does.
+it. `hold` is a file that keeps it from starting for as long as a window is open. `mark` is what its process must have
+been started with: it is restarted where that is an older one. `beside` are other tools' units that may undo what it
+does.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "masked": shown.get("LoadState") == "masked",
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
             "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
-            "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and store.pending() is None,
+            "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and not store.window_is_open(),
+            "waits": bool(resource.get("hold")) and store.window_is_open(),
             "mark": _mark(shown.get("MainPID", "")) if "mark" in resource else None,
         }
     )
@@ -284,7 +286,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     found = []
     if resource.get("enabled") and have["enabled"] != "enabled":
         found.append(Difference("enabled", have["enabled"] or "no unit file", "enabled"))
-    if resource.get("active") and have["active"] != "active":
+    if resource.get("active") and have["active"] != "active" and not have.get("waits"):
         found.append(Difference("active", have["active"], "active"))
     elif resource.get("mark") != have.get("mark"):
         found.append(Difference("running", "with an older configuration", "with the one on disk"))
@@ -341,6 +343,18 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     }
 
 
+def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    """Of what runs only what must: a slice stays for as long as something runs in it."""
+    enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
+    must_run = _is_started(resource) and before["active"]
+    return bool(enabled and (now["active"] or not must_run))
+
+
+def _is_started(resource: Resource) -> bool:
+    """What a file holds back is started when that is gone: see window.close."""
+    return bool(resource.get("active")) and not resource.get("hold")
+
+
 def _active(shown: Dict[str, str]) -> bool:
     return shown.get("ActiveState") in ("active", "activating", "reloading")
 
@@ -380,7 +394,7 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     enable = [r["unit"] for r in resources if r.get("enabled")]
     if enable:
         run(["systemctl", "enable", "--", *enable])
-    _start([r for r in resources if r.get("active")])
+    _start([r for r in resources if _is_started(r)])
 
 
 def _start(resources: List[Resource]) -> None:
@@ -434,4 +448,4 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
         run(["systemctl", "enable", "--", *enable])
-    _start([r for r in resources if r.get("active") and captured[r["id"]]["active"]])
+    _start([r for r in resources if _is_started(r) and captured[r["id"]]["active"]])
