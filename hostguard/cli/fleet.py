@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Event, Target
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen
     from hostguard.waivers import Waived
 
 Looked: TypeAlias = "tuple[str, Compiled, Seen | str]"
@@ -121,9 +121,10 @@ def look(
     from hostguard.bundle import compile_policy
     from hostguard.fleet import asking
     from hostguard.policy import load
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen
 
     compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
+    extra = dict(ask or {})
 
     def policy_of(overlay: Mapping[str, Any]) -> Compiled:
         key = json.dumps(overlay, sort_keys=True)
@@ -133,7 +134,7 @@ def look(
 
     def request(overlay: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return {"do": "read", "bundle": policy_of(overlay).bundle(extra=dict(ask or {}))}
+            return {"do": "read", "bundle": policy_of(overlay).bundle(extra)}
         except load.PolicyError as error:
             raise ValueError(f"the policy can't be used: {error}") from None
 
@@ -147,7 +148,8 @@ def look(
         if "error" in answer:
             found[event.host] = (event.host, compiled["{}"], answer["error"] or event.status)
         else:
-            found[event.host] = (event.host, policy_of(event.result["policy"]), Seen.of(answer))
+            own = policy_of(event.result["policy"])
+            found[event.host] = (event.host, own, Seen.of(own.bundle(extra), answer))
     return list(found.values())
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen
 
 DIFFERENT, UNSEEN = 2, 3
 
@@ -69,13 +69,14 @@ def look(policy: object) -> tuple[Compiled, Seen]:
     from hostguard import impact
     from hostguard.bundle import compile_policy
     from hostguard.cli import screen
+    from hostguard.seen import Seen
     from hostguard.target import local
-    from hostguard.verdict import Seen
 
     assert policy is None or isinstance(policy, Path)  # noqa: S101 - typer made it
     compiled = compile_policy(load(policy))
+    bundle = compiled.bundle(extra=impact.ASK)
     with screen.progress(), host_errors():
-        return compiled, Seen.of(local.read(compiled.bundle(extra=impact.ASK)))
+        return compiled, Seen.of(bundle, local.read(bundle))
 
 
 def unread(seen: Seen) -> list[str]:

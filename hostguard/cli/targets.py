@@ -54,14 +54,15 @@ def chosen(
 @dataclass(frozen=True)
 class ThisHost:
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
         from hostguard.cli import screen
+        from hostguard.seen import Seen
         from hostguard.target import local
 
         compiled = compile_policy(loaded)
+        bundle = compiled.bundle()
         with screen.progress(), host_errors():
-            return [(local.name(), compiled, verdict.Seen.of(local.read(compiled.bundle())))]
+            return [(local.name(), compiled, Seen.of(bundle, local.read(bundle)))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         from hostguard.target import local
@@ -99,13 +100,14 @@ class Named:
     at_once: int
 
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
+        from hostguard.seen import Seen
 
         compiled = compile_policy(loaded)
-        answers = self.ask({"do": "read", "bundle": compiled.bundle()})
+        bundle = compiled.bundle()
+        answers = self.ask({"do": "read", "bundle": bundle})
         return [
-            (name, compiled, answer["error"] if "error" in answer else verdict.Seen.of(answer))
+            (name, compiled, answer["error"] if "error" in answer else Seen.of(bundle, answer))
             for name, answer in answers.items()
         ]
 
@@ -114,12 +116,15 @@ class Named:
 
         from hostguard.cli import screen
         from hostguard.host.resource import HostError
+        from hostguard.seen import in_words_of
 
         def asked(remote: Remote) -> dict[str, Any]:
             try:
                 return remote.ask(request)
             except HostError as error:
                 return {"error": str(error)}
+            except Exception as error:  # whatever one host is, the others are told of
+                return {"error": f"it could not be asked: {in_words_of(error)}"}
 
         with screen.progress() as progress, ThreadPoolExecutor(self.at_once) as pool:
             progress(f"asking {', '.join(remote.name for remote in self.remotes[:3])}")
@@ -137,13 +142,14 @@ class Image:
     folder: Path
 
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
+        from hostguard.seen import Seen
         from hostguard.target import rootfs
 
         compiled = compile_policy(loaded)
+        bundle = compiled.bundle()
         with host_errors(CALL):
-            return [(str(self.folder), compiled, verdict.Seen.of(rootfs.read(self.folder, compiled.bundle())))]
+            return [(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         raise Stop(CALL, [f"{self.folder}: an image has no answer to {request['do']!r}: nothing was applied to it"])

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hostguard.host.resource import Difference, Resource
 from hostguard.impact import Cut
-from hostguard.verdict import where
+from hostguard.seen import where
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40

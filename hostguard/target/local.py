@@ -6,6 +6,7 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
+from hostguard import answer as answers
 from hostguard.host import program_main, transaction, way_back
 from hostguard.host.resource import HostError
 from hostguard.host.undisturbed import Progress
@@ -18,7 +19,7 @@ def name() -> str:
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
     """One request to the host program, one answer. Raises HostError where it can't be answered."""
-    return program_main.answer(request)
+    return answers.checked(request["do"], program_main.answer(request))
 
 
 def listen(request: dict[str, Any], stop: int) -> Generator[dict[str, Any]]:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hostguard import answer as answers
 from hostguard.host import image, program_main  # noqa: F401 - both before the root is another one
 from hostguard.host.resource import HostError
+from hostguard.target.bounded import USUAL
 
 
 def read(folder: Path, bundle: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,10 +24,12 @@ def read(folder: Path, bundle: Mapping[str, Any]) -> dict[str, Any]:
     if not child:
         _child(folder, bundle, to_parent)
     os.close(to_parent)
-    with os.fdopen(from_child, encoding="utf-8") as pipe:
-        text = pipe.read()
+    with os.fdopen(from_child, "rb") as pipe:
+        text = pipe.read(USUAL.size + 1)
     os.waitpid(child, 0)
-    answer: dict[str, Any] = json.loads(text) if text else {"error": "its reader ended without an answer"}
+    if len(text) > USUAL.size:
+        raise USUAL.long()
+    answer = answers.read("image", text) if text else {"error": "its reader ended without an answer"}
     if "error" in answer:
         raise HostError(answer["error"])
     return answer
