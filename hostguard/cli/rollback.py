@@ -8,7 +8,7 @@ import typer
 
 from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 
 
 def command(
@@ -23,6 +23,8 @@ def command(
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Undo generations, newest first.
 
@@ -33,14 +35,14 @@ def command(
 
     target = "one generation back" if to is None else f"to generation {to}"
     if inventory:
-        chosen = fleet.target(inventory, limit, forks)
+        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         if not screen.agreed(f"Roll {len(fleet.hosts(chosen))} hosts back {target}?", yes):
             raise Stop(CALL, ["nothing was touched"])
         request = {"do": "rollback", "to": to, "restart": restart}
         raise typer.Exit(
             fleet.tell(chosen, request, "at generation {generation}; undone: {undone}; restarts owed: {owed}")
         )
-    fleet.only_with_inventory(limit=limit, forks=forks)
+    fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
     need_root("rollback")
     if not screen.agreed(f"Roll this host back {target}?", yes):
         raise Stop(CALL, ["nothing was touched"])

@@ -13,6 +13,7 @@ from hostguard.cli.failure import CALL, Stop, host_errors
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.target.bounded import Limits
     from hostguard.target.remote import Remote
     from hostguard.waivers import Scope
 
@@ -36,18 +37,23 @@ def chosen(
     sudo: bool,
     limit: str | None,
     forks: int | None,
+    answer_within: str | None,
+    answer_size: str | None,
 ) -> Targets:
     """The targets that the options name. Ends the command where they contradict each other."""
     if sum(map(bool, (inventory, host, rootfs))) > 1:
         raise Stop(CALL, ["--inventory, --host and --rootfs: one of them at a time"])
     if sudo and not host:
         raise Stop(CALL, ["--sudo: only with --host (with an inventory: ansible_become)"])
+    if not (inventory or host) and (answer_within or answer_size):
+        raise Stop(CALL, ["--answer-within, --answer-size: only with --host or -i: they are for other hosts"])
+    limits = fleet.limits(answer_within, answer_size)
     if inventory:
-        return OfInventory(fleet.target(inventory, limit, forks))
+        return OfInventory(fleet.target(inventory, limit, forks, limits))
     if limit or (forks and not host):
         fleet.only_with_inventory(limit=limit, forks=None if host else forks)
     if host:
-        return Named(named(host, sudo=sudo), forks or AT_ONCE)
+        return Named(named(host, sudo=sudo, limits=limits), forks or AT_ONCE)
     return Image(rootfs) if rootfs else ThisHost()
 
 
@@ -160,11 +166,11 @@ class Image:
         return Scope.PART
 
 
-def named(uris: Sequence[str], *, sudo: bool) -> list[Remote]:
-    from hostguard.target import remote
+def named(uris: Sequence[str], *, sudo: bool, limits: Limits | None = None) -> list[Remote]:
+    from hostguard.target import bounded, remote
 
     try:
-        found = [remote.parse(uri, sudo=sudo) for uri in uris]
+        found = [remote.parse(uri, sudo=sudo, limits=limits or bounded.USUAL) for uri in uris]
     except remote.NoTarget as error:
         raise Stop(CALL, [f"--host: {error}"]) from None
     names = [each.name for each in found]

@@ -44,7 +44,7 @@ class Limits:
     def of(cls, within: str | None, size: str | None) -> Limits:
         """From a time such as 90s, and a size such as 64M; None for what it is by itself. Raises ValueError."""
         time_, size_ = (re.fullmatch(r"([1-9][0-9]{0,5})([smh])", within or "300s", re.ASCII),
-                        re.fullmatch(r"([1-9][0-9]{0,5})([KMG])", size or "64M", re.ASCII))  # fmt: skip
+                        re.fullmatch(r"([1-9][0-9]{0,8})([KMG])", size or "64M", re.ASCII))  # fmt: skip
         if not time_:
             raise ValueError(f"answer_within: found {within!r}, expected a time such as 90s, 5m or 1h")
         if not size_:
