@@ -257,12 +257,12 @@ def words(answer: Mapping[str, Any]) -> str:
 
 def difference(resource: str, field: str, have: str, want: str) -> dict[str, str]:
     """One change as ansible's diff shows it."""
-    head = f"{resource} {field}"
+    head = visible(f"{resource} {field}")
     return {
         "before_header": head,
         "after_header": head,
-        "before": f"{have}\n" if have else "",
-        "after": f"{want}\n" if want else "",
+        "before": visible(f"{have}\n", "\n\t") if have else "",
+        "after": visible(f"{want}\n", "\n\t") if want else "",
     }
 
 

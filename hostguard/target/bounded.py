@@ -58,6 +58,9 @@ class Limits:
         return TooMuch(f"an answer of more than {self.size} bytes (--answer-size)")
 
 
+TOO_MANY_WORDS = f"complaints of more than {MOST_ERRORS} bytes"
+
+
 USUAL = Limits()
 
 
@@ -118,15 +121,16 @@ class Process(subprocess.Popen[bytes]):
         if self._bound is None:
             return
         # Who writes to a host that does not read is stuck in the kernel, and only this gets him out.
-        self._timer = threading.Timer(max(0.0, self._bound.end - time.monotonic()), self._kill)
+        self._timer = threading.Timer(max(0.0, self._bound.end - time.monotonic()), self.stop)
         self._timer.daemon = True
         self._timer.start()
         if self.stdout is not None:
-            self.stdout = _Pipe(self.stdout, self, self._bound.limits.size)  # type: ignore[assignment]
+            limits = self._bound.limits
+            self.stdout = _Pipe(self.stdout, self, limits.size, limits.long())  # type: ignore[assignment]
         if self.stderr is not None:
-            self.stderr = _Pipe(self.stderr, self, MOST_ERRORS)  # type: ignore[assignment]
+            self.stderr = _Pipe(self.stderr, self, MOST_ERRORS, TooMuch(TOO_MANY_WORDS))  # type: ignore[assignment]
 
-    def _kill(self) -> None:
+    def stop(self) -> None:
         with contextlib.suppress(OSError):
             if self._leads:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -138,12 +142,8 @@ class Process(subprocess.Popen[bytes]):
         try:
             return None if self._bound is None else self._bound.left()
         except TooMuch:
-            self._kill()
+            self.stop()
             raise
-
-    def too_long(self) -> TooMuch:
-        self._kill()
-        return (self._bound.limits if self._bound else USUAL).long()
 
     def poll(self) -> int | None:
         code = super().poll()
@@ -200,7 +200,7 @@ class Process(subprocess.Popen[bytes]):
         if self._timer is not None:
             self._timer.cancel()
         if self.returncode is None or self._leads:
-            self._kill()
+            self.stop()
         for pipe in (self.stdout, self.stderr):
             if pipe is not None:
                 pipe.close()
@@ -209,10 +209,10 @@ class Process(subprocess.Popen[bytes]):
 
 
 class _Pipe:
-    """One end of a pipe, with as many bytes left as it may bring."""
+    """One end of a pipe, with as many bytes left as it may bring, and what is to be said of more."""
 
-    def __init__(self, file: Any, process: Process, most: int) -> None:
-        self._file, self._process, self._left = file, process, most
+    def __init__(self, file: Any, process: Process, most: int, error: TooMuch) -> None:
+        self._file, self._process, self._left, self._error = file, process, most, error
 
     def fileno(self) -> int:
         return int(self._file.fileno())
@@ -230,7 +230,8 @@ class _Pipe:
         data: bytes = self._file.read1(min(size, CHUNK)) or b""
         self._left -= len(data)
         if self._left < 0:
-            raise self._process.too_long()
+            self._process.stop()
+            raise self._error
         return data
 
     read = read1

@@ -26,7 +26,8 @@ def listen(request: dict[str, Any], stop: int) -> Generator[dict[str, Any]]:
     """What this host tells, until `stop` can be read from."""
     from hostguard.host import observe
 
-    return observe.observe(request, stop)
+    for event in observe.observe(request, stop):
+        yield answers.checked("observe", event)
 
 
 def read(bundle: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ ALLOWED = {
     "waivers": {"controls", "policy", "verdict"},
     "drift": {"control", "controls", "host", "seen", "verdict"},
     "baseline": {"control", "verdict"},
-    "impact": {"controls", "policy"},
+    "impact": {"controls", "policy", "visible"},
     "observe": {"controls", "host", "impact", "observe", "policy"},
     "report": {
         "__version__",
