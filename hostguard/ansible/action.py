@@ -54,7 +54,7 @@ SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"
 """Ansible's own: whoever sets others has his reasons."""
 KEEPALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 """A connection that others share, to a host that was replaced, is noticed to be dead and not asked through again."""
-CLEARING = bounded.Limits(seconds=10.0)
+CLEARING = bounded.Limits(seconds=5.0)
 """For giving up a connection."""
 
 
@@ -180,7 +180,7 @@ class Apply(HostguardAction):
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                self.ask({"do": "confirm"}, command, limits)
+                self.ask({"do": "confirm"}, command, limits.until(end))
                 return {"outcome": "applied"}
             except (AnsibleConnectionFailure, NoAnswer) as error:
                 trouble = f"no new connection to the host: {error}"
@@ -197,7 +197,7 @@ class Apply(HostguardAction):
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                records = self.ask({"do": "history"}, command, limits)["records"]
+                records = self.ask({"do": "history"}, command, limits.until(end))["records"]
             except (AnsibleConnectionFailure, HostRefused, NoAnswer):
                 time.sleep(pause)
                 continue
@@ -317,7 +317,9 @@ class Host(HostguardAction):
             answer = self.ask(request, self.command(task_vars or {}), self.limits(arguments))
         except HostRefused as refused:
             return {**result, "failed": True, "changed": False, "msg": one_line(refused)}
-        return {**result, "changed": answer.get("outcome") == "rolled back", "answer": answer}
+        failed = answer.get("outcome") == "failed"
+        told = {"failed": True, "msg": one_line(f"failed: {'; '.join(answer.get('trouble', []))}")} if failed else {}
+        return {**result, "changed": answer.get("outcome") == "rolled back", "answer": answer, **told}
 
 
 def changes(request: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.host.resource import HostError
@@ -51,8 +51,12 @@ class Limits:
             raise ValueError(f"answer_size: found {size!r}, expected a size such as 512K, 64M or 1G")
         return cls(float(time_[1]) * SECONDS[time_[2]], int(size_[1]) * BYTES[size_[2]])
 
+    def until(self, end: float) -> Limits:
+        """Of an answer that is of no use after a moment (of time.monotonic)."""
+        return replace(self, seconds=min(self.seconds, max(1.0, end - time.monotonic())))
+
     def late(self) -> TooMuch:
-        return TooMuch(f"no answer within {self.seconds:g} s (--answer-within)")
+        return TooMuch(f"no answer within {self.seconds:.3g} s (--answer-within)")
 
     def long(self) -> TooMuch:
         return TooMuch(f"an answer of more than {self.size} bytes (--answer-size)")
