@@ -103,6 +103,8 @@ def filled_in(asked: Any, said: Any, facts: dict[str, str]) -> bool:
     if isinstance(asked, (list, tuple)):
         if not isinstance(said, (list, tuple)) or len(asked) != len(said):
             return False
+        if asked == said and all(type(each) is str and "${" not in each for each in asked):
+            return True  # an allowlist may have 100,000 entries
         return all(filled_in(*pair, facts) for pair in zip(asked, said, strict=True))
     if isinstance(asked, dict):
         if not isinstance(said, dict) or asked.keys() != said.keys():
