@@ -230,9 +230,17 @@ def test_only_an_image_may_leave_it_to_a_host_that_runs() -> None:
 
 
 def test_a_list_of_ports_that_fills_the_memory() -> None:
-    said = {"said": "0-99999999999"}
-    answer = {**TRUE, "evidence": {**TRUE["evidence"], "kernel.listening-ports/reserved": said}}
+    many = "0-1999999"  # some that would fit, so that a test without the limit ends
+    answer = {**TRUE, "evidence": {**TRUE["evidence"], "kernel.listening-ports/reserved": {"said": many}}}
     assert statuses(judged(answer))["kernel.listening-ports"] == "unknown"
+    reserved = {"id": "r", "kind": "sysctl", "control": "kernel.reserved-ports", "key": "k", "value": "22",
+                "compare": "ports"}  # fmt: skip
+    known = {"boot_from": None, "later": None, "trouble": "", "foreign": False}
+    for live, boot, state in (("22", "22", "value"), (many, "22", "unreadable"), ("22", many, "unreadable"),
+                              ("22", ",".join(["0-65535"] * 99), "unreadable")):  # fmt: skip
+        assert (
+            answers.observed(reserved, ["value", {"live": live, "boot": boot, **known}, ""], image=False).state == state
+        )
 
 
 @pytest.mark.parametrize("text", [hostile.HOSTILE_WORD, "::error::x", "a\n::stop-commands::x", "\u2066x", "##vso[x]"])
