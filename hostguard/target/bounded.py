@@ -25,6 +25,8 @@ BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 CHUNK = 1 << 16
 LAST = 5.0
 """Seconds for a program that was ended to be gone."""
+LINGER = 0.5
+"""Seconds for the last complaints of a program that has ended."""
 MOST_ERRORS = 1 << 20
 """Bytes of standard error: words, and no answer."""
 
@@ -176,7 +178,13 @@ class Process(subprocess.Popen[bytes]):
                 if getattr(self, name) is not None:
                     selector.register(getattr(self, name), selectors.EVENT_READ, name)
             while selector.get_map():
-                for key, _ in selector.select(self.left()):
+                # An ssh that others share goes on in the background, and keeps standard error open.
+                said_all = self.stdout is None or self.stdout not in (k.fileobj for k in selector.get_map().values())
+                left = self.left() or 0.0
+                ready = selector.select(min(left, LINGER) if said_all else left)
+                if said_all and not ready and super().poll() is not None:
+                    break
+                for key, _ in ready:
                     data = key.fileobj.read1()  # type: ignore[union-attr]  # a _Pipe
                     said[key.data] += data
                     if not data:

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -74,7 +75,9 @@ class Remote:
         feeder.start()
         errors = bytearray()
         try:
-            for line in _lines(stdout.fileno(), stderr.fileno(), errors, stop, lambda: _close(stdin), self.limits):
+            # Who has not read the question yet never hears that its end came.
+            end = lambda: _end(program) if feeder.is_alive() else _close(stdin)  # noqa: E731
+            for line in _lines(stdout.fileno(), stderr.fileno(), errors, stop, end, self.limits):
                 if line.startswith(MARK):
                     yield payload.answer("observe", 0, line, b"")
             try:
@@ -84,7 +87,7 @@ class Remote:
             if code:
                 payload.answer("observe", code, b"", bytes(errors))
         finally:
-            program.kill()
+            _end(program)
             program.wait()
             feeder.join()
             _close(stdin)
@@ -123,6 +126,12 @@ def _feed(stdin: IO[bytes], text: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):  # it ended, and its last words say why
         stdin.write(text)
         stdin.flush()
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    with contextlib.suppress(OSError):
+        os.killpg(program.pid, signal.SIGKILL)
 
 
 def _close(stdin: IO[bytes]) -> None:
