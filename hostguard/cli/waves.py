@@ -74,7 +74,11 @@ def apply(
     fleet = rollout.Fleet(tuple(names), budget.of(len(names)))
     said: dict[str, Event] = {}
     planned = rollout.waves(names, canary, step)
-    variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), **options, **_limits(chosen.limits)}
+    variables = {
+        "hostguard_policy_file": str(Path(loaded.path).resolve()),
+        **options,
+        **_limits(chosen.limits, str(options["hostguard_confirm_within"])),
+    }
     stopped = ""
     for number, wave in enumerate(planned, 1):
         if len(planned) > 1:
@@ -100,16 +104,19 @@ def apply(
 
 ROUNDS = 3
 """Questions of an apply that may each take all of their time: to apply, to confirm, and what became of it."""
-MORE = 600
-"""Seconds for all else of an apply: its window, and a host that goes back."""
+MORE = 300
+"""Seconds for all else of an apply: a host that goes back, say."""
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
+def _limits(limits: Limits, confirm_within: str) -> dict[str, Any]:
     """For the playbook. The task ends after them all even where a plugin of ansible's does not."""
+    from hostguard.policy.model import duration
+
+    window = duration(confirm_within) if confirm_within != "0" else 0.0
     return {
         "hostguard_answer_within": f"{limits.seconds:.0f}s",
         "hostguard_answer_size": f"{limits.size >> 10}K",
-        "hostguard_task_timeout": int(ROUNDS * limits.seconds) + MORE,
+        "hostguard_task_timeout": int(ROUNDS * limits.seconds + window) + MORE,
     }
 
 

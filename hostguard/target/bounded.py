@@ -155,17 +155,23 @@ class Process(subprocess.Popen[bytes]):
         code = super().poll()
         if code is None:
             self.left()
-        elif self._timer is not None:
-            self._timer.cancel()
+        else:
+            self._ended()
         return code
+
+    def _ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def wait(self, timeout: float | None = None) -> int:
         least = [each for each in (timeout, self.left()) if each is not None]
         try:
-            return super().wait(min(least) if least else None)
+            code = super().wait(min(least) if least else None)
         except subprocess.TimeoutExpired:
             self.left()
             raise
+        self._ended()
+        return code
 
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
         if self._bound is None:
@@ -209,8 +215,7 @@ class Process(subprocess.Popen[bytes]):
 
     def end(self) -> None:
         """Nothing of it stays: no process of ours, no pipe, no thread."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ended()
         if self.returncode is None or self._leads:
             self.stop()
         for pipe in (self.stdout, self.stderr):

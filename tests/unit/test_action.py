@@ -190,7 +190,7 @@ def test_an_apply_goes_on_without_who_does_not_answer(tmp_path: Path) -> None:
     place.write_text(json.dumps({"all": {"hosts": of}}))
     target = Target((str(place),), limits=LIMITS)
     options = {"hostguard_policy_file": str(hostile.EXAMPLE), "hostguard_confirm_within": "60s",
-               "hostguard_restart": False, **waves._limits(LIMITS)}  # fmt: skip
+               "hostguard_restart": False, **waves._limits(LIMITS, "60s")}  # fmt: skip
     found = {e.host: e for e in engine.play("apply", target, options) if e.status not in ("hosts", "started")}
     assert {name: waves.state_of(event)[0] for name, event in found.items()} == {
         "failed": "failed", "stalls": "no answer", "unchanged": "unchanged",

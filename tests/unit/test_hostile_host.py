@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -301,6 +302,15 @@ def test_a_host_of_its_own_mind(program: str, words: str) -> None:
     with pytest.raises(HostError, match=words):
         Remote("h", (sys.executable, "-c", program), limits=LIMITS).ask(BIG)
     assert time.monotonic() - begun < 20 * slowness()
+
+
+def test_a_host_that_has_answered_is_not_waited_for() -> None:
+    """A clock of its own for each, and none of them goes on: a thousand hosts would be a thousand threads."""
+    before = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(HostError, match="ended with 3"):
+            Remote("h", (sys.executable, "-c", CLOSES)).ask({"do": "history"})
+    assert threading.active_count() <= before + 1
 
 
 BIG = {"do": "history", "padding": [hex(number * 7919) for number in range(300_000)]}
