@@ -24,9 +24,12 @@ from hostguard.host.resource import (
     unreadable,
 )
 from hostguard.shape import Misfit, fit
+from hostguard.visible import cut
 
 LONGEST_NUMBER = 25
 """Digits. Python refuses to read some thousands of them, in a way of its own."""
+MOST = 10_000
+"""Generations, or resources: each is a line of what is shown. An allowlist of any length is one resource."""
 
 
 class PolicyName(TypedDict):
@@ -218,8 +221,11 @@ def checked(do: str, node: Any) -> dict[str, Any]:
         if "error" in node and "outcome" not in node:
             # A transaction that failed has an error too, and tells what became of it.
             fit(Refusal, node)
-            return {"error": node["error"]}
+            return {"error": cut(node["error"])}
         fit(_schema(do, node), node)
+        for name in ("records", "resources", "leftovers"):
+            if len(node.get(name) or ()) > MOST:
+                raise Misfit(f"at {name}: found {len(node[name])}, expected at most {MOST}")
     except Misfit as misfit:
         raise HostError(f"the host's answer to {do!r} makes no sense: {misfit}") from None
     found: dict[str, Any] = node

@@ -14,6 +14,7 @@ from hostguard.host.kinds.sysctl import OUR_FILE
 from hostguard.host.resource import Resource
 from hostguard.seen import Seen
 from hostguard.verdict import Change, HostReport, Result, cant_judge, in_words, of_resources
+from hostguard.visible import cut
 
 REQUEST = {"do": "drift"}
 NOT_KNOWN = "not known"
@@ -68,7 +69,7 @@ def _changes(resources: Iterable[Resource], seen: Seen, answer: Mapping[str, Any
         for difference in seen.differ(resource):
             place = answer["traces"]["setters"].get(resource["id"], {}).get(difference.field, "")
             since, by = _blame(resource["kind"], place, ours, answer)
-            yield Change(in_words(resource, difference), since, by)
+            yield Change(cut(in_words(resource, difference)), cut(since), cut(by))
 
 
 def _blame(kind: str, place: str, ours: Collection[str], answer: Mapping[str, Any]) -> tuple[str, str]:

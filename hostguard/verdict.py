@@ -15,10 +15,10 @@ from hostguard.host.kinds import KINDS
 from hostguard.host.resource import ABSENT, NOT_RUNNING, UNREADABLE, VALUE, Difference, Resource
 from hostguard.policy import Waiver
 from hostguard.seen import Seen, in_words_of, where
+from hostguard.visible import cut
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 MOST_SHOWN = 3
-LONGEST = 4000
 
 
 class Exit(enum.IntEnum):
@@ -169,9 +169,9 @@ def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Res
     for name in compiled.evidence[control.id]:
         answer = seen.evidence.get(f"{control.id}/{name}", {"unreadable": "the host did not answer"})
         if "not_running" in answer:
-            return Result(control, "not_applicable", control.severity, "", answer["not_running"], control.evidence)
+            return Result(control, "not_applicable", control.severity, "", cut(answer["not_running"]), control.evidence)
         if "unreadable" in answer:
-            return Result(control, "unknown", control.severity, "", answer["unreadable"], control.evidence)
+            return Result(control, "unknown", control.severity, "", cut(answer["unreadable"]), control.evidence)
         said[name] = answer["said"]
     verdict = control.judges(compiled.context, said)
     severity = verdict.severity or control.severity
@@ -193,7 +193,7 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
         return Result(control, "fail", control.severity, expected, actual, evidence)
     still = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == NOT_RUNNING]
     if still and not unread:  # a part of it holds, and the rest nobody can tell
-        return Result(control, "not_applicable", control.severity, expected, still[0].reason, evidence)
+        return Result(control, "not_applicable", control.severity, expected, cut(still[0].reason), evidence)
     if unread:
         return Result(control, "unknown", control.severity, expected, _some([u.reason for u in unread]), evidence)
     if not looked:
@@ -213,11 +213,6 @@ def _some(texts: list[str]) -> str:
     distinct = list(dict.fromkeys(texts))
     more = len(distinct) - MOST_SHOWN
     return "; ".join(map(cut, distinct[:MOST_SHOWN])) + (f"; and {more} more" if more > 0 else "")
-
-
-def cut(text: str) -> str:
-    """No more of a host's word than a person reads."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… and {len(text) - LONGEST} more letters"
 
 
 def in_words(resource: Resource, difference: Difference) -> str:

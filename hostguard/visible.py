@@ -8,6 +8,8 @@ import re
 # anywhere: no IPv6 address has such a letter behind its `::`. `##[` and its kin it and others obey anywhere.
 ORDER = re.compile(r":(?=:[A-Za-z-]*[G-Zg-z-])|#(?=#(?:vso|teamcity)?\[)|(?<=\n):(?=:)|(?<=\n)\s+:(?=:)")
 
+LONGEST = 4000
+
 
 def visible(text: str, keep: str = "") -> str:
     """Whatever does not print (controls, ANSI escapes, lone surrogates, marks that reorder text) as an escape, and a
@@ -21,5 +23,10 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def one_line(text: object) -> str:
-    """The same in one line, whatever breaks lines in it."""
-    return visible(" ".join(str(text).split()))
+    """The same in one line, whatever breaks lines in it, and no longer than a person reads."""
+    return visible(" ".join(cut(str(text)).split()))
+
+
+def cut(text: str) -> str:
+    """No more of a host's word than a person reads: it may be as long as all that a host may answer."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… and {len(text) - LONGEST} more letters"

@@ -118,6 +118,7 @@ def drifted(looked_at: Targets) -> Report:
     import time
 
     from hostguard import drift, verdict
+    from hostguard.seen import in_words_of
     from hostguard.visible import one_line
 
     answers = looked_at.ask(drift.REQUEST)
@@ -130,7 +131,10 @@ def drifted(looked_at: Targets) -> Report:
         created = one_line(generation["created"])
         typer.echo(f"hostguard: {host}: generation {generation['number']}, {created}", err=True)
         policies.add((generation["policy"]["path"], generation["policy"]["sha256"]))
-        hosts.append(drift.judge(host, answer))
+        try:
+            hosts.append(drift.judge(host, answer))
+        except Exception as error:  # whatever one host is, the others are told of
+            hosts.append(drift.unreached(host, f"its answer can't be read: {in_words_of(error)}"))
     path, sha256 = policies.pop() if len(policies) == 1 else ("", "")
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return verdict.Report(generated, path, sha256, tuple(hosts))

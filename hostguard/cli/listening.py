@@ -97,10 +97,14 @@ class _Listener:
 
 
 def _printable(event: dict[str, Any]) -> dict[str, Any]:
-    from hostguard.visible import visible
+    from hostguard.visible import cut, visible
 
     return {
-        key: visible(said) if isinstance(said, str) else _printable(said) if isinstance(said, dict) else said
+        key: _printable(said)
+        if isinstance(said, dict)
+        else visible(cut(said))
+        if isinstance(said, str) and key != "message"  # which is base64
+        else said
         for key, said in event.items()
     }
 

@@ -107,15 +107,18 @@ class Named:
 
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
         from hostguard.bundle import compile_policy
-        from hostguard.seen import Seen
+        from hostguard.seen import Seen, in_words_of
 
         compiled = compile_policy(loaded)
         bundle = compiled.bundle()
-        answers = self.ask({"do": "read", "bundle": bundle})
-        return [
-            (name, compiled, answer["error"] if "error" in answer else Seen.of(bundle, answer))
-            for name, answer in answers.items()
-        ]
+        found: list[fleet.Looked] = []
+        for name, answer in self.ask({"do": "read", "bundle": bundle}).items():
+            try:
+                seen = answer["error"] if "error" in answer else Seen.of(bundle, answer)
+            except Exception as error:  # whatever one host is, the others are told of
+                seen = f"its answer can't be read: {in_words_of(error)}"
+            found.append((name, compiled, seen))
+        return found
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         from concurrent.futures import ThreadPoolExecutor

@@ -12,8 +12,7 @@ from rich.text import Text
 from hostguard.host.resource import Difference, Resource
 from hostguard.impact import Cut
 from hostguard.seen import where
-from hostguard.verdict import cut
-from hostguard.visible import visible
+from hostguard.visible import cut, visible
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40

@@ -230,6 +230,24 @@ def test_only_an_image_may_leave_it_to_a_host_that_runs() -> None:
     assert statuses(verdict.judge(COMPILED, "h", seen))["egress.output"] == "not_applicable"
 
 
+def test_a_word_as_long_as_an_answer_is_cut() -> None:
+    long = "x" * (1 << 20)
+    assert len(answers.read("read", json.dumps({"error": long}))["error"]) < 5000
+    seen = {i: ["unreadable", None, long] for i in TRUE["observations"]}
+    said = {name: {"unreadable": long} for name in TRUE["evidence"]}
+    for answer in ({**TRUE, "observations": seen}, {**TRUE, "evidence": said}):
+        host = judged(answer)
+        assert max(len(result.actual) for result in host.results) < 20_000
+        assert len(render("json", Report("", "p", "s", (host,)), colour=False, width=80)) < 1_000_000
+
+
+def test_more_than_anybody_reads_is_no_answer() -> None:
+    record = {"number": 1, "created": "c", "status": "s", "by": "b", "changes": 1, "policy": {"path": "", "sha256": ""}}
+    with pytest.raises(HostError, match="at records: found 20000, expected at most 10000"):
+        answers.checked("history", {"records": [record] * 20_000})
+    assert Report("", "", "", (judged({**TRUE, "resources": TRUE["resources"] * 1000}),)).exit() == Exit.UNSEEN
+
+
 def test_a_list_of_ports_that_fills_the_memory() -> None:
     many = "0-1999999"  # some that would fit, so that a test without the limit ends
     answer = {**TRUE, "evidence": {**TRUE["evidence"], "kernel.listening-ports/reserved": {"said": many}}}
