@@ -24,6 +24,7 @@ from hostguard.target.bounded import Limits
 from tests.patience import slowness
 from tests.unit import hostile
 
+pytestmark = pytest.mark.alone
 FAILED = {"outcome": "failed", "generation": 4, "error": "written, but not seen: a", "trouble": []}
 
 

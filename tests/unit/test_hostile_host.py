@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from hostguard.control import Status
 from hostguard.host.resource import HostError
 from hostguard.report import NAMES, render
 from hostguard.seen import Seen
+from hostguard.target import rootfs
 from hostguard.target.bounded import Limits
 from hostguard.target.remote import Remote
 from hostguard.verdict import Exit, HostReport, Report
@@ -28,6 +30,7 @@ from hostguard.visible import visible
 from tests.patience import slowness
 from tests.unit import hostile
 
+pytestmark = pytest.mark.alone
 COMPILED = hostile.asked()
 BUNDLE = COMPILED.bundle()
 TRUE = hostile.true_answer(COMPILED)
@@ -338,6 +341,7 @@ ASKER = r"""
 import re, sys
 from pathlib import Path
 from hostguard.host.resource import HostError
+from hostguard.target import rootfs
 from hostguard.target.bounded import Limits
 from hostguard.target.remote import Remote
 def most():  # of this program alone: ru_maxrss begins with what its parent had
@@ -362,3 +366,13 @@ def test_a_gigabyte_of_answer_stays_out_of_memory(program: str) -> None:
     grown, _, words = done.stdout.partition(" ")
     print(f"{int(grown) >> 10} MiB of memory for 1 GiB of answer: {words}")
     assert int(grown) < ROOM
+
+
+@pytest.mark.needs("root")
+def test_an_image_with_a_pipe_in_the_place_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens it for reading waits for one who writes."""
+    (tmp_path / "etc").mkdir()
+    os.mkfifo(tmp_path / "etc/passwd")
+    monkeypatch.setattr(rootfs, "USUAL", Limits(seconds=1.0))
+    with pytest.raises(HostError, match="could not be read within 1 s"):
+        rootfs.read(tmp_path, BUNDLE)
