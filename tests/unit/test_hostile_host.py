@@ -330,10 +330,9 @@ def test_a_host_that_has_answered_is_not_waited_for() -> None:
     for _ in range(5):
         with pytest.raises(HostError, match="ended with 3"):
             Remote("h", (sys.executable, "-c", CLOSES)).ask({"do": "history"})
-    clocks = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-    for clock in clocks:
+    for clock in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
         clock.join(20 * slowness())
-    assert not any(clock.is_alive() for clock in clocks)
+        assert not clock.is_alive()
 
 
 BIG = {"do": "history", "padding": [hex(number * 7919) for number in range(300_000)]}
