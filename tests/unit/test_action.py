@@ -79,9 +79,9 @@ def test_what_became_of_it_is_not_known(watched: bool) -> None:
     assert ("goes back by itself" in said) == watched
 
 
-STALLS = "exec sleep 600"
+STALLS = "exec sleep 40"
 FLOODS = "exec yes x"
-STAYS = "sleep 600 & exit 0"  # the program has ended, and its child keeps the pipe
+STAYS = "sleep 40 & exit 0"  # the program has ended, and its child keeps the pipe
 LIMITS = Limits(seconds=4.0, size=1 << 20)
 
 
