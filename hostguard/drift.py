@@ -12,8 +12,9 @@ from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import IN_THE_KERNEL
 from hostguard.host.kinds.sysctl import OUR_FILE
 from hostguard.host.resource import Resource
-from hostguard.host.snapshot import differ
-from hostguard.verdict import Change, HostReport, Result, Seen, in_words, of_resources
+from hostguard.seen import Seen
+from hostguard.verdict import Change, HostReport, Result, cant_judge, in_words, of_resources
+from hostguard.visible import cut
 
 REQUEST = {"do": "drift"}
 NOT_KNOWN = "not known"
@@ -22,7 +23,10 @@ ID = re.compile(r"[a-z]+\.[a-z0-9-]+")
 
 def judge(host: str, answer: Mapping[str, Any], catalogue: Iterable[Control] = CATALOGUE) -> HostReport:
     """The controls that the last apply was for, each as it is now; what judges evidence alone was never applied."""
-    seen = Seen.of(answer)
+    # What was applied only the host knows. That it was nothing is no reason to pass.
+    seen = Seen.of({"resources": answer["resources"], "evidence": {}}, answer)
+    if not seen.resources:
+        return unreached(host, "the host says that its last apply wanted nothing", catalogue)
     by_control: dict[str, list[Resource]] = {}
     for resource in seen.resources:
         by_control.setdefault(resource["control"], []).append(resource)
@@ -30,8 +34,12 @@ def judge(host: str, answer: Mapping[str, Any], catalogue: Iterable[Control] = C
     results = []
     for name, resources in by_control.items():
         control = known.get(name)
-        result = of_resources(control if isinstance(control, WantingControl) else _of_another(name), resources, seen)
-        results.append(replace(result, drift=tuple(_changes(resources, seen, answer))))
+        control = control if isinstance(control, WantingControl) else _of_another(name)
+        try:
+            changes = tuple(_changes(resources, seen, answer))
+            results.append(replace(of_resources(control, resources, seen), drift=changes))
+        except Exception as error:  # whatever a host's odd value makes of it: it was not seen
+            results.append(cant_judge(control, error))
     return HostReport(host, tuple(results))
 
 
@@ -58,10 +66,10 @@ def _of_another(name: str) -> WantingControl:
 def _changes(resources: Iterable[Resource], seen: Seen, answer: Mapping[str, Any]) -> Iterator[Change]:
     ours = {OUR_FILE, *(r["path"] for r in seen.resources if r["kind"] in ("file", "lookup"))}
     for resource in resources:
-        for difference in differ(resource, seen.observations[resource["id"]]):
+        for difference in seen.differ(resource):
             place = answer["traces"]["setters"].get(resource["id"], {}).get(difference.field, "")
             since, by = _blame(resource["kind"], place, ours, answer)
-            yield Change(in_words(resource, difference), since, by)
+            yield Change(cut(in_words(resource, difference)), cut(since), cut(by))
 
 
 def _blame(kind: str, place: str, ours: Collection[str], answer: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from hostguard.controls.egress.allowlist import allowed
 from hostguard.policy.checks import named_destinations
 from hostguard.policy.model import Address, Egress, Network
+from hostguard.visible import visible
 
 ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}
 """The evidence that this module reads."""
@@ -65,6 +66,7 @@ def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
             message.decode()
             inode, uid = str(message["idiag_inode"]), str(message["idiag_uid"])
             pid, command = said["holders"].get(inode, (0, ""))
+            command = visible(command)
             yield Socket(
                 protocol,
                 message["idiag_state"],
@@ -72,7 +74,7 @@ def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
                 message["idiag_sport"],
                 native(message["idiag_dst"]),
                 message["idiag_dport"],
-                said["accounts"].get(uid, uid),
+                visible(said["accounts"].get(uid, uid)),
                 f"{command} ({pid})" if pid else "",
             )
 
@@ -109,7 +111,7 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
 
 def _senders(egress: Egress, packet: Iterable[Sequence[Any]]) -> Iterator[Cut]:
     if egress.frames == "hold":
-        held = ((command, pid) for pid, command, protocol in packet if protocol not in LET_OUT)
+        held = ((visible(command), pid) for pid, command, protocol in packet if protocol not in LET_OUT)
         for command, pid in dict.fromkeys(held):
             what = "has a packet socket: frames that it sends are held, what it hears is not"
             yield Cut(f"{command} ({pid})" if pid else command, "", what, "egress.frames: allow, if it must send")

@@ -12,17 +12,10 @@ from hostguard.bundle import Compiled
 from hostguard.control import Control, JudgingControl, Severity, Status, WantingControl
 from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import KINDS
-from hostguard.host.resource import (
-    ABSENT,
-    NOT_RUNNING,
-    UNREADABLE,
-    VALUE,
-    Difference,
-    Observation,
-    Resource,
-)
-from hostguard.host.snapshot import differ
+from hostguard.host.resource import ABSENT, NOT_RUNNING, UNREADABLE, VALUE, Difference, Resource
 from hostguard.policy import Waiver
+from hostguard.seen import Seen, in_words_of, where
+from hostguard.visible import cut
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 MOST_SHOWN = 3
@@ -124,36 +117,13 @@ class Report:
         return Exit.UNSEEN if self.count()["unknown"] else Exit.WELL
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A host's answer, read: its resources with their facts filled in, and what was seen of each."""
-
-    resources: tuple[Resource, ...]
-    observations: Mapping[str, Observation]
-    evidence: Mapping[str, Mapping[str, Any]]
-    leftovers: tuple[Resource, ...] = ()
-    """What an earlier policy wanted and this one does not: an apply gives it back."""
-
-    @classmethod
-    def of(cls, snapshot: Mapping[str, Any]) -> Seen:
-        observations = {identity: Observation(*seen) for identity, seen in snapshot["observations"].items()}
-        leftovers = tuple(snapshot["leftovers"] or ())
-        return cls(tuple(snapshot["resources"]), observations, snapshot["evidence"], leftovers)
-
-    def differences(self) -> list[tuple[Resource, list[Difference]]]:
-        """Every resource that is not as wanted, in order, and what is to be given back."""
-        pairs = [(r, differ(r, self.observations[r["id"]])) for r in self.resources]
-        back = [(r, [Difference("given back", "no longer in the policy", "")]) for r in self.leftovers]
-        return [(resource, found) for resource, found in pairs if found] + back
-
-
 def judge(compiled: Compiled, host: str, seen: Seen, catalogue: Iterable[Control] = CATALOGUE) -> HostReport:
     """The verdict of every control of the catalogue on one host."""
     by_control: dict[str, list[Resource]] = {}
     for resource in seen.resources:
         by_control.setdefault(resource["control"], []).append(resource)
     return HostReport(
-        host, tuple(_judge(compiled, control, by_control.get(control.id, []), seen) for control in catalogue)
+        host, tuple(_safely_judged(compiled, control, by_control.get(control.id, []), seen) for control in catalogue)
     )
 
 
@@ -168,6 +138,18 @@ def unreached(compiled: Compiled, host: str, reason: str, catalogue: Iterable[Co
             for control in catalogue
         ),
     )
+
+
+def _safely_judged(compiled: Compiled, control: Control, resources: list[Resource], seen: Seen) -> Result:
+    try:
+        return _judge(compiled, control, resources, seen)
+    except Exception as error:  # whatever a host's odd value makes of it: it was not seen
+        return cant_judge(control, error)
+
+
+def cant_judge(control: Control, error: Exception) -> Result:
+    said = f"what the host says of it can't be judged: {in_words_of(error)}"
+    return Result(control, "unknown", control.severity, "", said, "")
 
 
 def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen: Seen) -> Result:
@@ -187,19 +169,19 @@ def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Res
     for name in compiled.evidence[control.id]:
         answer = seen.evidence.get(f"{control.id}/{name}", {"unreadable": "the host did not answer"})
         if "not_running" in answer:
-            return Result(control, "not_applicable", control.severity, "", answer["not_running"], control.evidence)
+            return Result(control, "not_applicable", control.severity, "", cut(answer["not_running"]), control.evidence)
         if "unreadable" in answer:
-            return Result(control, "unknown", control.severity, "", answer["unreadable"], control.evidence)
+            return Result(control, "unknown", control.severity, "", cut(answer["unreadable"]), control.evidence)
         said[name] = answer["said"]
     verdict = control.judges(compiled.context, said)
     severity = verdict.severity or control.severity
-    return Result(control, verdict.status, severity, verdict.expected, verdict.actual, control.evidence)
+    return Result(control, verdict.status, severity, verdict.expected, cut(verdict.actual), control.evidence)
 
 
 def of_resources(control: WantingControl, resources: list[Resource], seen: Seen) -> Result:
     """A control fails if any of its resources differs, is unknown if any could not be read, and passes only if
     all of them were seen as wanted. What does not apply (a unit that is not installed) decides nothing."""
-    differences = [(r, differ(r, seen.observations[r["id"]])) for r in resources]
+    differences = [(r, seen.differ(r)) for r in resources]
     wrong = [(r, found) for r, found in differences if found]
     unread = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == UNREADABLE]
     looked = [r for r in resources if seen.observations[r["id"]].state in (VALUE, ABSENT)]
@@ -211,7 +193,7 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
         return Result(control, "fail", control.severity, expected, actual, evidence)
     still = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == NOT_RUNNING]
     if still and not unread:  # a part of it holds, and the rest nobody can tell
-        return Result(control, "not_applicable", control.severity, expected, still[0].reason, evidence)
+        return Result(control, "not_applicable", control.severity, expected, cut(still[0].reason), evidence)
     if unread:
         return Result(control, "unknown", control.severity, expected, _some([u.reason for u in unread]), evidence)
     if not looked:
@@ -230,7 +212,7 @@ def _wanted(resource: Resource, alone: bool) -> str:
 def _some(texts: list[str]) -> str:
     distinct = list(dict.fromkeys(texts))
     more = len(distinct) - MOST_SHOWN
-    return "; ".join(distinct[:MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(map(cut, distinct[:MOST_SHOWN])) + (f"; and {more} more" if more > 0 else "")
 
 
 def in_words(resource: Resource, difference: Difference) -> str:
@@ -244,24 +226,3 @@ def in_words(resource: Resource, difference: Difference) -> str:
     elif "\n" in difference.want or "\n" in difference.have:
         return f"{where(resource)}: {difference.field} differs{owed}"
     return f"{where(resource)}: {difference.field} is {shown}{owed}"
-
-
-PLACES = {
-    "file": "{path}",
-    "lookup": "{path}",
-    "pam_limit": "limits.conf: {domain} {item}",
-    "sysctl": "{key}",
-    "mount": "{path}",
-    "slice": "{slice}",
-    "process": "{unit}",
-    "ipset": "set {name}",
-    "ruleset": "{family} {chain}",
-    "frames": "frames",
-}
-
-
-def where(resource: Resource) -> str:
-    """Where on a host a resource is, in a few words."""
-    if resource["kind"] == "unit":
-        return resource["unit"] or "systemd"
-    return PLACES[resource["kind"]].format(**resource)

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from pydantic_core import PydanticCustomError
 
@@ -24,12 +25,19 @@ from hostguard.host import store
 from hostguard.host.resource import HostError
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
-from hostguard.target import payload
+from hostguard.seen import Seen
+from hostguard.target import bounded, payload
+from hostguard.visible import one_line, visible
 
 AREAS = ("platform", "egress", "kernel", "limits", "slices", "secrets")
 POLICY_FILE_SPEC: dict[str, Any] = {"policy": {"type": "dict", "default": {}}, "policy_file": {"type": "path"}}
+LIMITS_SPEC: dict[str, Any] = {
+    "answer_within": {"type": "str", "default": "300s"},
+    "answer_size": {"type": "str", "default": "64M"},
+}
 POLICY_SPEC: dict[str, Any] = {
     **POLICY_FILE_SPEC,
+    **LIMITS_SPEC,
     "areas": {"type": "list", "elements": "str", "choices": list(AREAS)},
 }
 APPLY_SPEC: dict[str, Any] = {
@@ -38,14 +46,28 @@ APPLY_SPEC: dict[str, Any] = {
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
-HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}}
+HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}, **LIMITS_SPEC}
 GRACE = 60.0
 """Seconds in which a host that nobody confirmed must have gone back, and answer again."""
 PAUSE = 0.5
+SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"
+"""Ansible's own: whoever sets others has his reasons."""
+KEEPALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+"""A connection that others share, to a host that was replaced, is noticed to be dead and not asked through again."""
+CLEARING = bounded.Limits(seconds=5.0)
+"""For giving up a connection."""
 
 
 class HostRefused(Exception):
     """What the host program said it can't do."""
+
+
+class NoAnswer(AnsibleActionFail):  # type: ignore[misc]  # ansible has no types
+    """It was asked, and what came is no answer; what became of the request is not known."""
+
+
+class GivenUp(NoAnswer):
+    """It took too long, or said too much."""
 
 
 class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
@@ -84,16 +106,38 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         command = payload.command(None if named.startswith("auto") else named)
         return f"export {environment}; {command}" if environment else command
 
-    def ask(self, request: Mapping[str, Any], command: str) -> dict[str, Any]:
-        """One round trip. Raises HostRefused, or AnsibleConnectionFailure where there is no way to the host."""
-        said = self._low_level_execute_command(command, in_data=payload.stdin(request))
+    def limits(self, arguments: Mapping[str, Any]) -> bounded.Limits:
         try:
-            answer = payload.answer(said["rc"], said["stdout"], said["stderr"])
-        except HostError as error:
+            return bounded.Limits.of(arguments["answer_within"], arguments["answer_size"])
+        except ValueError as error:
             raise AnsibleActionFail(str(error)) from None
-        if "error" in answer:
+
+    def ask(self, request: Mapping[str, Any], command: str, limits: bounded.Limits = bounded.USUAL) -> dict[str, Any]:
+        """One round trip. Raises HostRefused, NoAnswer where it is not known what became of the request,
+        AnsibleActionFail where no program took it, and AnsibleConnectionFailure where there is no way to the host."""
+        self._keep_alive()
+        bounded.bind(sys.modules[type(self._connection).__module__])
+        try:
+            with bounded.within(limits) as bound:
+                try:
+                    said = self._low_level_execute_command(command, in_data=payload.stdin(request))
+                finally:
+                    bound.left()  # whatever it seems to be: its connection was ended because the time was over
+            answer = payload.answer(str(request["do"]), said["rc"], *(_bytes(said[k]) for k in ("stdout", "stderr")))
+        except bounded.TooMuch as error:
+            with contextlib.suppress(Exception), bounded.within(CLEARING):
+                self.new_connection()  # the next question is not to wait for the same
+            raise GivenUp(str(error)) from None
+        except HostError as error:
+            raise (AnsibleActionFail if said["rc"] == payload.NO_PYTHON else NoAnswer)(str(error)) from None
+        if "error" in answer and "outcome" not in answer:
             raise HostRefused(answer["error"])
         return answer
+
+    def _keep_alive(self) -> None:
+        with contextlib.suppress(KeyError, AnsibleError):  # of ssh alone
+            if self._connection.get_option("ssh_args") == SSH_ARGS:
+                self._connection.set_option("ssh_args", f"{SSH_ARGS} {KEEPALIVE}")
 
     def new_connection(self) -> None:
         """The next question goes over a connection that is made for it: only that shows that the way in works."""
@@ -108,44 +152,53 @@ class Apply(HostguardAction):
         arguments = self.arguments(APPLY_SPEC)
         command = self.command(task_vars or {})
         seconds = window(arguments["confirm_within"])
-        compiled = self.compiled(arguments)
+        compiled, limits = self.compiled(arguments), self.limits(arguments)
         options = {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
         try:
-            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, command)
+            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, command, limits)
             if answer["outcome"] == "unconfirmed":
-                answer = {**answer, **self.confirm(answer["generation"], seconds, command)}
+                answer = {**answer, **self.confirm(answer["generation"], seconds, command, limits)}
         except HostRefused as refused:
             answer = {"outcome": "refused", "error": str(refused)}
+        except NoAnswer as error:
+            answer = {"outcome": "no answer", "error": str(error), "watched": bool(seconds)}
         return {**result, **told(answer)}
 
-    def confirm(self, generation: int, seconds: float, command: str) -> dict[str, Any]:
+    def confirm(
+        self, generation: int, seconds: float, command: str, limits: bounded.Limits = bounded.USUAL
+    ) -> dict[str, Any]:
         """Confirm over a new connection; or see what became of the host that did not let us in again."""
         end = time.monotonic() + seconds
         if self._connection.transport == "local":
             # The host itself came in over nothing, so its own word proves nothing: somebody else must confirm.
             trouble = "applied from the host itself, and nobody confirmed over a connection of his own"
-            return {"error": trouble, **self.aftermath(generation, end + GRACE, command, max(PAUSE, seconds / 60))}
+            return {
+                "error": trouble,
+                **self.aftermath(generation, end + GRACE, command, max(PAUSE, seconds / 60), limits),
+            }
         trouble = "the time was over before anybody could confirm"
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                self.ask({"do": "confirm"}, command)
+                self.ask({"do": "confirm"}, command, limits.until(end))
                 return {"outcome": "applied"}
-            except AnsibleConnectionFailure as error:
+            except (AnsibleConnectionFailure, NoAnswer) as error:
                 trouble = f"no new connection to the host: {error}"
                 time.sleep(PAUSE)
             except HostRefused as refused:
                 trouble = str(refused)
                 break
-        return {"error": trouble, **self.aftermath(generation, end + GRACE, command)}
+        return {"error": trouble, **self.aftermath(generation, end + GRACE, command, limits=limits)}
 
-    def aftermath(self, generation: int, end: float, command: str, pause: float = PAUSE) -> dict[str, Any]:
+    def aftermath(
+        self, generation: int, end: float, command: str, pause: float = PAUSE, limits: bounded.Limits = bounded.USUAL
+    ) -> dict[str, Any]:
         """What the host says of a generation that was not confirmed, once it answers and is done with it."""
         while time.monotonic() < end:
             try:
                 self.new_connection()
-                records = self.ask({"do": "history"}, command)["records"]
-            except (AnsibleConnectionFailure, HostRefused):
+                records = self.ask({"do": "history"}, command, limits.until(end))["records"]
+            except (AnsibleConnectionFailure, HostRefused, NoAnswer):
                 time.sleep(pause)
                 continue
             status = next((record["status"] for record in records if record["number"] == generation), "")
@@ -178,7 +231,7 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
     if outcome in ("applied", "would change", "unchanged"):
         owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
         return {**result, "msg": f"{outcome}{owed}"}
-    return {**result, "failed": True, "msg": words(answer)}
+    return {**result, "failed": True, "msg": visible(words(answer))}
 
 
 def words(answer: Mapping[str, Any]) -> str:
@@ -187,26 +240,29 @@ def words(answer: Mapping[str, Any]) -> str:
     said = {
         "blocked": "in the way: {}; nothing was touched".format("; ".join(answer.get("obstacles", []))),
         "refused": f"{error}; nothing was touched",
-        "failed": "{}; {}".format(
+        "failed": "failed: {}; {}".format(
             error,
-            "the way back failed too, and the host goes on trying: " + "; ".join(answer["trouble"])
+            "the way back failed too: {}; this host goes on trying".format("; ".join(answer["trouble"]))
             if answer.get("trouble")
-            else "the host is as it was before",
+            else "this host is as it was before",
         ),
         store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
         "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",
+        "no answer": f"{error}; it was asked to apply, and what became of that is not known"
+        + (": unless it was not begun, the host goes back by itself" if answer.get("watched") else "")
+        + ": look at it (hostguard history)",
     }
     return said.get(str(answer["outcome"]), f"generation {answer.get('generation')} is {answer['outcome']}: {error}")
 
 
 def difference(resource: str, field: str, have: str, want: str) -> dict[str, str]:
     """One change as ansible's diff shows it."""
-    head = f"{resource} {field}"
+    head = visible(f"{resource} {field}")
     return {
         "before_header": head,
         "after_header": head,
-        "before": f"{have}\n" if have else "",
-        "after": f"{want}\n" if want else "",
+        "before": visible(f"{have}\n", "\n\t") if have else "",
+        "after": visible(f"{want}\n", "\n\t") if want else "",
     }
 
 
@@ -215,18 +271,20 @@ class Audit(HostguardAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self.arguments(POLICY_SPEC)
         compiled = self.compiled(arguments)
+        bundle = compiled.bundle()
         try:
-            snapshot = self.ask({"do": "read", "bundle": compiled.bundle()}, self.command(task_vars or {}))
+            request = {"do": "read", "bundle": bundle}
+            snapshot = self.ask(request, self.command(task_vars or {}), self.limits(arguments))
         except HostRefused as refused:
-            return {**result, "failed": True, "changed": False, "msg": str(refused)}
+            return {**result, "failed": True, "changed": False, "msg": one_line(refused)}
         name = str((task_vars or {}).get("inventory_hostname", ""))
-        judged = verdict.judge(compiled, name, verdict.Seen.of(snapshot))
+        judged = verdict.judge(compiled, name, Seen.of(bundle, snapshot))
         host = waivers.heed(judged, compiled.loaded.policy.waivers, datetime.datetime.now(datetime.UTC).date()).report
         wrong = [r for r in host.results if r.status in ("fail", "unknown")]
         nothing = all(r.status == "not_applicable" for r in host.results)
         well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
         said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well
-        return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": said}
+        return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": visible(said)}
 
 
 class Policy(HostguardAction):
@@ -251,14 +309,17 @@ class Host(HostguardAction):
 
     def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        request = plain(self.arguments(HOST_SPEC)["request"])
+        arguments = self.arguments(HOST_SPEC)
+        request = plain(arguments["request"])
         if self._task.check_mode and changes(request):
             return {**result, "skipped": True, "changed": False, "msg": "check mode: nothing was asked"}
         try:
-            answer = self.ask(request, self.command(task_vars or {}))
+            answer = self.ask(request, self.command(task_vars or {}), self.limits(arguments))
         except HostRefused as refused:
-            return {**result, "failed": True, "changed": False, "msg": str(refused)}
-        return {**result, "changed": answer.get("outcome") == "rolled back", "answer": answer}
+            return {**result, "failed": True, "changed": False, "msg": one_line(refused)}
+        failed = answer.get("outcome") == "failed"
+        told = {"failed": True, "msg": one_line(f"failed: {'; '.join(answer.get('trouble', []))}")} if failed else {}
+        return {**result, "changed": answer.get("outcome") == "rolled back", "answer": answer, **told}
 
 
 def changes(request: Mapping[str, Any]) -> bool:
@@ -276,6 +337,11 @@ def window(text: str) -> float:
         return model.duration(str(text))
     except PydanticCustomError as error:
         raise AnsibleActionFail(f"confirm_within: found {text!r}, expected 0 or {error.message()}") from None
+
+
+def _bytes(said: Any) -> bytes:
+    """Ansible reads a host's bytes as text, and keeps what is none."""
+    return str(said).encode("utf-8", "surrogateescape")
 
 
 def plain(found: Any) -> Any:

@@ -33,9 +33,10 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
+from hostguard.ansible.action import GivenUp, HostRefused, plain
 from hostguard.ansible.action import Host as HostAction
-from hostguard.ansible.action import HostRefused, plain
 from hostguard.host.resource import HostError
+from hostguard.target.bounded import USUAL, Limits
 
 POLICY = "hostguard_policy"
 
@@ -148,11 +149,11 @@ class Host:
         self.name, self.policy = name, policy
         self._action, self._command = action, command
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(self, request: Mapping[str, Any], limits: Limits = USUAL) -> dict[str, Any]:
         """One round trip, from any thread. Raises Unreachable, or HostError where the host has no answer."""
         try:
-            return self._action.ask(request, self._command)
-        except AnsibleConnectionFailure as error:
+            return self._action.ask(request, self._command, limits)
+        except (AnsibleConnectionFailure, GivenUp) as error:
             raise Unreachable(str(error)) from None
         except (AnsibleError, HostRefused) as error:
             raise HostError(str(error)) from None

@@ -10,7 +10,7 @@ import typer
 
 from hostguard.cli import fleet, waves
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
 
 FAILED = 1
@@ -47,6 +47,8 @@ def command(
     log_dir: Annotated[
         Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
     ] = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Make this host, or the hosts of an inventory, what the policy wants.
 
@@ -56,11 +58,19 @@ def command(
     seconds = window(confirm_within)
     if inventory:
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
-        code = waves.apply(load(policy), fleet.target(inventory, limit, forks), options, yes=yes, canary=canary or 0,
+        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
+        code = waves.apply(load(policy), chosen, options, yes=yes, canary=canary or 0,
                            serial=serial, max_fail=max_fail or "0", log_dir=log_dir)  # fmt: skip
         raise typer.Exit(code)
     fleet.only_with_inventory(
-        limit=limit, canary=canary, serial=serial, max_fail=max_fail, forks=forks, log_dir=log_dir
+        limit=limit,
+        canary=canary,
+        serial=serial,
+        max_fail=max_fail,
+        forks=forks,
+        log_dir=log_dir,
+        answer_within=answer_within,
+        answer_size=answer_size,
     )
     need_root("apply")
 

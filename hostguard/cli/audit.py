@@ -11,7 +11,7 @@ import typer
 
 from hostguard.cli import fleet, targets
 from hostguard.cli.failure import CALL, Stop
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
@@ -67,13 +67,16 @@ def command(
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Check this host, other hosts or an image against the policy.
 
     Reads, changes nothing. Exit code 0: all well, 1: a control fails, 3: something could not be seen.
     """
     wanted = outputs(format_ or ["table"], output)
-    looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks)
+    looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks,
+                               answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     if drift and policy:
         raise Stop(CALL, ["--drift compares with what was applied last: leave --policy out"])
     earlier = read_baseline(baseline) if baseline else None
@@ -115,6 +118,8 @@ def drifted(looked_at: Targets) -> Report:
     import time
 
     from hostguard import drift, verdict
+    from hostguard.seen import in_words_of
+    from hostguard.visible import one_line
 
     answers = looked_at.ask(drift.REQUEST)
     hosts, policies = [], set()
@@ -123,9 +128,13 @@ def drifted(looked_at: Targets) -> Report:
             hosts.append(drift.unreached(host, answer["error"]))
             continue
         generation = answer["generation"]
-        typer.echo(f"hostguard: {host}: generation {generation['number']}, {generation['created']}", err=True)
+        created = one_line(generation["created"])
+        typer.echo(f"hostguard: {host}: generation {generation['number']}, {created}", err=True)
         policies.add((generation["policy"]["path"], generation["policy"]["sha256"]))
-        hosts.append(drift.judge(host, answer))
+        try:
+            hosts.append(drift.judge(host, answer))
+        except Exception as error:  # whatever one host is, the others are told of
+            hosts.append(drift.unreached(host, f"its answer can't be read: {in_words_of(error)}"))
     path, sha256 = policies.pop() if len(policies) == 1 else ("", "")
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return verdict.Report(generated, path, sha256, tuple(hosts))

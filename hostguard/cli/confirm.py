@@ -6,19 +6,26 @@ import typer
 
 from hostguard.cli import fleet
 from hostguard.cli.failure import CALL, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 
 REQUEST = {"do": "confirm"}
 
 
-def command(inventory: InventoryOption = None, limit: LimitOption = None, forks: ForksOption = None) -> None:
+def command(
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
+) -> None:
     """Keep what the last apply did.
 
     Run it from a new connection: the one that applied proves nothing.
     """
     if inventory:
-        raise typer.Exit(fleet.tell(fleet.target(inventory, limit, forks), REQUEST, "generation {generation} is kept"))
-    fleet.only_with_inventory(limit=limit, forks=forks)
+        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
+        raise typer.Exit(fleet.tell(chosen, REQUEST, "generation {generation} is kept"))
+    fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
     need_root("confirm")
 
     from hostguard.target import local

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Event, Target
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen
+    from hostguard.target.bounded import Limits
     from hostguard.waivers import Waived
 
 Looked: TypeAlias = "tuple[str, Compiled, Seen | str]"
@@ -31,12 +32,29 @@ LimitOption = Annotated[
 ForksOption = Annotated[
     int | None, typer.Option("--forks", "-f", min=1, metavar="N", help="With -i: so many hosts at a time (50).")
 ]
+WithinOption = Annotated[
+    str | None,
+    typer.Option("--answer-within", metavar="TIME", help="How long another host may take to answer (300s)."),
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--answer-size", metavar="SIZE", help="How much another host may answer (64M).")
+]
 
 
-def target(inventory: Sequence[str], limit: str | None, forks: int | None) -> Target:
+def limits(answer_within: str | None, answer_size: str | None) -> Limits:
+    """Of one answer of one host."""
+    from hostguard.target.bounded import Limits
+
+    try:
+        return Limits.of(answer_within, answer_size)
+    except ValueError as error:
+        raise Stop(CALL, [f"--{str(error).replace('_', '-', 1)}"]) from None
+
+
+def target(inventory: Sequence[str], limit: str | None, forks: int | None, limits: Limits) -> Target:
     from hostguard.fleet.engine import FORKS, Target
 
-    return Target(tuple(inventory), limit, forks or FORKS)
+    return Target(tuple(inventory), limit, forks or FORKS, limits)
 
 
 def only_with_inventory(**options: object) -> None:
@@ -56,8 +74,10 @@ def hosts(chosen: Target) -> list[str]:
 
 
 def message_of(event: Event) -> str:
-    """What ansible says of a host, in one line."""
-    return " ".join(str(event.result.get("msg", "")).split())
+    """What ansible says of a host, in one line that prints: some of it is the host's own word."""
+    from hostguard.visible import one_line
+
+    return one_line(event.result.get("msg", ""))
 
 
 def watched(events: Iterator[Event]) -> Iterator[Event]:
@@ -121,9 +141,10 @@ def look(
     from hostguard.bundle import compile_policy
     from hostguard.fleet import asking
     from hostguard.policy import load
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen, in_words_of
 
     compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
+    extra = dict(ask or {})
 
     def policy_of(overlay: Mapping[str, Any]) -> Compiled:
         key = json.dumps(overlay, sort_keys=True)
@@ -133,7 +154,7 @@ def look(
 
     def request(overlay: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return {"do": "read", "bundle": policy_of(overlay).bundle(extra=dict(ask or {}))}
+            return {"do": "read", "bundle": policy_of(overlay).bundle(extra)}
         except load.PolicyError as error:
             raise ValueError(f"the policy can't be used: {error}") from None
 
@@ -147,7 +168,11 @@ def look(
         if "error" in answer:
             found[event.host] = (event.host, compiled["{}"], answer["error"] or event.status)
         else:
-            found[event.host] = (event.host, policy_of(event.result["policy"]), Seen.of(answer))
+            own = policy_of(event.result["policy"])
+            try:
+                found[event.host] = (event.host, own, Seen.of(own.bundle(extra), answer))
+            except Exception as error:  # whatever one host is, the others are told of
+                found[event.host] = (event.host, own, f"its answer can't be read: {in_words_of(error)}")
     return list(found.values())
 
 
@@ -164,13 +189,23 @@ def ask(chosen: Target, request: Mapping[str, Any]) -> Iterator[tuple[str, dict[
 
 def tell(chosen: Target, request: Mapping[str, Any], words: str) -> int:
     """Ask every host, and say in a line each what it answered; the exit code."""
+    from hostguard.visible import one_line
+
     failed = unseen = False
     for host, answer in ask(chosen, request):
         if "error" in answer or answer.get("outcome") == "failed":
             failed |= not answer.get("unreachable")
             unseen |= bool(answer.get("unreachable"))
-            typer.echo(f"{host}: {answer.get('error') or '; '.join(answer['trouble'])}")
+            said = "; ".join([*filter(None, [answer.get("error")]), *answer.get("trouble", [])])
         else:
             shown = {key: ", ".join(map(str, v)) or "none" if isinstance(v, list) else v for key, v in answer.items()}
-            typer.echo(f"{host}: {words.format(**shown)}")
+            said = words.format_map(_Lacking(shown))
+        typer.echo(f"{host}: {one_line(said)}")
     return 1 if failed else UNSEEN if unseen else 0
+
+
+class _Lacking(dict[str, Any]):
+    """A host whose outcome is another one tells less."""
+
+    def __missing__(self, key: str) -> str:
+        return "none"

@@ -8,12 +8,19 @@ import typer
 
 from hostguard.cli import fleet
 from hostguard.cli.failure import UNSEEN, host_errors
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.visible import one_line
 
 REQUEST = {"do": "history"}
 
 
-def command(inventory: InventoryOption = None, limit: LimitOption = None, forks: ForksOption = None) -> None:
+def command(
+    inventory: InventoryOption = None,
+    limit: LimitOption = None,
+    forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
+) -> None:
     """List the generations of this host, or of the hosts of an inventory.
 
     When, by whom, which policy, and what became of each.
@@ -21,15 +28,16 @@ def command(inventory: InventoryOption = None, limit: LimitOption = None, forks:
     from hostguard.target import local
 
     if not inventory:
-        fleet.only_with_inventory(limit=limit, forks=forks)
+        fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
         with host_errors():
             show(local.ask(REQUEST)["records"])
         return
     unseen = False
-    for host, answer in fleet.ask(fleet.target(inventory, limit, forks), REQUEST):
+    chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
+    for host, answer in fleet.ask(chosen, REQUEST):
         typer.echo(f"{host}:")
         if "error" in answer:
-            typer.echo(answer["error"])
+            typer.echo(one_line(answer["error"]))
             unseen = True
         else:
             show(answer["records"])
@@ -54,10 +62,10 @@ def show(records: list[dict[str, Any]]) -> None:
             policy = f"rollback to generation {record['to']}" if record["to"] else "rollback to before hostguard"
         table.add_row(
             str(record["number"]),
-            record["created"],
-            record["status"],
+            Text(one_line(record["created"])),
+            Text(one_line(record["status"])),
             str(record["changes"]),
-            Text(policy),
-            Text(record["by"]),
+            Text(one_line(policy)),
+            Text(one_line(record["by"])),
         )
     screen.result().print(table)

@@ -43,18 +43,70 @@ def events(
 
     if sudo and not host:
         raise Stop(CALL, ["--sudo: only with --host"])
-    request = {"do": "observe", "seconds": duration, "evidence": evidence or {}}
+    asked = evidence or {}
+    request = {"do": "observe", "seconds": duration, "evidence": asked}
     source = targets.named([host], sudo=sudo)[0] if host else local
-    with _stop() as stop, host_errors(), contextlib.closing(source.listen(request, stop)) as told:
-        yield map(_said, told)
+    with _stop() as stop, host_errors(), contextlib.closing(source.listen(request, stop)) as told, _sense():
+        yield map(_Listener(asked), told)
 
 
-def _said(event: dict[str, Any]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _sense() -> Iterator[None]:
+    """Whatever a host's odd event makes of who reads it is told in words."""
     from hostguard.host.resource import HostError
+    from hostguard.seen import in_words_of
 
-    if "error" in event:
-        raise HostError(event["error"])
-    return event
+    try:
+        yield
+    except (Stop, typer.Exit, OSError, HostError):
+        raise
+    except Exception as error:
+        raise HostError(f"what the host tells makes no sense: {in_words_of(error)}") from None
+
+
+MOST = 100_000
+"""Destinations; a host keeps some thousands apart, and puts the others together."""
+
+
+class _Listener:
+    """Lets an event through: words that print, of attempts that were told of, and of no more than can be kept."""
+
+    def __init__(self, evidence: dict[str, Any]) -> None:
+        self.evidence = evidence
+        self.known: set[int] = set()
+
+    def __call__(self, event: dict[str, Any]) -> dict[str, Any]:
+        from hostguard import answer
+        from hostguard.host.resource import HostError
+
+        if "error" in event:
+            raise HostError(event["error"])
+        if event["is"] == "attempt":
+            self.known.add(event["id"])
+        elif event["is"] == "again" and event["id"] not in self.known:
+            raise HostError(f"the host counts an attempt {event['id']} that it did not tell of")
+        elif event["is"] == "evidence":
+            found = {
+                name: answer.evidence(request, event["found"].get(name), image=False)
+                for name, request in self.evidence.items()
+            }
+            return {**event, "found": found}
+        if len(self.known) > MOST:
+            raise HostError(f"the host tells of more than {MOST} destinations")
+        return _printable(event)
+
+
+def _printable(event: dict[str, Any]) -> dict[str, Any]:
+    from hostguard.visible import cut, visible
+
+    return {
+        key: _printable(said)
+        if isinstance(said, dict)
+        else visible(cut(said))
+        if isinstance(said, str) and key != "message"  # which is base64
+        else said
+        for key, said in event.items()
+    }
 
 
 @contextlib.contextmanager

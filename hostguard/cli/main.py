@@ -28,6 +28,7 @@ from hostguard.cli import (
     watch,
 )
 from hostguard.cli.failure import Stop
+from hostguard.visible import visible
 
 YOUNG = 100_000
 """New objects before the garbage collector looks: at Python's own 700 it takes as long as an allowlist of 100,000."""
@@ -86,8 +87,8 @@ def run() -> None:
     try:
         app()
     except Stop as stop:
-        for line in stop.lines:
-            print(f"hostguard: {line}", file=sys.stderr)
+        for line in (each for lines in stop.lines for each in lines.splitlines()):
+            print(f"hostguard: {visible(line)}", file=sys.stderr)
         sys.exit(stop.exit)
     except BrokenPipeError:
         # Who reads us went away (`| head`): nothing is left to say, and nobody to say it to.

@@ -8,14 +8,14 @@ import typer
 
 from hostguard.cli import fleet
 from hostguard.cli.failure import host_errors
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import Seen
+    from hostguard.seen import Seen
 
 DIFFERENT, UNSEEN = 2, 3
 
@@ -28,15 +28,18 @@ def command(
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Show the difference, and what it would cut.
 
     The connections and services that enforcing would cut are named by process and account.
     """
     if inventory:
-        different, unseen = show_fleet(load(policy), fleet.target(inventory, limit, forks))
+        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
+        different, unseen = show_fleet(load(policy), chosen)
     else:
-        fleet.only_with_inventory(limit=limit, forks=forks)
+        fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
         compiled, seen = look(policy)
         different, unseen = show(compiled, seen), bool(unread(seen))
     if unseen:
@@ -48,17 +51,25 @@ def show_fleet(loaded: LoadedPolicy, chosen: Target) -> tuple[bool, bool]:
     """Print every host's plan; whether there is any difference, and whether anything could not be seen."""
     from hostguard import impact
     from hostguard.cli import screen
+    from hostguard.seen import in_words_of
+    from hostguard.visible import one_line
 
     console = screen.result()
     different = unseen = False
     for host, compiled, seen in fleet.look(loaded, chosen, ask=impact.ASK):
         console.rule(f"[bold]{host}", align="left", characters="─")
         if isinstance(seen, str):
-            console.print(f"not reached: {seen}", markup=False)
+            console.print(f"not reached: {one_line(seen)}", markup=False)
             unseen = True
             continue
-        different |= show(compiled, seen)
-        unseen |= bool(unread(seen))
+        try:
+            different |= show(compiled, seen)
+            unseen |= bool(unread(seen))
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # whatever one host is, the others are shown
+            console.print(f"what it says can't be shown: {in_words_of(error)}", markup=False)
+            unseen = True
     return different, unseen
 
 
@@ -69,13 +80,14 @@ def look(policy: object) -> tuple[Compiled, Seen]:
     from hostguard import impact
     from hostguard.bundle import compile_policy
     from hostguard.cli import screen
+    from hostguard.seen import Seen
     from hostguard.target import local
-    from hostguard.verdict import Seen
 
     assert policy is None or isinstance(policy, Path)  # noqa: S101 - typer made it
     compiled = compile_policy(load(policy))
+    bundle = compiled.bundle(extra=impact.ASK)
     with screen.progress(), host_errors():
-        return compiled, Seen.of(local.read(compiled.bundle(extra=impact.ASK)))
+        return compiled, Seen.of(bundle, local.read(bundle))
 
 
 def unread(seen: Seen) -> list[str]:
@@ -94,6 +106,8 @@ def show(compiled: Compiled, seen: Seen) -> bool:
     from hostguard import impact
     from hostguard.cli import screen
     from hostguard.report import plan
+    from hostguard.seen import in_words_of
+    from hostguard.visible import one_line
 
     console = screen.result()
     differences = seen.differences()
@@ -101,10 +115,14 @@ def show(compiled: Compiled, seen: Seen) -> bool:
     egress = compiled.loaded.policy.egress
     if egress and any(resource["kind"] in ("ruleset", "ipset", "frames") for resource, _ in differences):
         said = seen.evidence["sockets"]
-        if "said" in said:
-            plan.show_cuts(console, impact.cuts(egress, said["said"]), egress.mode == "enforce")
+        try:
+            cuts, why = impact.cuts(egress, said["said"]) if "said" in said else [], said.get("unreadable", "")
+        except Exception as error:  # what a host's kernel is said to have answered may be anything
+            cuts, why = [], f"what the host says makes no sense: {in_words_of(error)}"
+        if why:
+            console.print(f"\nThe open connections could not be read: {one_line(why)}", markup=False)
         else:
-            console.print(f"\nThe open connections could not be read: {said['unreadable']}", markup=False)
+            plan.show_cuts(console, cuts, egress.mode == "enforce")
     console.print()
     count = sum(len(found) for _, found in differences)
     if count:

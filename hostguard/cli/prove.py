@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.fleet import SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.visible import one_line
 
 if TYPE_CHECKING:
     from hostguard.attack.aim import Attempt
@@ -30,6 +32,8 @@ def command(
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
     format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Try the harmless ways out on a host in service.
 
@@ -57,10 +61,14 @@ def command(
                                                options=dict(each.case.options)).plain()}
         for number, each in enumerate(tries)
     ]  # fmt: skip
-    found = targets.chosen(None, host, None, sudo=sudo, limit=None, forks=None).ask({"do": "prove", "shots": shots})
+    chosen = targets.chosen(None, host, None, sudo=sudo, limit=None, forks=None,
+                            answer_within=answer_within, answer_size=answer_size)  # fmt: skip
+    found = chosen.ask({"do": "prove", "shots": shots})
     for name, answer in found.items():
+        if "results" in answer and len(answer["results"]) != len(shots):
+            found[name] = answer = {"error": f"expected {len(shots)} results, found {len(answer['results'])}"}
         if "error" in answer:
-            typer.echo(f"hostguard: {name}: {answer['error']}", err=True)
+            typer.echo(f"hostguard: {name}: {one_line(answer['error'])}", err=True)
     hosts = {name: _results(tries, answer["results"]) for name, answer in found.items() if "results" in answer}
     if format_ == "json":
         from hostguard.report import proof
@@ -80,7 +88,8 @@ def command(
 def _results(tries: Sequence[Attempt], said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"id": each.case.id, "tries": each.name, "layer": each.case.layer, "account": each.account,
-         "address": each.address, "port": each.port, "status": result["status"], "evidence": result["evidence"]}
+         "address": each.address, "port": each.port, "status": result["status"],
+         "evidence": one_line(result["evidence"])}
         for each, result in zip(tries, said, strict=True)
     ]  # fmt: skip
 
@@ -99,7 +108,7 @@ def _table(name: str, results: Sequence[Mapping[str, Any]], everything: bool) ->
     for result in results:
         if everything or result["status"] in ("out", "unknown"):
             word = Text(WORDS[result["status"]], STYLES.get(result["status"], "yellow"))
-            table.add_row(result["tries"], result["account"], result["address"], word, result["evidence"])
+            table.add_row(result["tries"], result["account"], result["address"], word, Text(result["evidence"]))
     if table.row_count:
         console.print(table)
         console.print()

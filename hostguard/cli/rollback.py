@@ -8,7 +8,7 @@ import typer
 
 from hostguard.cli import apply, fleet
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption
+from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 
 
 def command(
@@ -34,6 +34,8 @@ def command(
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
+    answer_within: WithinOption = None,
+    answer_size: SizeOption = None,
 ) -> None:
     """Undo generations, at one stroke.
 
@@ -44,14 +46,14 @@ def command(
     from hostguard.target import local
 
     if inventory:
-        chosen = fleet.target(inventory, limit, forks)
+        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         seconds = apply.window(confirm_within or "0")
         if not screen.agreed(f"Roll {len(fleet.hosts(chosen))} hosts back?", yes):
             raise Stop(CALL, ["nothing was touched"])
         options = {"confirm_within": seconds, "restart": restart, "check": check}
         request = {"do": "rollback", "to": to, "options": options}
         raise typer.Exit(fleet.tell(chosen, request, "at generation {to}; undone: {undone}; restarts owed: {owed}"))
-    fleet.only_with_inventory(limit=limit, forks=forks)
+    fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
     need_root("rollback")
     options = {"confirm_within": 0.0, "restart": restart, "check": True}
     with screen.progress() as progress, host_errors(CALL):

@@ -13,6 +13,7 @@ from hostguard.cli.failure import CALL, Stop, host_errors
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.target.bounded import Limits
     from hostguard.target.remote import Remote
     from hostguard.waivers import Scope
 
@@ -36,32 +37,38 @@ def chosen(
     sudo: bool,
     limit: str | None,
     forks: int | None,
+    answer_within: str | None,
+    answer_size: str | None,
 ) -> Targets:
     """The targets that the options name. Ends the command where they contradict each other."""
     if sum(map(bool, (inventory, host, rootfs))) > 1:
         raise Stop(CALL, ["--inventory, --host and --rootfs: one of them at a time"])
     if sudo and not host:
         raise Stop(CALL, ["--sudo: only with --host (with an inventory: ansible_become)"])
+    if not (inventory or host) and (answer_within or answer_size):
+        raise Stop(CALL, ["--answer-within, --answer-size: only with --host or -i: they are for other hosts"])
+    limits = fleet.limits(answer_within, answer_size)
     if inventory:
-        return OfInventory(fleet.target(inventory, limit, forks))
+        return OfInventory(fleet.target(inventory, limit, forks, limits))
     if limit or (forks and not host):
         fleet.only_with_inventory(limit=limit, forks=None if host else forks)
     if host:
-        return Named(named(host, sudo=sudo), forks or AT_ONCE)
+        return Named(named(host, sudo=sudo, limits=limits), forks or AT_ONCE)
     return Image(rootfs) if rootfs else ThisHost()
 
 
 @dataclass(frozen=True)
 class ThisHost:
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
         from hostguard.cli import screen
+        from hostguard.seen import Seen
         from hostguard.target import local
 
         compiled = compile_policy(loaded)
+        bundle = compiled.bundle()
         with screen.progress(), host_errors():
-            return [(local.name(), compiled, verdict.Seen.of(local.read(compiled.bundle())))]
+            return [(local.name(), compiled, Seen.of(bundle, local.read(bundle)))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         from hostguard.target import local
@@ -99,27 +106,34 @@ class Named:
     at_once: int
 
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
+        from hostguard.seen import Seen, in_words_of
 
         compiled = compile_policy(loaded)
-        answers = self.ask({"do": "read", "bundle": compiled.bundle()})
-        return [
-            (name, compiled, answer["error"] if "error" in answer else verdict.Seen.of(answer))
-            for name, answer in answers.items()
-        ]
+        bundle = compiled.bundle()
+        found: list[fleet.Looked] = []
+        for name, answer in self.ask({"do": "read", "bundle": bundle}).items():
+            try:
+                seen = answer["error"] if "error" in answer else Seen.of(bundle, answer)
+            except Exception as error:  # whatever one host is, the others are told of
+                seen = f"its answer can't be read: {in_words_of(error)}"
+            found.append((name, compiled, seen))
+        return found
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         from concurrent.futures import ThreadPoolExecutor
 
         from hostguard.cli import screen
         from hostguard.host.resource import HostError
+        from hostguard.seen import in_words_of
 
         def asked(remote: Remote) -> dict[str, Any]:
             try:
                 return remote.ask(request)
             except HostError as error:
                 return {"error": str(error)}
+            except Exception as error:  # whatever one host is, the others are told of
+                return {"error": f"it could not be asked: {in_words_of(error)}"}
 
         with screen.progress() as progress, ThreadPoolExecutor(self.at_once) as pool:
             progress(f"asking {', '.join(remote.name for remote in self.remotes[:3])}")
@@ -137,13 +151,14 @@ class Image:
     folder: Path
 
     def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
-        from hostguard import verdict
         from hostguard.bundle import compile_policy
+        from hostguard.seen import Seen
         from hostguard.target import rootfs
 
         compiled = compile_policy(loaded)
+        bundle = compiled.bundle()
         with host_errors(CALL):
-            return [(str(self.folder), compiled, verdict.Seen.of(rootfs.read(self.folder, compiled.bundle())))]
+            return [(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         raise Stop(CALL, [f"{self.folder}: an image has no answer to {request['do']!r}: nothing was applied to it"])
@@ -154,11 +169,11 @@ class Image:
         return Scope.PART
 
 
-def named(uris: Sequence[str], *, sudo: bool) -> list[Remote]:
-    from hostguard.target import remote
+def named(uris: Sequence[str], *, sudo: bool, limits: Limits | None = None) -> list[Remote]:
+    from hostguard.target import bounded, remote
 
     try:
-        found = [remote.parse(uri, sudo=sudo) for uri in uris]
+        found = [remote.parse(uri, sudo=sudo, limits=limits or bounded.USUAL) for uri in uris]
     except remote.NoTarget as error:
         raise Stop(CALL, [f"--host: {error}"]) from None
     names = [each.name for each in found]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hostguard.cli import fleet as hosts
 from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.visible import one_line
 
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Event, Target
     from hostguard.fleet.rollout import Fleet
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.target.bounded import Limits
 
 
 class Log:
@@ -43,7 +45,7 @@ def state_of(event: Event) -> tuple[str, str]:
     message = hosts.message_of(event)
     if event.status == "unreachable":
         return UNREACHABLE, message
-    return str(event.result.get("outcome", "failed")), message
+    return one_line(event.result.get("outcome", "failed")), message
 
 
 def apply(
@@ -72,7 +74,11 @@ def apply(
     fleet = rollout.Fleet(tuple(names), budget.of(len(names)))
     said: dict[str, Event] = {}
     planned = rollout.waves(names, canary, step)
-    variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), **options}
+    variables = {
+        "hostguard_policy_file": str(Path(loaded.path).resolve()),
+        **options,
+        **_limits(chosen.limits, str(options["hostguard_confirm_within"])),
+    }
     stopped = ""
     for number, wave in enumerate(planned, 1):
         if len(planned) > 1:
@@ -96,6 +102,24 @@ def apply(
     return UNSEEN if fleet.count()[rollout.UNREACHABLE] else 0
 
 
+ROUNDS = 3
+"""Questions of an apply that may each take all of their time: to apply, to confirm, and what became of it."""
+MORE = 300
+"""Seconds for all else of an apply: a host that goes back, say."""
+
+
+def _limits(limits: Limits, confirm_within: str) -> dict[str, Any]:
+    """For the playbook. The task ends after them all even where a plugin of ansible's does not."""
+    from hostguard.policy.model import duration
+
+    window = duration(confirm_within) if confirm_within != "0" else 0.0
+    return {
+        "hostguard_answer_within": f"{limits.seconds:.0f}s",
+        "hostguard_answer_size": f"{limits.size >> 10}K",
+        "hostguard_task_timeout": int(ROUNDS * limits.seconds + window) + MORE,
+    }
+
+
 def audit_canaries(loaded: LoadedPolicy, chosen: Target, names: Sequence[str]) -> str:
     """Why nobody may follow the canaries; "" where all of them pass. A restart that is owed is no reason."""
     from hostguard.cli import screen
@@ -104,7 +128,9 @@ def audit_canaries(loaded: LoadedPolicy, chosen: Target, names: Sequence[str]) -
     bad = []
     for report in (host.report for host in hosts.judged(hosts.look(loaded, chosen, names), hosts.today())):
         wrong = [r for r in report.results if r.status in ("fail", "unknown")]
-        bad += [f"{report.host}: {r.control.id} {r.status} ({r.actual})" for r in wrong if not owed(r.control.id)]
+        bad += [
+            f"{report.host}: {r.control.id} {r.status} ({one_line(r.actual)})" for r in wrong if not owed(r.control.id)
+        ]
     return f"a canary does not pass its audit: {'; '.join(bad)}" if bad else ""
 
 
@@ -131,7 +157,7 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
         state = fleet.state(host)
         result = said[host].result if host in said else {}
         message = hosts.message_of(said[host]) if host in said and state not in WELL else ""
-        owed_units = ", ".join(result.get("owed", []))
+        owed_units = one_line(", ".join(map(str, result.get("owed", []))))
         table.add_row(
             Text(host),
             Text(state, STYLE.get(state, "bold red")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostguard.answer import ports
 from hostguard.control import (
     Context,
     Control,
@@ -123,7 +124,7 @@ def ask_listeners(_context: Context) -> Mapping[str, Any]:
 
 def judge_listeners(context: Context, said: Mapping[str, Any]) -> Verdict:
     low, high = ephemeral(context)
-    free = sysctl.ports((said["reserved"] or "").strip())
+    free = ports((said["reserved"] or "").strip())
     tables = (said["listeners"]["tcp"], said["listeners"]["tcp6"])
     listening = {port for text in tables for port in listening_ports(text or "")}
     taken = sorted(port for port in listening if low <= port <= high and port not in free)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.ansible import collection
+from hostguard.target.bounded import USUAL, Limits
 
 PLAYBOOKS = Path(collection.__file__).with_name("playbooks")
 FORKS = 50
@@ -37,6 +38,7 @@ class Target:
     inventory: tuple[str, ...]
     limit: str | None = None
     forks: int = FORKS
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def _rollback(
     if options["check"]:
         changes = _changes_back(back)
         return {
-            "outcome": "would change" if numbers or undone else "unchanged",
+            "outcome": "would change",
             "to": back.target,
             "gone": numbers,
             "undone": stepped,

@@ -11,6 +11,8 @@ from typing import Any
 from hostguard.policy.model import Address
 
 Event = Mapping[str, Any]
+MOST, MOST_OF_ONE = 65_536, 64
+"""Addresses whose names are kept, and names of one: a host may tell of any number."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Names:
 
     def hear(self, encoded: str) -> None:
         for name, address in addresses(base64.b64decode(encoded)):
+            if address not in self.seen and len(self.seen) >= MOST:
+                del self.seen[next(iter(self.seen))]
             known = self.seen.setdefault(address, {})
+            if name not in known and len(known) >= MOST_OF_ONE:
+                del known[next(iter(known))]
             known.pop(name, None)
             known[name] = None
 

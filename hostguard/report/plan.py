@@ -11,7 +11,8 @@ from rich.text import Text
 
 from hostguard.host.resource import Difference, Resource
 from hostguard.impact import Cut
-from hostguard.verdict import where
+from hostguard.seen import where
+from hostguard.visible import cut, visible
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40
@@ -25,41 +26,45 @@ def show(console: Console, differences: Differences, unread: Sequence[str]) -> N
     for resource, found in differences:
         by_control.setdefault(resource["control"], []).append((resource, found))
     for control, members in by_control.items():
-        console.print(Text(control, "bold"))
+        console.print(Text(said(control), "bold"))
         for resource, found in members:
             for difference in found:
                 _difference(console, resource, difference)
     for reason in unread:
-        console.print(Text.assemble(("? ", "yellow"), f"could not be read: {reason}"))
+        console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(reason)}"))
     blocked = sorted({d.blocked for _, found in differences for d in found if d.blocked})
     owed = sorted({d.restart for _, found in differences for d in found if d.restart})
     if blocked:
         console.print()
         console.print(Text("In the way (apply refuses until it is gone):", "bold red"))
         for reason in blocked:
-            console.print(Text.assemble(("  ! ", "red"), reason))
+            console.print(Text.assemble(("  ! ", "red"), said(reason)))
     if owed:
         console.print()
         console.print(Text.assemble(("Restarts owed", "bold yellow"), " (apply makes them with --restart): "), end="")
-        console.print(Text(", ".join(owed)))
+        console.print(Text(said(", ".join(owed))))
 
 
 def _difference(console: Console, resource: Resource, difference: Difference) -> None:
-    head = f"{where(resource)} · {difference.field}"
+    head = said(f"{where(resource)} · {difference.field}")
     if "\n" in difference.have or "\n" in difference.want:
         mark, style = ("~", "yellow") if difference.have else ("+", "green")
         console.print(Text.assemble((f"  {mark} ", style), head))
         for line in changed_lines(difference.have, difference.want):
-            console.print(Text("      " + line, {"+": "green", "-": "red"}.get(line[:1], "dim")))
+            console.print(Text("      " + said(line), {"+": "green", "-": "red"}.get(line[:1], "dim")))
         return
+    have, want = said(difference.have), said(difference.want)
     if not difference.want:
-        console.print(Text.assemble(("  - ", "red"), head, ": ", (difference.have, "red")))
+        console.print(Text.assemble(("  - ", "red"), head, ": ", (have, "red")))
     elif not difference.have:
-        console.print(Text.assemble(("  + ", "green"), head, ": ", (difference.want, "green")))
+        console.print(Text.assemble(("  + ", "green"), head, ": ", (want, "green")))
     else:
-        console.print(
-            Text.assemble(("  ~ ", "yellow"), head, ": ", (difference.have, "red"), " → ", (difference.want, "green"))
-        )
+        console.print(Text.assemble(("  ~ ", "yellow"), head, ": ", (have, "red"), " → ", (want, "green")))
+
+
+def said(text: str) -> str:
+    """A host's word in a line."""
+    return visible(cut(text))
 
 
 def changed_lines(have: str, want: str) -> list[str]:
@@ -100,6 +105,6 @@ def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("  process", "account", "what", "keep it with"):
         table.add_column(column, overflow="fold")
-    for cut in rows:
-        table.add_row("  " + (cut.process or "?"), cut.account, cut.what, cut.advice)
+    for row in rows:
+        table.add_row(*map(Text, ("  " + (row.process or "?"), row.account, row.what, row.advice)))
     console.print(table)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from hostguard.control import Severity, Status
 from hostguard.verdict import Change, HostReport, Report, Result
+from hostguard.visible import visible
 
 FIRST: tuple[Status, ...] = ("fail", "unknown", "waived", "pass", "not_applicable")
 """What a reader must know, first."""
@@ -15,16 +16,6 @@ Shown = Status | Literal["known"]
 WORST: tuple[Shown, ...] = ("fail", "unknown", "known", "waived", "pass", "not_applicable")
 """The same, where what failed in the baseline already has a word of its own: it decides nothing."""
 SEVERITIES = tuple(Severity)
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Whatever does not print (controls, ANSI escapes, lone surrogates, marks that reorder text) as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def printable(report: Report) -> Report:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hostguard.observe.attempts import Attempt, Event, Names, of
-from hostguard.report.text import visible
+from hostguard.visible import visible
 
 LOST = {
     "flood": "packets came faster than they could be read, and were not looked at",

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
+from hostguard import answer as answers
 from hostguard.host import program_main, transaction
 from hostguard.host.resource import HostError
 from hostguard.host.undisturbed import Progress
@@ -18,14 +19,15 @@ def name() -> str:
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
     """One request to the host program, one answer. Raises HostError where it can't be answered."""
-    return program_main.answer(request)
+    return answers.checked(request["do"], program_main.answer(request))
 
 
 def listen(request: dict[str, Any], stop: int) -> Generator[dict[str, Any]]:
     """What this host tells, until `stop` can be read from."""
     from hostguard.host import observe
 
-    return observe.observe(request, stop)
+    for event in observe.observe(request, stop):
+        yield answers.checked("observe", event)
 
 
 def read(bundle: dict[str, Any]) -> dict[str, Any]:

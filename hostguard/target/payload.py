@@ -12,12 +12,16 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from hostguard import answer as answers
 from hostguard.host import arrival, sources
 from hostguard.host.resource import HostError
+from hostguard.visible import visible
 
 PYTHONS = ("python3", "/usr/libexec/platform-python")
 """The second is RHEL 8's own, which is on no PATH."""
 NO_PYTHON = 127
+MOST_WORDS = 2000
+"""Bytes of what was said instead of an answer."""
 
 
 def command(interpreter: str | None = None) -> str:
@@ -47,11 +51,11 @@ def stdin(request: Mapping[str, Any]) -> bytes:
     return _program() + zlib.compress(json.dumps(request).encode("ascii"))
 
 
-def answer(code: int, stdout: str, stderr: str) -> dict[str, Any]:
-    """What the host program answered; {"error": …} where it could not. Raises HostError where it never ran."""
-    _, mark, said = stdout.rpartition("\n" + arrival.MARK)
+def answer(do: str, code: int, stdout: bytes, stderr: bytes) -> dict[str, Any]:
+    """What the host program answered to a question; {"error": …} where it could not. Raises HostError where it never
+    ran, or where that makes no sense."""
+    _, mark, said = (b"\n" + stdout).rpartition(b"\n" + arrival.MARK.encode())
     if not mark:
-        words = (stderr.strip() or stdout.strip()).splitlines()
+        words = visible((stderr.strip() or stdout.strip())[-MOST_WORDS:].decode("utf-8", "replace"), "\n").splitlines()
         raise HostError(words[-1] if words else f"the host program said nothing, and ended with {code}")
-    found: dict[str, Any] = json.loads(said.partition("\n")[0])
-    return found
+    return answers.read(do, said.partition(b"\n")[0])

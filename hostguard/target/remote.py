@@ -7,25 +7,31 @@ import os
 import re
 import select
 import shlex
+import signal
 import subprocess
-import tempfile
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from hostguard.host import arrival
 from hostguard.host.program import find
 from hostguard.host.resource import HostError
-from hostguard.target import local, payload
+from hostguard.target import bounded, local, payload
+from hostguard.target.bounded import USUAL, Limits
 
-LONGEST = 300.0
-"""Seconds that a host may take to answer."""
 LAST_WORDS = 10.0
 """Seconds for what is still to be said, once it has been asked to end."""
+SILENCE = 60.0
+"""Seconds without a word of a host that says something every second."""
+MOST_ERRORS = 1 << 16
+"""Bytes that are kept of what a listening host complains of."""
 # BatchMode: several hosts can't ask one terminal for a password or whether a key is known.
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 LOCAL = ("sh", "-c")
+MARK = arrival.MARK.encode()
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|[0-9a-f:.]*:[0-9a-f:.]*(%[A-Za-z0-9.-]+)?", re.ASCII)
 EXPECTED = "local://, ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME"
@@ -42,19 +48,14 @@ class Remote:
     name: str
     way: tuple[str, ...]
     sudo: bool = False
+    limits: Limits = USUAL
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One round trip. Raises HostError where there is no way to the host, or it has no answer."""
+        """One round trip. Raises HostError where there is no way to the host, or it has no answer within the limits."""
         if find(self.way[0]) is None:
             raise HostError(f"{self.way[0]} is not installed on this machine")
-        try:
-            done = subprocess.run(
-                self._call(), input=payload.stdin(request), capture_output=True, timeout=LONGEST, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise HostError(f"no answer within {LONGEST:.0f} s") from None
-        said = (done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
-        return payload.answer(done.returncode, *said)
+        code, said, errors = bounded.run(self._call(), payload.stdin(request), self.limits)
+        return payload.answer(str(request["do"]), code, said, errors)
 
     def listen(self, request: Mapping[str, Any], stop: int) -> Generator[dict[str, Any]]:
         """What the host tells until it ends, of itself or once `stop` can be read from. Raises HostError as `ask` does,
@@ -65,26 +66,33 @@ class Remote:
         if find(self.way[0]) is None:
             raise HostError(f"{self.way[0]} is not installed on this machine")
         pipe = subprocess.PIPE
-        with tempfile.TemporaryFile() as errors:
-            # A session of its own: Ctrl-C is for us, not for ssh.
-            program = subprocess.Popen(self._call(), stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True)
-            assert program.stdin is not None and program.stdout is not None  # noqa: S101, PT018 - they are pipes
+        # A session of its own: Ctrl-C is for us, not for ssh.
+        program = subprocess.Popen(self._call(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        stdin, stdout, stderr = program.stdin, program.stdout, program.stderr
+        assert stdin is not None and stdout is not None and stderr is not None  # noqa: S101, PT018 - they are pipes
+        # By a thread: who does not read would hold up the both of us.
+        feeder = threading.Thread(target=_feed, args=(stdin, payload.stdin(request)), daemon=True)
+        feeder.start()
+        errors = bytearray()
+        try:
+            # Who has not read the question yet never hears that its end came.
+            end = lambda: _end(program) if feeder.is_alive() else _close(stdin)  # noqa: E731
+            for line in _lines(stdout.fileno(), stderr.fileno(), errors, stop, end, self.limits):
+                if line.startswith(MARK):
+                    yield payload.answer("observe", 0, line, b"")
             try:
-                with contextlib.suppress(BrokenPipeError):  # it ended: its last words say why
-                    program.stdin.write(payload.stdin(request))
-                    program.stdin.flush()
-                for line in _lines(program.stdout.fileno(), stop, program.stdin.close):
-                    if line.startswith(arrival.MARK):
-                        yield payload.answer(0, "\n" + line, "")
-                if program.wait():
-                    errors.seek(0)
-                    payload.answer(program.returncode, "", errors.read().decode("utf-8", "replace"))
-            finally:
-                program.kill()
-                with contextlib.suppress(BrokenPipeError):
-                    program.stdin.close()
-                program.stdout.close()
-                program.wait()
+                code = program.wait(LAST_WORDS)
+            except subprocess.TimeoutExpired:
+                raise HostError("it does not end, and says nothing more") from None
+            if code:
+                payload.answer("observe", code, b"", bytes(errors))
+        finally:
+            _end(program)
+            program.wait()
+            feeder.join()
+            _close(stdin)
+            stdout.close()
+            stderr.close()
 
     def _call(self) -> list[str]:
         # Whatever shell the account has, this is for sh.
@@ -92,10 +100,10 @@ class Remote:
         return [*self.way, f"sudo -n {command}" if self.sudo else command]
 
 
-def parse(uri: str, *, sudo: bool = False) -> Remote:
+def parse(uri: str, *, sudo: bool = False, limits: Limits = USUAL) -> Remote:
     """The host that a URI names. Raises NoTarget, which says what was expected."""
     if uri == "local://":
-        return Remote(local.name(), LOCAL, sudo)
+        return Remote(local.name(), LOCAL, sudo, limits)
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname or "", parts.port
@@ -106,25 +114,67 @@ def parse(uri: str, *, sudo: bool = False) -> Remote:
         user = parts.username
         if user is None or WORD.fullmatch(user):
             options = () if port is None else ("-p", str(port))
-            return Remote(host, (*SSH, *options, *(() if user is None else ("-l", user)), "--", host), sudo)
+            return Remote(host, (*SSH, *options, *(() if user is None else ("-l", user)), "--", host), sudo, limits)
     name = parts.netloc
     if parts.scheme in ("podman", "docker") and WORD.fullmatch(name) and not beyond:
         # Names of containers know upper from lower case, which `hostname` does not keep.
-        return Remote(name, (parts.scheme, "exec", "--interactive", name, *LOCAL), sudo)
+        return Remote(name, (parts.scheme, "exec", "--interactive", name, *LOCAL), sudo, limits)
     raise NoTarget(f"found {uri!r}, expected {EXPECTED}")
 
 
-def _lines(source: int, stop: int, end: Callable[[], None]) -> Iterator[str]:
-    """Whole lines as they come. Once `stop` can be read from: `end`, and what comes in the time that is left."""
-    rest, waiting, left = b"", [source, stop], None
-    while True:
-        ready, _, _ = select.select(waiting, [], [], left)
+def _feed(stdin: IO[bytes], text: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):  # it ended, and its last words say why
+        stdin.write(text)
+        stdin.flush()
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    with contextlib.suppress(OSError):
+        os.killpg(program.pid, signal.SIGKILL)
+
+
+def _close(stdin: IO[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        stdin.close()
+
+
+def _lines(
+    source: int, complaints: int, errors: bytearray, stop: int, end: Callable[[], None], limits: Limits
+) -> Iterator[bytes]:
+    """Whole lines as they come. Once `stop` can be read from: `end`, and what comes in the time that is left. Raises
+    HostError for a line past the limit, and for a host that falls silent."""
+    rest, left = bytearray(), limits.seconds  # it is still on its way
+    over: float | None = None
+    waiting = {source, complaints, stop}
+    while source in waiting:
+        if over is not None:
+            left = over - time.monotonic()
+        ready, _, _ = select.select(list(waiting), [], [], max(0.0, left))
+        if not ready:
+            if over is not None:
+                return
+            raise HostError(f"no word of it within {left:g} s: the way to it is broken, or it is")
         if stop in ready:
+            waiting.discard(stop)
+            over = time.monotonic() + LAST_WORDS
             end()
-            waiting, left = [source], LAST_WORDS
-            continue
-        data = os.read(source, 1 << 16) if ready else b""
-        if not data:
-            return
-        *whole, rest = (rest + data).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in whole)
+        if complaints in ready:
+            data = os.read(complaints, 1 << 16)
+            errors += data
+            del errors[:-MOST_ERRORS]
+            if not data:
+                waiting.discard(complaints)
+        if source in ready:
+            data = os.read(source, 1 << 16)
+            if not data:
+                waiting.discard(source)
+            begin = len(rest)
+            rest += data
+            if b"\n" in data:
+                left = SILENCE
+                *whole, tail = bytes(rest).split(b"\n") if begin else data.split(b"\n")
+                rest = bytearray(tail)
+                yield from whole
+            if len(rest) > limits.size:
+                raise limits.long()

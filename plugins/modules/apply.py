@@ -48,11 +48,19 @@ options:
     description: Restart the services that would run on with old values.
     type: bool
     default: false
+  answer_within:
+    description: How long the host may take to answer a question, such as C(300s); then it is given up.
+    type: str
+    default: 300s
+  answer_size:
+    description: How much the host may answer, such as C(64M); at more than that it is given up.
+    type: str
+    default: 64M
 author: hostguard
 """
 RETURN = """
 outcome:
-  description: applied, unchanged, would change (check mode), blocked, refused, failed, rolled back or lost.
+  description: applied, unchanged, would change (check mode), blocked, refused, failed, rolled back, lost, or no answer.
   type: str
   returned: always
 changes:

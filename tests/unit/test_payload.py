@@ -24,8 +24,8 @@ def sent(command: str, request: Mapping[str, object], **env: str) -> subprocess.
     )
 
 
-def answered(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
-    return payload.answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+def answered(done: subprocess.CompletedProcess[bytes], do: str = "read") -> dict[str, object]:
+    return payload.answer(do, done.returncode, done.stdout, done.stderr)
 
 
 def test_the_host_answers() -> None:
@@ -63,6 +63,6 @@ def test_a_host_without_python_is_told_from_a_broken_connection(tmp_path: Path) 
 
 def test_who_answers_nothing_is_no_answer() -> None:
     with pytest.raises(HostError, match="out of cheese"):
-        payload.answer(1, "some\nwords\n", "Traceback\n  out of cheese\n")
+        payload.answer("read", 1, b"some\nwords\n", b"Traceback\n  out of cheese\n")
     with pytest.raises(HostError, match="said nothing, and ended with 9"):
-        payload.answer(9, "", "")
+        payload.answer("read", 9, b"", b"")

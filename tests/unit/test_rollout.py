@@ -72,7 +72,12 @@ def test_when_nobody_may_follow(canary: bool, states: dict[str, str], stops: boo
         ({"outcome": "blocked", "obstacles": ["x is in use"]}, True, False, "x is in use; nothing was touched"),
         ({"outcome": "refused", "error": "wait"}, True, False, "wait; nothing was touched"),
         ({"outcome": "failed", "error": "no", "trouble": []}, True, False, "as it was before"),
-        ({"outcome": "failed", "error": "no", "trouble": ["set"]}, True, False, "the host goes on trying: set"),
+        (
+            {"outcome": "failed", "error": "no", "trouble": ["set"]},
+            True,
+            False,
+            "the way back failed too: set; this host goes on trying",
+        ),
         ({"outcome": "rolled back", "error": "no new connection"}, True, False, "rolled back by the host"),
         ({"outcome": "lost", "error": "no new connection"}, True, False, "look at it"),
     ],

@@ -182,6 +182,7 @@ def _of_image(resource: Resource) -> Observation:
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
             "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]),
+            "waits": False,
             "mark": resource.get("mark"),
         }
     )
