@@ -46,6 +46,12 @@ APPLY_SPEC: dict[str, Any] = {
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
+ROLLBACK_SPEC: dict[str, Any] = {
+    **LIMITS_SPEC,
+    "to": {"type": "int"},
+    "confirm_within": {"type": "str", "default": "60s"},
+    "restart": {"type": "bool", "default": False},
+}
 HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}, **LIMITS_SPEC}
 GRACE = 60.0
 """Seconds in which a host that nobody confirmed must have gone back, and answer again."""
@@ -146,23 +152,27 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         self._connection._connected = False
 
 
-class Apply(HostguardAction):
-    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self.arguments(APPLY_SPEC)
-        command = self.command(task_vars or {})
-        seconds = window(arguments["confirm_within"])
-        compiled, limits = self.compiled(arguments), self.limits(arguments)
-        options = {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
+class Changing(HostguardAction):
+    """What apply and rollback share: a transaction that is confirmed over a new connection."""
+
+    def carry_out(
+        self, request: Mapping[str, Any], arguments: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The host's answer, with what became of it; an outcome of ours where the host gave none."""
+        seconds, limits, command = request["options"]["confirm_within"], self.limits(arguments), self.command(task_vars)
         try:
-            answer = self.ask({"do": "apply", "bundle": compiled.bundle(), "options": options}, command, limits)
+            answer = self.ask(request, command, limits)
             if answer["outcome"] == "unconfirmed":
                 answer = {**answer, **self.confirm(answer["generation"], seconds, command, limits)}
         except HostRefused as refused:
             answer = {"outcome": "refused", "error": str(refused)}
         except NoAnswer as error:
             answer = {"outcome": "no answer", "error": str(error), "watched": bool(seconds)}
-        return {**result, **told(answer)}
+        return answer
+
+    def options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = window(arguments["confirm_within"])
+        return {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
 
     def confirm(
         self, generation: int, seconds: float, command: str, limits: bounded.Limits = bounded.USUAL
@@ -203,9 +213,34 @@ class Apply(HostguardAction):
                 continue
             status = next((record["status"] for record in records if record["number"] == generation), "")
             if status != store.UNCONFIRMED:
-                return {"outcome": "applied" if status == store.APPLIED else status or "unknown"}
+                return {"outcome": "applied" if status in (store.APPLIED, store.DONE) else status or "unknown"}
             time.sleep(pause)
         return {"outcome": "lost"}
+
+
+class Apply(Changing):
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(APPLY_SPEC)
+        request = {"do": "apply", "bundle": self.compiled(arguments).bundle(), "options": self.options(arguments)}
+        return {**result, **told(self.carry_out(request, arguments, task_vars or {}))}
+
+
+class Rollback(Changing):
+    """Back to an earlier generation, confirmed as an apply is."""
+
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(ROLLBACK_SPEC)
+        request = {"do": "rollback", "to": arguments["to"], "options": self.options(arguments)}
+        answer = self.carry_out(request, arguments, task_vars or {})
+        if answer["outcome"] in ("applied", "rolled back") and "error" not in answer:
+            answer = {**answer, "outcome": GONE_BACK}
+        return {**result, **told(answer), "to": answer.get("to"), "undone": answer.get("undone", [])}
+
+
+GONE_BACK = "gone back"
+"""Where that was wanted: `rolled back` is said of a host that nobody confirmed."""
 
 
 def areas_of(areas: Sequence[str] | None, run_tags: Sequence[str]) -> Sequence[str] | None:
@@ -221,14 +256,14 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
     changes = answer.get("changes", [])
     result: dict[str, Any] = {
         "outcome": outcome,
-        "changed": outcome in ("applied", "would change"),
+        "changed": outcome in ("applied", "would change", GONE_BACK),
         "changes": changes,
         "owed": answer.get("owed", []),
         "diff": [difference(*change[:4]) for change in changes],
     }
     if "generation" in answer:
         result["generation"] = answer["generation"]
-    if outcome in ("applied", "would change", "unchanged"):
+    if outcome in ("applied", "would change", "unchanged", GONE_BACK):
         owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
         return {**result, "msg": f"{outcome}{owed}"}
     return {**result, "failed": True, "msg": visible(words(answer))}
@@ -248,7 +283,7 @@ def words(answer: Mapping[str, Any]) -> str:
         ),
         store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
         "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",
-        "no answer": f"{error}; it was asked to apply, and what became of that is not known"
+        "no answer": f"{error}; it was asked to change, and what became of that is not known"
         + (": unless it was not begun, the host goes back by itself" if answer.get("watched") else "")
         + ": look at it (hostguard history)",
     }

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hostguard.cli import fleet, waves
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.cli.fleet import (
+    CanaryOption,
+    ForksOption,
+    InventoryOption,
+    LimitOption,
+    LogDirOption,
+    MaxFailOption,
+    SerialOption,
+    SizeOption,
+    WithinOption,
+)
 from hostguard.cli.policy import PolicyOption, load
 
 FAILED = 1
@@ -32,21 +41,11 @@ def command(
     ] = False,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
-    canary: Annotated[
-        int | None,
-        typer.Option("--canary", min=0, metavar="N", help="With -i: the first N hosts, and the others if they pass."),
-    ] = None,
-    serial: Annotated[
-        str | None, typer.Option("--serial", metavar="N|N%", help="With -i: so many hosts in one wave.")
-    ] = None,
-    max_fail: Annotated[
-        str | None,
-        typer.Option("--max-fail", metavar="N|N%", help="With -i: begin no wave when more hosts than this failed (0)."),
-    ] = None,
+    canary: CanaryOption = None,
+    serial: SerialOption = None,
+    max_fail: MaxFailOption = None,
     forks: ForksOption = None,
-    log_dir: Annotated[
-        Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
-    ] = None,
+    log_dir: LogDirOption = None,
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
@@ -59,9 +58,8 @@ def command(
     if inventory:
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
-        code = waves.apply(load(policy), chosen, options, yes=yes, canary=canary or 0,
-                           serial=serial, max_fail=max_fail or "0", log_dir=log_dir)  # fmt: skip
-        raise typer.Exit(code)
+        rollout = waves.Rollout(canary, serial, max_fail, log_dir)
+        raise typer.Exit(waves.apply(load(policy), chosen, options, rollout, yes=yes))
     fleet.only_with_inventory(
         limit=limit,
         canary=canary,

@@ -32,6 +32,20 @@ LimitOption = Annotated[
 ForksOption = Annotated[
     int | None, typer.Option("--forks", "-f", min=1, metavar="N", help="With -i: so many hosts at a time (50).")
 ]
+CanaryOption = Annotated[
+    int | None,
+    typer.Option("--canary", min=0, metavar="N", help="With -i: the first N hosts, and the others if they are well."),
+]
+SerialOption = Annotated[
+    str | None, typer.Option("--serial", metavar="N|N%", help="With -i: so many hosts in one wave.")
+]
+MaxFailOption = Annotated[
+    str | None,
+    typer.Option("--max-fail", metavar="N|N%", help="With -i: begin no wave when more hosts than this failed (0)."),
+]
+LogDirOption = Annotated[
+    Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
+]
 WithinOption = Annotated[
     str | None,
     typer.Option("--answer-within", metavar="TIME", help="How long another host may take to answer (300s)."),

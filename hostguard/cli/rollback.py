@@ -6,9 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from hostguard.cli import apply, fleet
+from hostguard.cli import apply, fleet, waves
 from hostguard.cli.failure import CALL, Stop, host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.cli.fleet import (
+    CanaryOption,
+    ForksOption,
+    InventoryOption,
+    LimitOption,
+    LogDirOption,
+    MaxFailOption,
+    SerialOption,
+    SizeOption,
+    WithinOption,
+)
 
 
 def command(
@@ -22,7 +32,7 @@ def command(
             "--confirm-within",
             metavar="TIME",
             help="How long the host waits for `hostguard confirm` from a new connection before it undoes the rollback "
-            "(60s; 0, which is not at all, where it goes back to before hostguard).",
+            "(60s; 0, which is not at all, where this host goes back to before hostguard).",
             show_default=False,
         ),
     ] = None,
@@ -31,9 +41,14 @@ def command(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Show what would go back, and do nothing.")] = False,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
     inventory: InventoryOption = None,
     limit: LimitOption = None,
+    canary: CanaryOption = None,
+    serial: SerialOption = None,
+    max_fail: MaxFailOption = None,
     forks: ForksOption = None,
+    log_dir: LogDirOption = None,
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
@@ -45,20 +60,33 @@ def command(
     from hostguard.cli import screen
     from hostguard.target import local
 
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
     if inventory:
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
-        seconds = apply.window(confirm_within or "0")
-        if not screen.agreed(f"Roll {len(fleet.hosts(chosen))} hosts back?", yes):
-            raise Stop(CALL, ["nothing was touched"])
-        options = {"confirm_within": seconds, "restart": restart, "check": check}
-        request = {"do": "rollback", "to": to, "options": options}
-        raise typer.Exit(fleet.tell(chosen, request, "at generation {to}; undone: {undone}; restarts owed: {owed}"))
-    fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
+        rollout = waves.Rollout(canary, serial, max_fail, log_dir)
+        within = confirm_within or "60s"
+        apply.window(within)
+        chosen_options = {"hostguard_confirm_within": within, "hostguard_restart": restart, "hostguard_check": check}
+        raise typer.Exit(waves.rollback(to, chosen, chosen_options, rollout, yes=yes or check))
+    fleet.only_with_inventory(
+        limit=limit,
+        canary=canary,
+        serial=serial,
+        max_fail=max_fail,
+        forks=forks,
+        log_dir=log_dir,
+        answer_within=answer_within,
+        answer_size=answer_size,
+    )
     need_root("rollback")
     options = {"confirm_within": 0.0, "restart": restart, "check": True}
     with screen.progress() as progress, host_errors(CALL):
         foreseen = local.rollback(to, options, progress)
-    show(foreseen)
+    if format_ == "table":
+        show(foreseen)
+    elif check:
+        typer.echo(as_json(foreseen))
     if check:
         return
     seconds = apply.window(confirm_within or ("60s" if foreseen["to"] else "0"))
@@ -67,7 +95,24 @@ def command(
     with screen.progress() as progress, host_errors(CALL):
         # To where it was shown to go, and asked about.
         answer = local.rollback(to, {**options, "confirm_within": seconds, "check": False}, progress)
-    say(answer, seconds)
+    if answer["outcome"] == "failed":
+        raise Stop(1, apply.failure(answer))
+    if answer["outcome"] == "unconfirmed":
+        apply.wait(answer["generation"], seconds)
+        answer = {**answer, "outcome": "rolled back"}
+    if format_ == "table":
+        say(answer)
+    else:
+        typer.echo(as_json(answer))
+
+
+def as_json(answer: dict[str, Any]) -> str:
+    """hostguard.rollback/1: the changes are [resource, field, before, after, what is in the way, restart owed]."""
+    import json
+
+    keys = ("outcome", "to", "gone", "undone", "changes", "owed")
+    said = {"schema": "hostguard.rollback/1", **{key: answer[key] for key in keys if key in answer}}
+    return json.dumps(said, indent=1)
 
 
 def target(number: int) -> str:
@@ -92,12 +137,7 @@ def show(foreseen: dict[str, Any]) -> None:
     console.print(f"{len(foreseen['changes'])} changes {target(foreseen['to'])}; undoes generation {gone}.")
 
 
-def say(answer: dict[str, Any], seconds: float) -> None:
-    """What became of it, and the exit code that says so."""
-    if answer["outcome"] == "failed":
-        raise Stop(1, apply.failure(answer))
-    if answer["outcome"] == "unconfirmed":
-        apply.wait(answer["generation"], seconds)
+def say(answer: dict[str, Any]) -> None:
     undone = ", ".join(map(str, answer["undone"])) or "none"
     when = f"at generation {answer['to']}" if answer["to"] else "before hostguard"
     typer.echo(f"Undone: {undone}. This host is as it was {when}.")

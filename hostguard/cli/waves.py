@@ -1,9 +1,10 @@
-"""hostguard apply -i: wave after wave, with a log a host and the state of each at the end."""
+"""hostguard apply -i and rollback -i: wave after wave, with a log a host and the state of each at the end."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,43 +49,61 @@ def state_of(event: Event) -> tuple[str, str]:
     return one_line(event.result.get("outcome", "failed")), message
 
 
-def apply(
-    loaded: LoadedPolicy,
+@dataclass(frozen=True)
+class Rollout:
+    """Who comes when, in the words of the options; None or 0 where nothing is said."""
+
+    canary: int | None = None
+    serial: str | None = None
+    max_fail: str | None = None
+    log_dir: Path | None = None
+
+
+def apply(loaded: LoadedPolicy, chosen: Target, options: Mapping[str, Any], rollout: Rollout, *, yes: bool) -> int:
+    """Apply wave by wave, each canary audited before anybody follows; the exit code."""
+    variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), **options}
+    return _roll("apply", f"Apply {loaded.path} to", chosen, variables, rollout, yes=yes,
+                 check=lambda names: audit_canaries(loaded, chosen, names))  # fmt: skip
+
+
+def rollback(to: int | None, chosen: Target, options: Mapping[str, Any], rollout: Rollout, *, yes: bool) -> int:
+    """Roll back wave by wave; the exit code."""
+    question = "Roll back, by one," if to is None else f"Roll back to generation {to}"
+    return _roll("rollback", question, chosen, {"hostguard_to": to, **options}, rollout, yes=yes)
+
+
+def _roll(
+    play: str,
+    question: str,
     chosen: Target,
-    options: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    how: Rollout,
     *,
     yes: bool,
-    canary: int,
-    serial: str | None,
-    max_fail: str,
-    log_dir: Path | None,
+    check: Callable[[Sequence[str]], str] = lambda _: "",
 ) -> int:
-    """Apply wave by wave; the exit code."""
     from hostguard.cli import screen
     from hostguard.fleet import engine, rollout
 
     try:
-        step, budget = rollout.share(serial) if serial else None, rollout.share(max_fail)
+        step = rollout.share(how.serial) if how.serial else None
+        budget = rollout.share(how.max_fail or "0")
     except ValueError as error:
         raise Stop(CALL, [f"--serial, --max-fail: {error}"]) from None
     names = hosts.hosts(chosen)
-    if not screen.agreed(f"Apply {loaded.path} to {len(names)} hosts?", yes):
+    if not screen.agreed(f"{question} {len(names)} hosts?", yes):
         raise Stop(CALL, ["nothing was touched"])
-    log = Log(log_dir)
+    log = Log(how.log_dir)
     fleet = rollout.Fleet(tuple(names), budget.of(len(names)))
     said: dict[str, Event] = {}
-    planned = rollout.waves(names, canary, step)
-    variables = {
-        "hostguard_policy_file": str(Path(loaded.path).resolve()),
-        **options,
-        **_limits(chosen.limits, str(options["hostguard_confirm_within"])),
-    }
+    planned = rollout.waves(names, how.canary or 0, step)
+    variables = {**variables, **_limits(chosen.limits, str(variables["hostguard_confirm_within"]))}
     stopped = ""
     for number, wave in enumerate(planned, 1):
         if len(planned) > 1:
             kind = "canaries" if wave.canary else "hosts"
             screen.remarks().print(f"Wave {number} of {len(planned)}: {len(wave.hosts)} {kind}")
-        for event in hosts.watched(engine.play("apply", chosen, variables, wave.hosts)):
+        for event in hosts.watched(engine.play(play, chosen, variables, wave.hosts)):
             if event.status == "hosts":
                 continue
             state, message = state_of(event)
@@ -93,7 +112,7 @@ def apply(
             screen.remarks().print(f"{event.host}: {message or state}", markup=False)
         stopped = fleet.stop(wave)
         if not stopped and wave.canary and number < len(planned):
-            stopped = audit_canaries(loaded, chosen, wave.hosts)
+            stopped = check(wave.hosts)
         if stopped:
             break
     show(fleet, said, stopped, log)
@@ -139,7 +158,7 @@ def owed(control: str) -> bool:
     return control.endswith(".running")
 
 
-STYLE = {"applied": "green", "unchanged": "green", "unreachable": "yellow", "not begun": "yellow"}
+STYLE = {"applied": "green", "gone back": "green", "unchanged": "green", "unreachable": "yellow", "not begun": "yellow"}
 
 
 def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> None:

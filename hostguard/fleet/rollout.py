@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-WELL = ("applied", "unchanged")
+WELL = ("applied", "gone back", "unchanged", "would change")
 UNREACHABLE, NOT_BEGUN = "unreachable", "not begun"
 
 

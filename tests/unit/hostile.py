@@ -57,7 +57,7 @@ def _value(r: dict[str, Any]) -> Any:
                 "gid")}}  # fmt: skip
     if kind == "unit":
         return {"enabled": "enabled", "active": "active", "reload": "no", "properties": r.get("properties", {}),
-                "masked": False, "drop_ins": [], "held": False, "mark": r.get("mark"),
+                "masked": False, "drop_ins": [], "held": False, "waits": False, "mark": r.get("mark"),
                 "assigned": {k: [v, r["file"]] for k, v in r.get("assigned", {}).items()}}  # fmt: skip
     if kind == "slice":
         return {k: r[k] for k in ("memory_max", "memory_high", "cpu_quota", "tasks_max") if r.get(k) is not None}

@@ -172,10 +172,10 @@ def test_what_is_wrong_with_an_answer_is_said(raw: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("do", "answer"),
     [
-        ("history", {"records": [{"number": 1, "created": "c", "status": "applied", "by": "b", "changes": 2,
+        ("history", {"records": [{"number": 1, "created": "c", "status": "applied", "by": "b", "changes": 2, "to": None,
                                   "policy": {"path": "p", "sha256": "s"}}]}),
         ("confirm", {"outcome": "applied", "generation": 3}),
-        ("rollback", {"outcome": "rolled back", "generation": 0, "undone": [1], "owed": ["a.service"]}),
+        ("rollback", {"outcome": "rolled back", "generation": 0, "to": 0, "changes": [], "undone": [1], "owed": ["a.service"]}),
         ("rollback", {"outcome": "failed", "generation": 3, "trouble": ["x"]}),
         ("apply", {"outcome": "unconfirmed", "generation": 3, "owed": [], "changes": [["a", "b", "", "d", "", ""]]}),
         ("apply", {"outcome": "failed", "generation": 3, "error": "e", "trouble": ["t"]}),
@@ -245,7 +245,15 @@ def test_a_word_as_long_as_an_answer_is_cut() -> None:
 
 
 def test_more_than_anybody_reads_is_no_answer() -> None:
-    record = {"number": 1, "created": "c", "status": "s", "by": "b", "changes": 1, "policy": {"path": "", "sha256": ""}}
+    record = {
+        "number": 1,
+        "created": "c",
+        "status": "s",
+        "by": "b",
+        "changes": 1,
+        "to": None,
+        "policy": {"path": "", "sha256": ""},
+    }
     with pytest.raises(HostError, match="at records: found 20000, expected at most 10000"):
         answers.checked("history", {"records": [record] * 20_000})
     assert Report("", "", "", (judged({**TRUE, "resources": TRUE["resources"] * 1000}),)).exit() == Exit.UNSEEN

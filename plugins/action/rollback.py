@@ -1,0 +1,9 @@
+"""hostguard.hostguard.rollback: see plugins/modules/rollback.py for what it does and hostguard/ansible for how."""
+
+from __future__ import annotations
+
+from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import ensure
+
+ensure()
+
+from hostguard.ansible.action import Rollback as ActionModule  # noqa: F401 - found by this name
