@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import selectors
 import shutil
 import subprocess
+import time
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from .resource import HostError
@@ -14,6 +17,9 @@ from .resource import HostError
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The caller's own PATH comes last: it finds what a distribution keeps elsewhere, and shadows nothing.
 PATH = "{}:{}".format(SYSTEM, os.environ.get("PATH", ""))
+
+MOST = 256 * 1024**2
+"""Bytes that a program may say: two million entries of ipset's are half of that, and there is no end to `yes`."""
 
 
 def find(name: str) -> Optional[str]:
@@ -43,27 +49,16 @@ def run(
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program to its end and return what it said.
 
-    Raises HostError with the program's own words where it is missing, fails (with `check`) or hangs for
-    `timeout` seconds.
+    Bytes that are not UTF-8 (a comment of another tool's) are surrogates in what it said, and the same bytes again in
+    `text`: what is written back is what was there. Its errors are words, and have escapes for them.
+    Raises HostError with the program's own words where it is missing, fails (with `check`), hangs for `timeout`
+    seconds or says more than anybody would read.
     """
     program = find(argv[0])
     if program is None:
         raise HostError("{} is not installed on this host".format(argv[0]))
     answers = _looks[-1] if _looks and not text else {}
-    known = answers.get(tuple(argv))
-    try:
-        done = known or subprocess.run(
-            [program, *argv[1:]],
-            input=text,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            env=environment(),
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise HostError("`{}` did not end within {:.0f} s".format(" ".join(argv), timeout)) from None
+    done = answers.get(tuple(argv)) or _ask(program, argv, text, timeout)
     answers[tuple(argv)] = done
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
@@ -71,3 +66,55 @@ def run(
             raise HostError("`{}` needs root".format(" ".join(argv)))
         raise HostError("`{}` failed with exit code {}: {}".format(" ".join(argv), done.returncode, said))
     return done
+
+
+def _ask(program: str, argv: List[str], text: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+    end, named, pipe = time.monotonic() + timeout, " ".join(argv), subprocess.PIPE
+    left = memoryview(text.encode("utf-8", "surrogateescape"))
+    out, errors = bytearray(), bytearray()
+    with subprocess.Popen(
+        [program, *argv[1:]], stdin=pipe if left else subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment()
+    ) as child, selectors.DefaultSelector() as waiting:
+        for stream, event, heard in (
+            (child.stdin, selectors.EVENT_WRITE, None),
+            (child.stdout, selectors.EVENT_READ, out),
+            (child.stderr, selectors.EVENT_READ, errors),
+        ):
+            if stream:
+                waiting.register(stream, event, heard)
+        try:
+            while waiting.get_map():
+                ready = waiting.select(max(0.0, end - time.monotonic()))
+                if not ready:
+                    raise subprocess.TimeoutExpired(argv, timeout)
+                for key, _ in ready:
+                    if key.data is not None:
+                        part = os.read(key.fd, 1 << 16)
+                        key.data.extend(part)
+                        ended = not part
+                    else:
+                        left = left[_told(key.fd, left) :]
+                        ended = not left
+                    if ended:
+                        waiting.unregister(key.fileobj)
+                    if ended and child.stdin and key.data is None:
+                        child.stdin.close()
+                if len(out) + len(errors) > MOST:
+                    raise HostError("`{}` says more than {} MiB, and was ended".format(named, MOST >> 20))
+            child.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise HostError("`{}` did not end within {:.0f} s".format(named, timeout)) from None
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(
+        argv, child.returncode, out.decode("utf-8", "surrogateescape"), errors.decode("utf-8", "backslashreplace")
+    )
+
+
+def _told(pipe: int, text: memoryview) -> int:
+    try:
+        return os.write(pipe, text[: select.PIPE_BUF])
+    except BrokenPipeError:
+        return len(text)  # it reads no more: its exit code says what it made of that

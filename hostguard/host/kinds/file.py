@@ -17,7 +17,6 @@ from ..resource import (
     Observation,
     Resource,
     each,
-    unreadable,
     value,
 )
 
@@ -35,8 +34,6 @@ def _read(path: str) -> Observation:
             content = file.read().decode("utf-8", "backslashreplace")
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT_HERE
-    except OSError as error:
-        return unreadable("{}: {}".format(path, error.strerror))
     return value(
         {
             "type": "file",

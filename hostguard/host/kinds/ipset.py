@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Any, Dict, List, Set
 
-from ..program import find, run
+from ..program import run
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -21,7 +21,6 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
-    unreadable,
     value,
 )
 
@@ -33,27 +32,30 @@ ESTABLISHED = "01"  # include/net/tcp_states.h
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    if find("ipset") is None:
-        return {r["id"]: unreadable("ipset is not installed on this host") for r in resources}
-    try:
-        text = run(["ipset", "save"]).stdout
-    except HostError as error:
-        return {r["id"]: unreadable(str(error)) for r in resources}
-    found = parse(text)
+    found = _saved()
     return {r["id"]: value(found[r["name"]]) if r["name"] in found else ABSENT_HERE for r in resources}
 
 
+def _saved() -> Dict[str, Dict[str, Any]]:
+    return parse(run(["ipset", "save"]).stdout)
+
+
 def parse(text: str) -> Dict[str, Dict[str, Any]]:
-    """`ipset save` as {name: {"type": …, "header": the create line's rest, "entries": […]}}."""
+    """`ipset save` as {name: {"type": …, "header": the create line's rest, "entries": […]}}.
+
+    Raises HostError for anything else: a set that can't be shown is not one that is not there.
+    """
     sets: Dict[str, Dict[str, Any]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         verb, _, rest = line.partition(" ")
         name, _, rest = rest.partition(" ")
-        if verb == "add":
+        if verb == "add" and name in sets:
             sets[name]["entries"].append(rest)
-        elif verb == "create":
+        elif verb == "create" and rest:
             kind, _, header = rest.partition(" ")
             sets[name] = {"type": kind, "header": header, "entries": []}
+        elif line:
+            raise HostError("`ipset save` says {!r}: not a line that it should".format(line[:80]))
     return sets
 
 
@@ -184,13 +186,13 @@ def _load(lines: List[str]) -> None:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = parse(run(["ipset", "save"]).stdout)
+    found = _saved()
     return {r["id"]: {"name": r["name"], "set": found.get(r["name"])} for r in resources}
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Refill what was there before. Rules may still use what was not: `withdraw` takes that away after them."""
-    present = parse(run(["ipset", "save"]).stdout)
+    present = _saved()
     lines = []
     for resource in resources:
         name, before = resource["name"], captured[resource["id"]]["set"]
@@ -208,7 +210,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def withdraw(_resources: List[Resource], captured: Dict[str, Any]) -> None:
-    present = parse(run(["ipset", "save"]).stdout)
+    present = _saved()
     names = [saved["name"] for saved in captured.values() if saved["set"] is None and saved["name"] in present]
     _load(["destroy {}".format(name) for name in names])
 
@@ -229,7 +231,7 @@ def open_connections(resource: Resource) -> List[str]:
         except OSError:
             continue
         for row in rows:
-            if row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
+            if len(row) < 4 or row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
                 continue
             address, port = row[2].split(":")
             family, text = decode_address(address)

@@ -12,7 +12,7 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..facts import in_container
-from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, unreadable, value
+from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, value
 from . import file as files
 from . import unit
 
@@ -118,24 +118,22 @@ def sorts_after_ours(path: str) -> bool:
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
-    try:
-        assignments = configuration()
-    except OSError as error:
-        return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
-    trouble = boot_trouble()
+    assignments, trouble = configuration(), boot_trouble()
     for resource in resources:
         key = resource["key"]
+        foreign = in_container() and not key.startswith("net.")
         try:
-            with open(path_of(key), encoding="ascii") as file:
-                live: Optional[str] = normal(file.read())
+            live: Optional[str] = normal(live_value(key))
         except FileNotFoundError:
             live = None
-        except OSError as error:
-            seen[resource["id"]] = unreadable("{}: {}".format(path_of(key), error.strerror))
-            continue
-        foreign = in_container() and not key.startswith("net.")
         seen[resource["id"]] = _observation(key, live, assignments, trouble, foreign)
     return seen
+
+
+def live_value(key: str) -> str:
+    """As the kernel says it, whatever bytes it holds: the name of the host may be any."""
+    with open(path_of(key), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def _observation(
@@ -241,13 +239,12 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     lines = our_lines()
     saved = {}
     for resource in resources:
-        with open(path_of(resource["key"]), encoding="ascii") as file:
-            saved[resource["id"]] = {
-                "key": resource["key"],
-                "live": file.read().strip(),
-                "line": lines.get(resource["key"]),
-                "file": files.snapshot(OUR_FILE) if not lines else None,
-            }
+        saved[resource["id"]] = {
+            "key": resource["key"],
+            "live": live_value(resource["key"]).strip(),
+            "line": lines.get(resource["key"]),
+            "file": files.snapshot(OUR_FILE) if not lines else None,
+        }
     return saved
 
 
@@ -299,9 +296,8 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def _set_back(saved: Dict[str, Any]) -> None:
-    with open(path_of(saved["key"]), encoding="ascii") as file:
-        if file.read().strip() == saved["live"]:
-            return
+    if live_value(saved["key"]).strip() == saved["live"]:
+        return
     try:
         set_live(saved["key"], saved["live"])
     except HostError:
@@ -312,7 +308,7 @@ def _set_back(saved: Dict[str, Any]) -> None:
 def set_live(key: str, setting: str) -> None:
     """Write and read back: some writes are refused without an error, and `sysctl -w` exits 0 even on one."""
     try:
-        with open(path_of(key), "w", encoding="ascii") as file:
+        with open(path_of(key), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(setting + "\n")
     except OSError as error:
         raise HostError("{}: can't set {} to {!r}: {}".format(path_of(key), key, setting, error.strerror)) from None
@@ -320,7 +316,7 @@ def set_live(key: str, setting: str) -> None:
 
 def our_lines() -> Dict[str, str]:
     try:
-        with open(OUR_FILE, encoding="utf-8") as file:
+        with open(OUR_FILE, encoding="utf-8", errors="backslashreplace") as file:
             return {a.key: a.value for a in parse(file.read(), OUR_FILE)}
     except FileNotFoundError:
         return {}
