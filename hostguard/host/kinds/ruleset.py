@@ -85,8 +85,12 @@ def tables(family: str) -> Dict[str, str]:
 
 
 def saved(program: str) -> str:
-    """What an iptables-save says. Raises HostError where it leaves a table out, which is no failure to it."""
+    """What an iptables-save says. Raises HostError where it leaves out a table, which is no failure to it, or the end
+    of one."""
     said = run([program]).stdout
+    begun, ended = (len(re.findall(line, said, re.MULTILINE)) for line in (r"^\*", "^COMMIT$"))
+    if begun != ended:
+        raise HostError("`{}` says {} tables, and the end of {}".format(program, begun, ended))
     hidden = re.search(r"^# Table `(.*)' is incompatible", said, re.MULTILINE)
     if hidden:
         raise HostError("`{}` can't show the table {}, where nft wrote what iptables can't".format(program, hidden[1]))
