@@ -118,7 +118,7 @@ def sorts_after_ours(path: str) -> bool:
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
-    assignments, trouble = configuration(), boot_trouble()
+    assignments, trouble, stuck = configuration(), boot_trouble(), files.stuck(OUR_FILE)
     for resource in resources:
         key = resource["key"]
         foreign = in_container() and not key.startswith("net.")
@@ -126,7 +126,9 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
             live: Optional[str] = normal(live_value(key))
         except FileNotFoundError:
             live = None
-        seen[resource["id"]] = _observation(key, live, assignments, trouble, foreign)
+        found = _observation(key, live, assignments, trouble, foreign)
+        found.value["stuck"] = stuck
+        seen[resource["id"]] = found
     return seen
 
 
@@ -227,7 +229,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have["trouble"]:
         found.append(Difference("at boot", "nothing is set", want, have["trouble"]))
     elif not holds(resource, have["boot"]):
-        blocked = ""
+        blocked = have.get("stuck", "")
         if have["later"]:
             blocked = "{} sets it after {} at boot and would win: remove that line".format(have["later"], OUR_FILE)
         shown = "unset" if have["boot"] is None else "{} ({})".format(have["boot"], have["boot_from"])
@@ -323,6 +325,8 @@ def our_lines() -> Dict[str, str]:
 
 
 def _write_lines(lines: Dict[str, str]) -> None:
+    if lines == our_lines():
+        return
     if not lines:
         if os.path.exists(OUR_FILE):
             os.unlink(OUR_FILE)
