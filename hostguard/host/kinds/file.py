@@ -190,10 +190,15 @@ def _link(path: str, saved: Dict[str, Any]) -> None:
 
 
 def _remove(folders: List[str]) -> None:
-    """Those of the folders, the innermost first, in which nobody else keeps something by now."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
+    """Those of the folders, the innermost first, that are there, and in which nobody else keeps something by now."""
+    for folder in folders:
+        try:
             os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+        with contextlib.suppress(OSError):
             _sync(os.path.dirname(folder))
 
 
