@@ -114,7 +114,7 @@ def _stale_libraries(request: Request) -> Any:
 
 
 def pids() -> List[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def _command(pid: int) -> str:

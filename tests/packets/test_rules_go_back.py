@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 PRELUDE = """
 import json, subprocess, sys
 from hostguard.host.kinds import ipset, ruleset
+from hostguard.host.resource import HostError
 from hostguard.host.snapshot import differ, look
 def sh(text):
     return subprocess.run(text, shell=True, check=True, capture_output=True, text=True).stdout
@@ -118,6 +119,12 @@ before = ruleset.capture(ours)
 ruleset.write(ours, ruleset.read(ours))
 sh("nft '{native}'")
 seen = look(ours)
+try:
+    ruleset.capture(ours)
+except HostError as error:
+    assert str(error) in [each.reason for each in seen.values()]
+else:
+    raise AssertionError("captured what is not seen")
 ruleset.restore(ours, before)
 print(json.dumps([
     {{identity: [o.state, o.reason] for identity, o in seen.items()}},

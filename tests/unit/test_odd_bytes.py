@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from hostguard.host import evidence, program, snapshot
-from hostguard.host.kinds import mount, sysctl, unit
+from hostguard.host.kinds import mount, pam_limit, sysctl, unit
 from hostguard.host.program import run
 from hostguard.host.resource import UNREADABLE, VALUE, HostError
 
 SET = "create s hash:net,port family inet hashsize 1024 maxelem 65536\nadd s 192.0.2.1,tcp:443\n"
+SET += "create t hash:ip family inet hashsize 1024 timeout 5\nadd t 192.0.2.1 timeout 1\n"
 TABLE = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n:HG - [0:0]\n-A OUTPUT -j HG\n-A HG -j DROP\nCOMMIT\n"
 NFT = "table netdev hostguard {\n\tchain refuse {\n\t\tdrop\n\t}\n}\n"
 LINKS = json.dumps([{"ifname": "eth0", "link_type": "ether", "address": "02:00:00:00:00:0a", "addr_info": []}])
@@ -42,7 +43,7 @@ RESOURCES: list[dict[str, Any]] = [
     {"id": "process", "kind": "process", "unit": "u.service", "nofile": 1},
     {"id": "pam", "kind": "pam_limit", "domain": "*", "item": "nofile", "limit": 1, "file": "/x"},
     {"id": "set", "kind": "ipset", "name": "s", "type": "hash:net,port", "family": "ipv4", "entries": []},
-    {"id": "timed", "kind": "ipset", "name": "s", "type": "hash:net,port", "family": "ipv4", "entries": [],
+    {"id": "timed", "kind": "ipset", "name": "t", "type": "hash:ip", "family": "ipv4", "entries": [],
      "timeout": 5},
     {"id": "rules", "kind": "ruleset", "family": "ipv4", "hook": "OUTPUT", "chain": "HG", "policy": "DROP",
      "rules": ["-j DROP"], "first": True},
@@ -71,6 +72,7 @@ ODD: dict[str, Callable[[bytes], bytes]] = {
     "other JSON": lambda _: b'{"a": [1]}',
     "JSON of nothing": lambda _: b"[{}, null]",
     "no numbers": lambda true: true.replace(b"0", b"o").replace(b"1", b"l"),
+    "other digits": lambda true: true.replace(b"1", "²".encode()),
     "equals signs": lambda true: true.replace(b"=", b""),
 }
 
@@ -171,6 +173,13 @@ def test_one_odd_parameter_hides_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a").write_text("other\n")
     sysctl._set_back(json.loads(json.dumps(saved)))
     assert (tmp_path / "a").read_bytes() == b"h\xe4\n"
+
+
+def test_what_looks_like_a_digit_is_no_number() -> None:
+    resource = {"compare": "min", "value": "1"}
+    assert not sysctl.holds(resource, "²")
+    assert sysctl.ports("²-³") == set()
+    assert not pam_limit.enough("²", 1)
 
 
 def test_a_program_s_bytes_survive_both_ways(programs: Path) -> None:

@@ -8,6 +8,7 @@ answer can have put in is too much.
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from typing import Any, Dict, List, Set
@@ -100,14 +101,14 @@ def _differ_in_time(resource: Resource, have: Dict[str, Any]) -> List[Difference
 
 def timeout_of(have: Dict[str, Any]) -> int:
     """How long an entry stays that says nothing of it; 0 for ever."""
-    words = have["header"].split()
-    return int(words[words.index("timeout") + 1]) if "timeout" in words else 0
+    found = re.search(r"\btimeout ([0-9]+)\b", have["header"])
+    return int(found.group(1)) if found else 0
 
 
 def _of_answers(resource: Resource, have: Dict[str, Any]) -> List[str]:
     """The entries whose time is one that an answer gives: at most the set's, and never none."""
     timed = [(entry, entry.partition(" timeout ")[2]) for entry in have["entries"]]
-    return [entry for entry, left in timed if left.isdigit() and 0 < int(left) <= resource["timeout"]]
+    return [entry for entry, left in timed if left.isdecimal() and 0 < int(left) <= resource["timeout"]]
 
 
 def _some(entries: Set[str]) -> str:

@@ -110,7 +110,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def enough(limit: str, want: int) -> bool:
-    return limit in ("unlimited", "infinity", "-1") or (limit.isdigit() and int(limit) >= want)
+    return limit in ("unlimited", "infinity", "-1") or (limit.isdecimal() and int(limit) >= want)
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:

@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..facts import has_ipv6
 from ..program import find, run
 from ..resource import (
+    UNREADABLE,
     VALUE,
     Difference,
     HostError,
@@ -207,48 +208,53 @@ def parse(text: str) -> Dict[str, Any]:
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
+    """A family that can't be read hides not the other."""
     seen: Dict[str, Observation] = {}
     for family, members in by_family(resources).items():
-        if family == "ipv6" and not has_ipv6():
-            seen.update({r["id"]: not_applicable("this kernel has no IPv6") for r in members})
-            continue
         try:
-            if backend(family) is None:
-                raise HostError("{} is not installed on this host".format(COMMAND[family]))
-            nft = _nft()[family]
-            found = {name: parse(text) for name, text in tables(family).items()}
+            seen.update(_read(family, members))
         except HostError as error:
             seen.update({r["id"]: unreadable(str(error)) for r in members})
+    return seen
+
+
+def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
+    if family == "ipv6" and not has_ipv6():
+        return {r["id"]: not_applicable("this kernel has no IPv6") for r in resources}
+    if backend(family) is None:
+        raise HostError("{} is not installed on this host".format(COMMAND[family]))
+    seen: Dict[str, Observation] = {}
+    nft, shown = _nft()[family], tables(family)
+    found = {name: parse(shown[name]) for name in _by_table(resources) if name in shown}
+    canonical: Optional[Dict[str, List[str]]] = None
+    for resource in resources:
+        chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
+        here = found.get(table, NOTHING)
+        unshown = [name for name in (hook, chain) if UNSHOWN in here["rules"].get(name, [])]
+        if unshown:
+            seen[resource["id"]] = unreadable(_hidden(family, table, unshown[0]))
             continue
-        canonical: Optional[Dict[str, List[str]]] = None
-        for resource in members:
-            chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
-            here = found.get(table, NOTHING)
-            unshown = [name for name in (hook, chain) if UNSHOWN in here["rules"].get(name, [])]
-            if unshown:
-                seen[resource["id"]] = unreadable(_hidden(family, table, unshown[0]))
-                continue
-            rules = here["rules"].get(chain)
-            if rules is not None and rules != resource["rules"]:
-                # Not the same to the letter: let this host's own iptables say how it would write ours.
-                canonical = canonical if canonical is not None else _canonical(family, members)
-            hooked = here["rules"].get(hook, [])
-            policy = here["policies"].get(hook, "ACCEPT")
-            jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
-            ahead = hooked[: jumps[0] - 1] if jumps else []
-            seen[resource["id"]] = value(
-                {
-                    "policy": policy,
-                    "rules": rules,
-                    "canonical": (canonical or {}).get(chain),
-                    "jumps": jumps,
-                    "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
-                    "table": bool(here["policies"]),
-                    "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft["dormant"],
-                    "owner": "{} {}".format(NFT_FAMILY[family], table) in nft["owner"],
-                    "sending": nft.get(hook, []),
-                }
-            )
+        rules = here["rules"].get(chain)
+        if rules is not None and rules != resource["rules"]:
+            # Not the same to the letter: let this host's own iptables say how it would write ours.
+            canonical = canonical if canonical is not None else _canonical(family, resources)
+        hooked = here["rules"].get(hook, [])
+        policy = here["policies"].get(hook, "ACCEPT")
+        jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
+        ahead = hooked[: jumps[0] - 1] if jumps else []
+        seen[resource["id"]] = value(
+            {
+                "policy": policy,
+                "rules": rules,
+                "canonical": (canonical or {}).get(chain),
+                "jumps": jumps,
+                "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
+                "table": bool(here["policies"]),
+                "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft["dormant"],
+                "owner": "{} {}".format(NFT_FAMILY[family], table) in nft["owner"],
+                "sending": nft.get(hook, []),
+            }
+        )
     return seen
 
 
@@ -416,6 +422,8 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
             chains = _nft_chains(family, table)
             for resource in of_table:
                 have = seen[resource["id"]]
+                if have.state == UNREADABLE:
+                    raise HostError(have.reason)
                 if have.state == VALUE:
                     parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
                     parts["hook"] = chains is None or resource["hook"] in chains

@@ -173,7 +173,7 @@ def holds(resource: Resource, setting: Optional[str]) -> bool:
         return False
     want = resource["value"]
     if resource["compare"] == "min":
-        return setting.isdigit() and int(setting) >= int(want)
+        return setting.isdecimal() and int(setting) >= int(want)
     if resource["compare"] == "ports":
         return ports(want) <= ports(setting)
     return normal(setting) == normal(want)
@@ -184,7 +184,7 @@ def ports(text: str) -> "set[int]":
     found: "set[int]" = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if first.isdigit() and (last.isdigit() or not last):
+        if first.isdecimal() and (last.isdecimal() or not last):
             found.update(range(int(first), int(last or first) + 1))
     return found
 
