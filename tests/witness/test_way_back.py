@@ -107,30 +107,50 @@ def test_a_reboot_in_the_window_comes_up_on_the_generation_before(host: Host) ->
     assert host.hostguard("audit").returncode == 0
 
 
+# While /run/broken is there the rules of IPv6 can't be loaded, and after that those of IPv4 can't go back.
+HALF = """#!/bin/sh
+[ -e /run/broken ] || exec /usr/sbin/ip6tables-restore "$@"
+touch /run/half
+echo 'ip6tables-restore: line 7 failed' >&2
+exit 1
+"""
+NOT_BACK = '#!/bin/sh\n[ -e /run/half ] || exec /usr/sbin/iptables-restore "$@"\nexit 1\n'
+
+
+def break_half_way(host: Host) -> None:
+    host.write("/usr/local/sbin/ip6tables-restore", HALF, mode="755")
+    host.write("/usr/local/sbin/iptables-restore", NOT_BACK, mode="755")
+
+
 def test_a_load_that_fails_leaves_nothing(host: Host) -> None:
+    break_half_way(host)
     before = host.dump()
-    broken = "/usr/local/sbin/ip6tables-restore"
-    host.write(broken, "#!/bin/sh\necho 'ip6tables-restore: line 7 failed' >&2\nexit 1\n", mode="755")
+    host.run("touch /run/broken")
     done = host.hostguard("apply", "--yes", "--confirm-within", "0")
     assert done.returncode == 1
     assert "line 7 failed" in done.stderr
-    # The way back needs the same program.
     assert "the way back failed too" in done.stderr
     assert "goes on trying" in done.stderr
     assert last_status(host) == "writing"
-    host.run(["rm", broken])
+    host.run("rm /run/broken /run/half")
     watcher_is_gone(host)
     assert last_status(host) == "failed"
     assert diff(before, host.dump()) == []
 
 
-def test_a_way_back_that_failed_is_made_by_the_next_boot(host: Host) -> None:
-    broken = "/usr/local/sbin/ip6tables-restore"
-    # Broken until the boot, which empties /run.
-    text = '#!/bin/sh\n[ ! -e /run/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
-    host.write(broken, text, mode="755")
+def test_what_was_not_written_yet_needs_no_way_back(host: Host) -> None:
+    host.write("/usr/local/sbin/ip6tables-restore", "#!/bin/sh\nexit 1\n", mode="755")
     before = host.dump()
-    host.run("touch /run/broken")
+    done = host.hostguard("apply", "--yes", "--confirm-within", "0")
+    assert (done.returncode, "the way back failed too" in done.stderr) == (1, False)
+    assert last_status(host) == "failed"
+    assert diff(before, host.dump()) == []
+
+
+def test_a_way_back_that_failed_is_made_by_the_next_boot(host: Host) -> None:
+    break_half_way(host)
+    before = host.dump()
+    host.run("touch /run/broken")  # until the boot, which empties /run
     assert host.hostguard("apply", "--yes", "--confirm-within", "60s").returncode == 1
     assert last_status(host) == "writing"
     host.reboot()
@@ -304,15 +324,13 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
 
 
 def test_what_a_boot_could_not_undo_is_tried_again(host: Host) -> None:
-    text = '#!/bin/sh\n[ ! -e /root/broken ] && exec /usr/sbin/ip6tables-restore "$@"\nexit 1\n'
-    host.write("/usr/local/sbin/ip6tables-restore", text, mode="755")
     before = host.dump()
     applying = Applying(host, "600s")
-    host.run("touch /root/broken")
+    host.run("chattr +i /etc/sysctl.d")
     assert host.reboot() == "degraded"
     applying.end()
     assert last_status(host) == "unconfirmed"
-    host.run("rm /root/broken")
+    host.run("chattr -i /etc/sysctl.d")
     watcher_is_gone(host)
     assert last_status(host) == "rolled back"
     # systemd remembers what has failed until it is told not to.
