@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import selectors
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import time
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from .resource import HostError
+from .resource import HostError, legible
 
 # sudo and cron hand down a PATH without sbin, where every program of netfilter lives.
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,7 +62,7 @@ def run(
     done = answers.get(tuple(argv)) or _ask(program, argv, text, timeout)
     answers[tuple(argv)] = done
     if check and done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
+        said = legible(done.stderr or done.stdout).strip()
         if os.geteuid() != 0 and any(word in said for word in ("permitted", "denied", "root")):
             raise HostError("`{}` needs root".format(" ".join(argv)))
         raise HostError("`{}` failed with exit code {}: {}".format(" ".join(argv), done.returncode, said))
@@ -118,3 +119,20 @@ def _told(pipe: int, text: memoryview) -> int:
         return os.write(pipe, text[: select.PIPE_BUF])
     except BrokenPipeError:
         return len(text)  # it reads no more: its exit code says what it made of that
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines that iptables and ipset print, where a comment in quotes may hold any byte, those of a line's end too.
+
+    Raises HostError where such a comment does not end.
+    """
+    begun = ""
+    for line in text.split("\n"):
+        whole = begun + line
+        if '"' in whole and re.sub(r"(?s)\\.", "", whole).count('"') % 2:
+            begun = whole + "\n"
+            continue
+        begun = ""
+        yield whole
+    if begun:
+        raise HostError("what it says ends within a comment: {!r}".format(begun[:80]))

@@ -217,3 +217,21 @@ print(json.dumps([words, saved() == was, comment in was]))
 """)
     assert said[1:] == [True, True]
     assert any("h\\xe4\u00e4" in words for words in said[0])
+
+
+def test_a_comment_that_looks_like_rules_is_a_comment() -> None:
+    said = alone("""
+comment = "a\\nCOMMIT\\n*mangle\\n:INPUT DROP [0:0]\\n-A OUTPUT -j HG \\\\ or so"
+subprocess.run(["iptables", "-A", "OUTPUT", "-m", "comment", "--comment", comment, "-j", "ACCEPT"], check=True)
+sh("iptables -N HG; iptables -A HG -j DROP; iptables -A OUTPUT -j HG; ipset create other hash:ip comment")
+subprocess.run(["ipset", "add", "other", "192.0.2.1", "comment", "a\\nadd hostguard-4-x 192.0.2.2"], check=True)
+ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"])]
+sets = [{"id": "s", "kind": "ipset", "name": "hostguard-4-x", "type": "hash:ip", "family": "ipv4", "entries": []}]
+seen = {**look(ours), **look(sets)}
+print(json.dumps([seen["ipv4HG"], seen["s"], list(ruleset.tables("ipv4"))]))
+""")
+    (state, have, reason), of_set, tables = said
+    assert (state, reason, tables) == ("value", "", ["filter"])
+    assert (have["jumps"], have["rules"]) == ([2], ["-j DROP"])
+    assert "or so" in have["before"]
+    assert of_set == ["absent", None, ""]

@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import Any, Dict, List, Set
 
-from ..program import run
+from ..program import lines_of, run
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -47,7 +47,7 @@ def parse(text: str) -> Dict[str, Dict[str, Any]]:
     Raises HostError for anything else: a set that can't be shown is not one that is not there.
     """
     sets: Dict[str, Dict[str, Any]] = {}
-    for line in text.split("\n"):
+    for line in lines_of(text):
         verb, _, rest = line.partition(" ")
         name, _, rest = rest.partition(" ")
         if verb == "add" and name in sets:

@@ -9,12 +9,13 @@ iptables does not show all that acts on a packet. What only nft shows is asked o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..facts import has_ipv6
-from ..program import find, run
+from ..program import find, lines_of, run
 from ..resource import (
     UNREADABLE,
     VALUE,
@@ -69,29 +70,29 @@ def tables(family: str) -> Dict[str, str]:
     comment and exits with 0 (1.8.9 and 1.8.11 do the one or the other by what the rule is). Such a table is asked for
     chain by chain, and what is not shown then either has the rule UNSHOWN. Raises HostError where nobody can say.
     """
-    legacy = backend(family) == "legacy"
+    legacy, program = backend(family) == "legacy", COMMAND[family] + "-save"
     there = legacy_tables(family) if legacy else _nft_tables(family)
     if legacy and not there:
         return {}
     try:
-        found = by_table(saved(COMMAND[family] + "-save"))
+        found = by_table(run([program]).stdout if there else saved(program))
     except HostError:
         if legacy or not there:
             raise
         found = {}
+        for name in there:
+            with contextlib.suppress(HostError):  # it is asked chain by chain
+                found.update(by_table(run([program, "-t", name]).stdout))
     hidden = [name for name in there if name not in found]
     if legacy and hidden:
-        raise HostError("`{}-save` does not show the table {}".format(COMMAND[family], hidden[0]))
+        raise HostError("`{}` does not show the table {}".format(program, hidden[0]))
     return {**found, **{name: _chain_by_chain(family, name) for name in hidden}}
 
 
 def saved(program: str) -> str:
-    """What an iptables-save says. Raises HostError where it leaves out a table, which is no failure to it, or the end
-    of one."""
+    """All that there is to show. Raises HostError where a table is left out, which is no failure to iptables-save."""
     said = run([program]).stdout
-    begun, ended = (len(re.findall(line, said, re.MULTILINE)) for line in (r"^\*", "^COMMIT$"))
-    if begun != ended:
-        raise HostError("`{}` says {} tables, and the end of {}".format(program, begun, ended))
+    by_table(said)
     hidden = re.search(r"^# Table `(.*)' is incompatible", said, re.MULTILINE)
     if hidden:
         raise HostError("`{}` can't show the table {}, where nft wrote what iptables can't".format(program, hidden[1]))
@@ -99,7 +100,18 @@ def saved(program: str) -> str:
 
 
 def by_table(text: str) -> Dict[str, str]:
-    return {block.partition("\n")[0]: "*" + block for block in re.split(r"^\*", text, flags=re.MULTILINE)[1:]}
+    """What iptables-save says. Raises HostError where a table does not end."""
+    found: Dict[str, str] = {}
+    block: List[str] = []
+    for line in lines_of(text):
+        if block or line.startswith("*"):
+            block.append(line)
+        if line == "COMMIT" and block:
+            found[block[0][1:]] = "\n".join(block) + "\n"
+            block = []
+    if block:
+        raise HostError("iptables-save says the beginning of the table {}, and not its end".format(block[0][1:]))
+    return found
 
 
 def _nft_tables(family: str) -> List[str]:
@@ -120,7 +132,7 @@ def _chain_by_chain(family: str, table: str) -> str:
         if done.returncode:
             lines += [":{} - [0:0]".format(chain), "-A {} {}".format(chain, UNSHOWN)]
             continue
-        for line in done.stdout.split("\n"):
+        for line in lines_of(done.stdout):
             verb, name, policy = [*line.split(" ", 2), "", ""][:3]
             if verb in ("-P", "-N"):
                 lines.append(":{} {} [0:0]".format(name, policy or "-"))
@@ -195,7 +207,7 @@ def parse(text: str) -> Dict[str, Any]:
     """
     policies: Dict[str, str] = {}
     rules: Dict[str, List[str]] = {}
-    for line in text.split("\n"):  # no other separator: a comment may hold those
+    for line in lines_of(text):
         words = line.split(" ", 2)
         if line.startswith(":") and len(words) > 1:
             policies[words[0][1:]] = words[1]
