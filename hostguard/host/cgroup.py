@@ -25,7 +25,7 @@ def slice_path(name: str) -> str:
 
 def setting(controller: str, path: str, name: str) -> Optional[str]:
     try:
-        with open(os.path.join(folder(controller, path), name), encoding="ascii") as file:
+        with open(os.path.join(folder(controller, path), name), encoding="ascii", errors="replace") as file:
             return file.read().strip()
     except FileNotFoundError:
         return None
@@ -47,7 +47,7 @@ LIMITING = ("memory", "cpu", "pids")
 def paths_of(pid: int) -> List[str]:
     """The cgroups of a process that bound it: one on v2; on v1 that of each controller, which need not agree."""
     found = []
-    with open("/proc/{}/cgroup".format(pid), encoding="utf-8") as file:
+    with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             names = controllers.split(",")

@@ -21,7 +21,7 @@ from . import firewalld
 from .facts import account_of
 from .kinds import frames, ruleset, unit
 from .program import find, run
-from .resource import HostError
+from .resource import HostError, why
 
 Request = Dict[str, Any]
 """`collect` names a collector below; the other keys are its arguments."""
@@ -33,10 +33,8 @@ def collect(requests: Dict[str, Request]) -> Dict[str, Dict[str, Any]]:
     for name, request in requests.items():
         try:
             answers[name] = {"said": COLLECTORS[request["collect"]](request)}
-        except OSError as error:
-            answers[name] = {"unreadable": "{}: {}".format(error.filename or request["collect"], error.strerror)}
-        except (HostError, ValueError) as error:
-            answers[name] = {"unreadable": str(error)}
+        except Exception as error:  # odd text is no reason to hear nothing of the rest
+            answers[name] = {"unreadable": why(error, name)}
     return answers
 
 
@@ -116,7 +114,7 @@ def _stale_libraries(request: Request) -> Any:
 
 
 def pids() -> List[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def _command(pid: int) -> str:
@@ -185,7 +183,7 @@ def _other_backend(_request: Request) -> Any:
             tables = ruleset.legacy_tables(family)
             answer[family] = {"backend": other, "rules": None if other == "legacy" else "", "tables": tables}
             continue
-        answer[family] = {"backend": other, "rules": run([program]).stdout}
+        answer[family] = {"backend": other, "rules": ruleset.saved(program)}
     return answer
 
 

@@ -29,7 +29,7 @@ def _numbers(path: str) -> Dict[str, int]:
             rows = [line.split(":") for line in file]
     except FileNotFoundError:
         return {}
-    return {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
+    return {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdecimal()}
 
 
 def gather(names: Iterable[str]) -> Facts:

@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import facts
 from .kinds import file, pam_limit, sysctl, unit
-from .resource import Observation, Resource, not_running, partition, placeholders, resolve, unreadable
-from .snapshot import by_kind
+from .resource import Observation, Resource, not_running, partition, placeholders, resolve, unreadable, why
+from .snapshot import by_kind, read
 
 READERS: Dict[str, Callable[[List[Resource]], Dict[str, Observation]]] = {
     "file": file.read,
@@ -32,8 +32,8 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     able, blocked = partition(resolved)
     seen = {resource["id"]: unreadable(resource["blocked"]) for resource in blocked}
     for kind, members in by_kind(able).items():
-        read = READERS.get(kind)
-        seen.update(read(members) if read else {r["id"]: not_running() for r in members})
+        how = READERS.get(kind)
+        seen.update(read(how, members) if how else {r["id"]: not_running() for r in members})
     answers = {name: _answer(request) for name, request in bundle["evidence"].items()}
     return {
         "resources": resolved,
@@ -49,7 +49,7 @@ def _answer(request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         return {"said": {"binary": _version(["/usr/bin/openssl"]), "library": _version(_libraries())}}
     except OSError as error:
-        return {"unreadable": "{}: {}".format(error.filename, error.strerror)}
+        return {"unreadable": why(error, "openssl")}
 
 
 def _libraries() -> List[str]:

@@ -59,6 +59,30 @@ def each(members: Iterable[Member], act: Callable[[Member], None]) -> None:
         raise HostError("; ".join(trouble))
 
 
+def why(error: Exception, of: str) -> str:
+    """Why `of` could not be read, for a person. What is neither ours nor the system's is text that no parser of ours
+    expected."""
+    if isinstance(error, HostError):
+        return legible(str(error))
+    if isinstance(error, OSError):  # one from read(2) names no file
+        return legible("{}: {}".format(error.filename or of, error.strerror or error))
+    return legible("{}: what this host says can't be made out ({}: {})".format(of, type(error).__name__, error))
+
+
+def legible(text: str) -> str:
+    """Text for a person, of what a program said byte by byte (see program.run): escapes for what is not UTF-8, and for
+    what no byte stands for, as only another host's answer can hold."""
+    return SURROGATE.sub(_escape, text)
+
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _escape(found: "re.Match[str]") -> str:
+    number = ord(found.group())
+    return "\\x{:02x}".format(number - 0xDC00) if 0xDC80 <= number <= 0xDCFF else "\\u{:04x}".format(number)
+
+
 def value(seen: Any) -> Observation:
     return Observation(VALUE, seen)
 
@@ -67,7 +91,7 @@ ABSENT_HERE = Observation(ABSENT)
 
 
 def unreadable(reason: str) -> Observation:
-    return Observation(UNREADABLE, None, reason)
+    return Observation(UNREADABLE, None, legible(reason))
 
 
 def not_applicable(reason: str) -> Observation:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import facts, store
 from .kinds import KINDS, process, unit
 from .program import each_once
-from .resource import Difference, HostError, Observation, Resource, partition, placeholders, resolve, unreadable
+from .resource import (
+    Difference,
+    HostError,
+    Observation,
+    Resource,
+    legible,
+    partition,
+    placeholders,
+    resolve,
+    unreadable,
+    why,
+)
 
 
 def observe(resources: List[Resource]) -> Tuple[List[Resource], Dict[str, Observation]]:
@@ -21,8 +32,23 @@ def look(resolved: List[Resource]) -> Dict[str, Observation]:
     able, blocked = partition(resolved)
     seen = {resource["id"]: unreadable(resource["blocked"]) for resource in blocked}
     for kind, members in by_kind(able).items():
-        seen.update(KINDS[kind].read(members))
+        seen.update(read(KINDS[kind].read, members))
     return seen
+
+
+def read(how: Callable[[List[Resource]], Dict[str, Observation]], members: List[Resource]) -> Dict[str, Observation]:
+    """Resources of one kind, as far as they can be read: what is odd about one hides none of the others.
+
+    The one place where a failure to read becomes `unreadable`, whatever it is: kinds raise.
+    """
+    try:
+        return how(members)
+    except HostError as error:
+        return {r["id"]: unreadable(why(error, r["id"])) for r in members}  # a program's: one by one it fails again
+    except Exception as error:
+        if len(members) > 1:
+            return {identity: seen for r in members for identity, seen in read(how, [r]).items()}
+        return {members[0]["id"]: unreadable(why(error, members[0]["id"]))}
 
 
 def by_kind(resources: List[Resource]) -> Dict[str, List[Resource]]:
@@ -38,7 +64,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if resource.get("blocked"):
         return [Difference("account", "missing", "present", resource["blocked"])]
     found: List[Difference] = KINDS[resource["kind"]].differ(resource, seen)
-    return found
+    return [Difference(*map(legible, each)) for each in found]
 
 
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:

@@ -107,17 +107,22 @@ def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]
 
 
 def go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
-    """Every step is tried, whatever became of the one before; returns what went wrong."""
+    """Every step is tried, whatever became of the one before; returns what went wrong.
+
+    But where lookups can't be sent elsewhere, who answers them runs on, with all that is its control's.
+    """
     groups = by_kind([r for r in resources if r["id"] in captured])
     trouble = []
+    kept: List[str] = []
     for kind, step in WAY_BACK:
-        members = groups.get(kind, [])
+        members = [r for r in groups.get(kind, []) if r["control"] not in kept]
         if not members:
             continue
         try:
             getattr(KINDS[kind], step)(members, {r["id"]: captured[r["id"]] for r in members})
         except Exception as error:  # whatever it is, the other steps are still to be made
             trouble.append("{}: {}".format(kind, words(error)))
+            kept += [r["control"] for r in members if kind == "lookup"]
         if (kind, step) == ("file", "restore"):
             try:
                 reload_for(members)

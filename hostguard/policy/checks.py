@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from hostguard.policy import late
 from hostguard.policy.document import Path
 from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice, Waiver
 
@@ -197,6 +198,8 @@ def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:
         yield Finding(("kernel", "net.ipv4.tcp_timestamps"), "0", "1: tcp_tw_reuse needs timestamps")
     if PORT_RANGE in kernel:
         yield from _port_range(kernel[PORT_RANGE])
+    for key, expected in late.refused(kernel):
+        yield Finding(("kernel", key), kernel[key], expected)
     opens = kernel.get("fs.nr_open")
     if opens and nofile and opens.isdigit() and int(opens) < nofile:
         yield Finding(("kernel", "fs.nr_open"), opens, f"at least limits.nofile ({nofile})")
@@ -247,6 +250,8 @@ def cautions(policy: Policy) -> Iterator[Finding]:
     if egress and egress.proxy_user == "root":
         expected = "an account of the proxy's own: as it is every process of root reaches the providers"
         yield Finding(("egress", "proxy_user"), "root", expected)
+    for key, found, expected in late.doubtful(policy.kernel or {}):
+        yield Finding(("kernel", key), found, expected)
     if policy.capacity and policy.kernel is None and policy.limits is None and policy.slices is None:
         expected = "one of kernel, limits, slices: as it is nothing is derived from it"
         yield Finding(("capacity",), "a section that nothing uses", expected)

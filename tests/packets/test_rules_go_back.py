@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 PRELUDE = """
 import json, subprocess, sys
 from hostguard.host.kinds import ipset, ruleset
+from hostguard.host.resource import HostError
+from hostguard.host.snapshot import differ, look
 def sh(text):
     return subprocess.run(text, shell=True, check=True, capture_output=True, text=True).stdout
 def rules(family, hook, chain, lines, policy=None, first=True):
@@ -88,3 +90,148 @@ print(json.dumps(sh("ipset save")))
 """)
     assert "hostguard-swap" not in said
     assert "add hostguard-4-x 10.0.0.1,tcp:443" in said
+
+
+# What iptables has no words for: in a chain of its own table, where our rules are.
+NATIVE = {
+    "as people are told to migrate": "add rule ip filter INPUT ct state established,related accept",
+    "first": "insert rule ip filter INPUT ct state established,related accept",
+    "one that iptables-save fails at": "insert rule ip filter INPUT meta skuid 0 accept",
+    "within our chain": "add rule ip filter HG ct state established accept",
+    "another table's": "insert rule ip mangle INPUT meta skuid 0 accept",
+    "over IPv6": "insert rule ip6 filter INPUT ct state established accept",
+}
+OURS = """
+ours = [rules(family, "INPUT", "HG", ["-p tcp -m tcp --dport 1 -j ACCEPT", "-j DROP"], policy="DROP")
+        for family in ("ipv4", "ipv6")]
+ours.append({**rules("ipv4", "INPUT", "HGM", ["-j DROP"], policy="DROP"), "table": "mangle"})
+"""
+
+
+@pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
+def test_what_iptables_can_not_show_is_in_the_way_and_no_hindrance_to_the_way_back(native: str) -> None:
+    said = alone(
+        OURS
+        + f"""
+sh("iptables -N HG; iptables -t mangle -P INPUT ACCEPT; ip6tables -P INPUT ACCEPT")
+untouched = sh("nft -s list ruleset")
+before = ruleset.capture(ours)
+ruleset.write(ours, ruleset.read(ours))
+sh("nft '{native}'")
+seen = look(ours)
+try:
+    ruleset.capture(ours)
+except HostError as error:
+    assert str(error) in [each.reason for each in seen.values()]
+else:
+    raise AssertionError("captured what is not seen")
+ruleset.restore(ours, before)
+print(json.dumps([
+    {{identity: [o.state, o.reason] for identity, o in seen.items()}},
+    [line.strip() for line in sh("nft -s list ruleset").splitlines() if line.strip() not in untouched],
+]))
+"""
+    )
+    of = {"ip filter": "ipv4HG", "ip mangle": "ipv4HGM", "ip6 filter": "ipv6HG"}
+    _, _, family, table, chain, rule = native.split(" ", 5)
+    states = {identity: state for identity, (state, _) in said[0].items()}
+    hidden = of[f"{family} {table}"]
+    assert states == {**dict.fromkeys(of.values(), "value"), hidden: "unreadable"}
+    for words in (f"nft's chain {family} {table} {chain}", f"`{rule}`", "take it away"):
+        assert words in said[0][hidden][1]
+    assert said[1] == ([] if chain == "HG" else [rule])
+
+
+def test_an_earlier_generation_s_rules_come_back_beside_what_iptables_can_not_show() -> None:
+    said = alone(
+        OURS
+        + """
+ruleset.write(ours, ruleset.read(ours))
+before = ruleset.capture(ours)
+later = [{**r, "rules": ["-j DROP"]} for r in ours]
+ruleset.write(later, ruleset.read(later))
+sh("nft insert rule ip filter INPUT ct state established accept")
+ruleset.restore(later, before)
+print(json.dumps([sh("nft -s list chain ip filter INPUT"), sh("iptables -S HG")]))
+"""
+    )
+    assert "policy drop;\n\t\tcounter jump HG\n\t\tct state established accept" in said[0]
+    assert said[0].count("jump HG") == 1
+    assert "-A HG -p tcp -m tcp --dport 1 -j ACCEPT\n-A HG -j DROP\n" in said[1]
+
+
+def test_without_nft_the_host_is_opened_and_that_is_told() -> None:
+    said = alone(
+        OURS
+        + """
+before = ruleset.capture(ours)
+ruleset.write(ours, ruleset.read(ours))
+sh("nft add rule ip filter INPUT ct state established,related accept")
+ruleset.find = lambda name: None if name == "nft" else "/usr/sbin/" + name
+seen = look(ours)["ipv4HG"]
+try:
+    ruleset.restore(ours, before)
+except Exception as failed:
+    left = sh("nft list chain ip filter INPUT; nft list chain ip filter HG")
+    print(json.dumps([seen.state, seen.reason, str(failed), left]))
+"""
+    )
+    assert said[0] == "unreadable"
+    assert "can't show the table filter" in said[1]
+    assert "opened unseen" in said[2]
+    assert "policy accept" in said[3]
+    assert "drop" not in said[3]
+
+
+def test_a_way_back_to_what_is_there_writes_nothing() -> None:
+    """As where another program owns the table, and nobody else may write it."""
+    said = alone("""
+owner = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print("add table ip filter { flags owner; }", file=owner.stdin)
+print("add chain ip filter OUTPUT { type filter hook output priority 0; }", file=owner.stdin)
+owner.stdin.flush()
+sh("until nft list tables | grep -q filter; do sleep 0.02; done")
+ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"], policy="DROP")]
+found = differ(ours[0], look(ours)["ipv4HG"])
+ruleset.restore(ours, ruleset.capture(ours))
+print(json.dumps([each.blocked for each in found if each.blocked]))
+owner.kill()
+""")
+    assert said == ["another program owns nft's table ip filter, and the kernel lets nobody else write it: end that"]
+
+
+def test_odd_bytes_in_our_chain_go_back_as_they_were() -> None:
+    said = alone("""
+sh("iptables -N HG; iptables -A OUTPUT -j HG")
+def saved():
+    return subprocess.run(["iptables", "-S"], capture_output=True).stdout
+comment = bytes.fromhex("68e4c3a4")  # Latin-1, then UTF-8
+subprocess.run(["iptables", "-A", "HG", "-m", "comment", "--comment", comment, "-j", "ACCEPT"], check=True)
+was = saved()
+ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"], policy="DROP")]
+before = json.loads(json.dumps(ruleset.capture(ours)))
+words = [each.have for each in differ(ours[0], look(ours)["ipv4HG"])]
+ruleset.write(ours, look(ours))
+ruleset.restore(ours, before)
+print(json.dumps([words, saved() == was, comment in was]))
+""")
+    assert said[1:] == [True, True]
+    assert any("h\\xe4\u00e4" in words for words in said[0])
+
+
+def test_a_comment_that_looks_like_rules_is_a_comment() -> None:
+    said = alone("""
+comment = "a\\nCOMMIT\\n*mangle\\n:INPUT DROP [0:0]\\n-A OUTPUT -j HG \\\\ or so"
+subprocess.run(["iptables", "-A", "OUTPUT", "-m", "comment", "--comment", comment, "-j", "ACCEPT"], check=True)
+sh("iptables -N HG; iptables -A HG -j DROP; iptables -A OUTPUT -j HG; ipset create other hash:ip comment")
+subprocess.run(["ipset", "add", "other", "192.0.2.1", "comment", "a\\nadd hostguard-4-x 192.0.2.2"], check=True)
+ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"])]
+sets = [{"id": "s", "kind": "ipset", "name": "hostguard-4-x", "type": "hash:ip", "family": "ipv4", "entries": []}]
+seen = {**look(ours), **look(sets)}
+print(json.dumps([seen["ipv4HG"], seen["s"], list(ruleset.tables("ipv4"))]))
+""")
+    (state, have, reason), of_set, tables = said
+    assert (state, reason, tables) == ("value", "", ["filter"])
+    assert (have["jumps"], have["rules"]) == ([2], ["-j DROP"])
+    assert "or so" in have["before"]
+    assert of_set == ["absent", None, ""]

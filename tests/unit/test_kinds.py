@@ -189,6 +189,7 @@ def table(**more: Any) -> Observation:
         ({"jumps": [2], "before": "-j ACCEPT"}, ["jump"]),
         ({"jumps": [1, 4]}, ["jump"]),
         ({"dormant": True}, ["table"]),
+        ({"owner": True}, ["table"]),
         ({"sending": ["inet x c"]}, ["destination"]),
         ({"jumps": [3]}, []),  # what stands before it lets nothing past
     ],
@@ -210,9 +211,11 @@ def test_what_nft_alone_shows() -> None:
         "\t}\n}\n",
     ]
     assert ruleset.parse_nft("".join(tables)) == {
-        "ipv4": {"dormant": ["ip filter"], "OUTPUT": ["netdev d e"], "FORWARD": ["ip c f"]},
-        "ipv6": {"dormant": [], "OUTPUT": ["ip6 a c"], "FORWARD": []},
+        "ipv4": {"dormant": ["ip filter"], "owner": [], "OUTPUT": ["netdev d e"], "FORWARD": ["ip c f"]},
+        "ipv6": {"dormant": [], "owner": [], "OUTPUT": ["ip6 a c"], "FORWARD": []},
     }
+    owned = ruleset.parse_nft("table ip6 filter { # progname x\n\tflags dormant,owner\n\n\tchain c {\n\t}\n}\n")
+    assert owned["ipv6"] == {"dormant": ["ip6 filter"], "owner": ["ip6 filter"], "OUTPUT": [], "FORWARD": []}
 
 
 @pytest.mark.parametrize(
@@ -228,6 +231,7 @@ def test_what_nft_alone_shows() -> None:
         ("-j f2b", "ACCEPT", False),
         ("-g f2b", "DROP", True),
         ("-j deep", "DROP", True),
+        ('-m comment --comment "says \\" -j DROP or so" -j ACCEPT', "DROP", True),
         (ruleset.UNSHOWN, "DROP", True),
     ],
 )

@@ -153,6 +153,31 @@ def named(hosts: str) -> str:
         (HEAD + f'kernel: {{{PORTS}: "60000 1024"}}\n', f"kernel.{PORTS}", "two ports"),
         (HEAD + "kernel: {../../etc/passwd: 1}\n", "kernel.../../etc/passwd", "a sysctl's name"),
         (HEAD + "kernel: {fs.nr_open: 70000}\nlimits: {nofile: 80000}\n", "kernel.fs.nr_open", "80000"),
+        *[
+            (HEAD + f'kernel: {{{key}: "{setting}"}}\n', f"kernel.{key}", expected)
+            for key, setting, expected in (
+                ("net.ipv4.conf.all.arp_ignore", 8, "0 to 3: 8 answers nobody"),
+                ("net.ipv4.conf.eth0.arp_ignore", 4, "networking/ip-sysctl.rst"),
+                ("net.ipv4.neigh.default.mcast_solicit", 0, "at least 1: with 0 this host asks nobody"),
+                ("net.ipv6.neigh.eth0.mcast_solicit", 0, "arp(7)"),
+                ("net.ipv4.neigh.default.gc_thresh3", 127, "at least 128"),
+                ("net.ipv6.neigh.default.gc_thresh3", 1, "the most neighbours"),
+                ("net.ipv6.route.max_size", 16, "before Linux 6.3"),
+                ("net.ipv4.ip_default_ttl", 5, "32 to 255"),
+                ("net.ipv6.conf.all.hop_limit", 1, "nearer than all others"),
+                ("net.ipv4.tcp_mem", "1 2 3", "third number"),
+                ("net.netfilter.nf_conntrack_max", 100, "at least 1024"),
+                ("net.nf_conntrack_max", 1, "nf_conntrack-sysctl.rst"),
+                ("kernel.pid_max", 301, "at least 4096"),
+                ("kernel.threads-max", 20, "at least 1024"),
+                ("kernel.pty.max", 1, "at least 256"),
+                ("fs.file-max", 100, "at least 8192"),
+                ("vm.max_map_count", 10, "at least 1024"),
+            )
+        ],
+        (HEAD + "kernel: {vm.overcommit_memory: 2, vm.overcommit_ratio: 0}\n", "kernel.vm.overcommit_ratio",
+         "at least 10"),
+        (HEAD + "kernel: {vm.overcommit_memory: 2, vm.overcommit_kbytes: 0}\n", "kernel.vm.overcommit_kbytes", "KiB"),
         (HEAD + "limits: {units: [envoy]}\n", "limits.units[0]", "a service unit"),
         (HEAD + "slices: {a-b: {memory_max: 1M}}\n", "slices.a-b", "a dash nests"),
         (HEAD + "slices: {a: {memory_max: 1M, memory_high: 2M}}\n", "slices.a.memory_high", "at most memory_max"),
@@ -289,6 +314,39 @@ def test_refinements_merge_deep_and_replace_lists(tmp_path: Path) -> None:
     assert (problem.file, problem.line, problem.key) == ("host_vars/bar1", 0, "egress.resolvers[0]")
     with pytest.raises(PolicyError):
         load(tmp_path / "absent.yml")
+
+
+def test_parameters_that_hold_for_long_are_taken(read: Load) -> None:
+    for setting in (
+        *(
+            "net.ipv4.conf.all.arp_ignore: 1",
+            "net.ipv4.conf.all.arp_announce: 2",
+            "net.ipv4.neigh.eth0.mcast_solicit: 1",
+        ),
+        *(
+            "net.ipv4.neigh.default.gc_thresh3: 4096",
+            "net.ipv4.tcp_mem: 188000 250000 376000",
+            "kernel.pid_max: 4194304",
+        ),
+        *("net.netfilter.nf_conntrack_max: 1048576", "vm.overcommit_memory: 2", "net.ipv6.conf.all.hop_limit: 64"),
+        "vm.overcommit_memory: 2, vm.overcommit_ratio: 80",
+        "vm.overcommit_memory: 2, vm.overcommit_ratio: 0, vm.overcommit_kbytes: 4000000",
+        *("vm.overcommit_ratio: 0", "net.netfilter.nf_conntrack_max: 0"),
+    ):
+        assert read(HEAD + f"kernel: {{{setting}}}\n").warnings == (), setting
+
+
+def test_parameters_that_cut_some_hosts_off_late_deserve_a_word(read: Load) -> None:
+    text = HEAD + "kernel:\n"
+    text += "  net.ipv6.conf.default.accept_ra: 0\n  net.ipv6.conf.lo.accept_ra: 0\n  net.ipv6.conf.eth0.autoconf: 0\n"
+    text += "  net.ipv6.conf.all.accept_ra: 1\n  kernel.modules_disabled: 1\n"
+    warnings = read(text).warnings
+    assert [(warning.key, warning.line) for warning in warnings] == [
+        ("kernel.net.ipv6.conf.default.accept_ra", 3),
+        ("kernel.net.ipv6.conf.eth0.autoconf", 5),
+        ("kernel.kernel.modules_disabled", 7),
+    ]
+    assert "expire hours after" in warnings[0].expected
 
 
 def test_cautions_do_not_refuse(read: Load) -> None:

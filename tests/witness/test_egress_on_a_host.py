@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 
 import pytest
 
-from tests.lab import Host, Lab
+from tests.lab import Host, Lab, diff
 from tests.lab.network import ENEMY, MANAGEMENT
 from tests.patience import whole
 from tests.witness import policy
@@ -94,6 +95,39 @@ def test_other_tools_rules_are_reported_when_they_come_first(host: Host) -> None
     assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
     assert result(host, "egress.output")["status"] == "pass"
     assert result(host, "egress.destinations")["status"] == "pass"
+
+
+NATIVE = "nft add rule ip filter INPUT ct state established,related accept"
+
+
+def test_what_iptables_can_not_show_is_said_before_and_hinders_no_way_back(host: Host) -> None:
+    """What `iptables-restore-translate` writes, which distributions tell people to migrate with."""
+    host.run(f"iptables -P INPUT ACCEPT; {NATIVE}")
+    before = host.dump()
+    done = host.hostguard("apply", "--yes", "--confirm-within", "0")
+    assert done.returncode == 1
+    for said in ("nothing was touched", "nft's chain ip filter INPUT", "ct state", "take it away"):
+        assert said in " ".join(done.stderr.split())
+    assert diff(before, host.dump()) == []
+    # The other way round: it comes while nobody confirms, and while all is well.
+    host.run("nft flush chain ip filter INPUT")
+    before = host.dump()
+    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", "4s"))
+    applying.start()
+    host.run("until iptables -S INPUT | grep -q HOSTGUARD; do sleep 0.02; done", timeout=60)
+    host.run(NATIVE)
+    applying.join()
+    assert "HOSTGUARD" not in host.out("nft list ruleset")
+    assert host.out("nft list chain ip filter INPUT").count("policy accept") == 1
+    host.run("nft flush chain ip filter INPUT")
+    assert diff(before, host.dump()) == []
+    assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+    host.run(NATIVE)
+    found = result(host, "egress.replies")
+    assert (found["status"], "can't show nft's chain ip filter INPUT" in found["actual"]) == ("unknown", True)
+    assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
+    host.run("nft flush chain ip filter INPUT")
+    assert diff(before, host.dump()) == []
 
 
 def test_the_rules_are_loaded_however_often_others_start(host: Host) -> None:

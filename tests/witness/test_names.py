@@ -287,6 +287,57 @@ def test_without_dnsmasq_nothing_is_touched(host: Host) -> None:
     assert RESOLVER in host.out("cat /etc/resolv.conf")
 
 
+@pytest.mark.parametrize("path", ["/etc/resolv.conf", "/etc/hostguard/egress/names.conf"])
+def test_a_file_that_is_mounted_by_itself_is_written_in_place(upstream: NameServer, host: Host, path: str) -> None:
+    """As podman, docker and Molecule give every container its /etc/resolv.conf; the lab's hosts have it unmounted."""
+    upstream.answer({NAME: [POOL[0]], OTHER: [POOL[1]]})
+    assert host.hostguard("rollback", "--to", "0", "--yes").returncode in (0, 2)
+    if "names.conf" in path:
+        apply(host, OTHER_NAME)
+    host.run(f"cp -p {path} /run/of-the-engine && mount --bind /run/of-the-engine {path}")
+    policy.install(host, BY_NAME)
+    before = host.dump()
+    apply(host, BY_NAME)
+    assert host.run(["mountpoint", "-q", path], check=False).returncode == 0
+    assert reaches(host, NAME)
+    assert status(host, "egress.names").startswith("pass")
+    assert "Nothing to change" in apply(host, BY_NAME)
+    assert host.hostguard("rollback", "--yes").returncode == 0
+    left = [line for line in changes(before, host) if "initval" not in line and "add hostguard-" not in line]
+    assert left == []
+    host.run(["umount", path])
+
+
+def test_an_immutable_resolv_conf_is_said_before_and_keeps_its_resolver(upstream: NameServer, host: Host) -> None:
+    upstream.answer({NAME: [POOL[0]]})
+    assert host.hostguard("rollback", "--to", "0", "--yes").returncode in (0, 2)
+    policy.install(host, BY_NAME)
+    before = host.dump()
+    host.run("chattr +i /etc/resolv.conf")
+    try:
+        done = host.hostguard("apply", "--yes", "--confirm-within", "0")
+        said = " ".join(done.stderr.split())
+        assert "/etc/resolv.conf is immutable, and can't be replaced: `chattr -i /etc/resolv.conf`" in said
+        assert "nothing was touched" in said
+        assert changes(before, host) == []
+        policy.install(host)
+        assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
+        assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
+        host.run("chattr -i /etc/resolv.conf")
+        apply(host, BY_NAME)
+        host.run("chattr +i /etc/resolv.conf")
+        done = host.hostguard("rollback", "--to", "0", "--yes")
+        assert done.returncode == 1
+        assert "lookup: " in done.stdout + done.stderr
+        assert host.out("systemctl is-active hostguard-names.service") == "active"
+        assert host.run(["runuser", "-u", "envoy", "--", "getent", "ahosts", NAME], check=False).returncode == 0
+    finally:
+        host.run("chattr -i /etc/resolv.conf")
+    assert host.hostguard("rollback", "--to", "0", "--yes").returncode == 0
+    policy.install(host, BY_NAME)
+    assert changes(before, host) == []
+
+
 def test_where_it_only_observes_every_name_is_answered(upstream: NameServer, host: Host) -> None:
     upstream.answer({NAME: [POOL[0]], "enemy.example": [POOL[2]]})
     apply(host, BY_NAME, ("mode: enforce ", "mode: observe "))

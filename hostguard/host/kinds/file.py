@@ -1,11 +1,18 @@
-"""A regular file with given content, mode and owner."""
+"""A regular file with given content, mode and owner.
+
+It is replaced by a rename, but for one that is mounted there by itself, as podman and docker mount /etc/resolv.conf:
+the kernel renames nothing over that, and it is written in place.
+"""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import os
 import stat
-from typing import Any, Dict, List
+import struct
+from typing import Any, Callable, Dict, List
 
 from ..facts import account_of, group_of
 from ..resource import (
@@ -17,13 +24,55 @@ from ..resource import (
     Observation,
     Resource,
     each,
-    unreadable,
     value,
 )
+from .mount import mounted
+
+GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS (linux/fs.h)
+FLAGS = {0x10: ("immutable", "-i"), 0x20: ("append-only", "-a")}
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    return {resource["id"]: _read(resource["path"]) for resource in resources}
+    return {resource["id"]: _looked_at(resource) for resource in resources}
+
+
+def _looked_at(resource: Resource) -> Observation:
+    seen = _read(resource["path"])
+    if not differ(resource, seen):
+        return seen
+    # What is in the way travels with what was seen; where all is as wanted, nothing is.
+    if seen.state == ABSENT:
+        return seen._replace(reason=stuck(resource["path"]))
+    return value(dict(seen.value, stuck=stuck(resource["path"])))
+
+
+def stuck(path: str) -> str:
+    """Why not even root could write `path`, and what to do; "" where root could."""
+    folder = os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        by_itself = mounted(path)
+    except FileNotFoundError:
+        by_itself = None  # an image that is only read has no /proc
+    for place in [path] if by_itself else [path, folder]:
+        try:
+            if stat.S_IFMT(os.lstat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                continue
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # not there, or not ours to ask
+        try:
+            if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+                return "{} is on a file system that is mounted read-only: mount it for writing".format(place)
+            with contextlib.suppress(OSError):  # a file system without such flags
+                found = struct.unpack("i", fcntl.ioctl(descriptor, GET_FLAGS, bytes(8))[:4])[0]
+                for flag, (name, letter) in FLAGS.items():
+                    if found & flag:
+                        return "{} is {}, and can't be replaced: `chattr {} {}`".format(place, name, letter, place)
+        finally:
+            os.close(descriptor)
+    return ""
 
 
 def _read(path: str) -> Observation:
@@ -35,8 +84,6 @@ def _read(path: str) -> Observation:
             content = file.read().decode("utf-8", "backslashreplace")
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT_HERE
-    except OSError as error:
-        return unreadable("{}: {}".format(path, error.strerror))
     return value(
         {
             "type": "file",
@@ -54,15 +101,18 @@ def _type(mode: int) -> str:
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if seen.state == ABSENT:
-        return [Difference("content", "", resource["content"])]
+        return [Difference("content", "", resource["content"], seen.reason)]
     if seen.state != VALUE:
         return []
     have = seen.value
     if have["type"] != "file":
         blocked = "{} is {}: move it away".format(resource["path"], have["type"])
-        return [Difference("type", have["type"], "a regular file", blocked if "directory" in have["type"] else "")]
+        blocked = blocked if "directory" in have["type"] else have.get("stuck", "")
+        return [Difference("type", have["type"], "a regular file", blocked)]
     wanted = {"content": resource["content"], "mode": resource["mode"], "owner": "root", "group": "root"}
-    return [Difference(key, have[key], want) for key, want in wanted.items() if have[key] != want]
+    return [
+        Difference(key, have[key], want, have.get("stuck", "")) for key, want in wanted.items() if have[key] != want
+    ]
 
 
 def wanted(resource: Resource) -> str:
@@ -95,12 +145,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 def snapshot(path: str) -> Dict[str, Any]:
     """All that `put_back` needs to make `path` what it is now, as JSON."""
-    parents = []
-    parent = os.path.dirname(path)
-    while not os.path.isdir(parent):
-        parents.append(parent)
-        parent = os.path.dirname(parent)
-    saved: Dict[str, Any] = {"path": path, "type": "absent", "missing_parents": parents}
+    saved: Dict[str, Any] = {"path": path, "type": "absent", "missing_parents": _missing(os.path.dirname(path))}
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -122,43 +167,108 @@ def content_of(saved: Dict[str, Any]) -> str:
     return base64.b64decode(saved.get("content", "")).decode("utf-8", "backslashreplace")
 
 
+def _missing(folder: str) -> List[str]:
+    """The folders that are not there on the way to this one, the innermost first."""
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
 def put_back(saved: Dict[str, Any]) -> None:
-    """Make a path what `snapshot` saw, down to its times, and remove the folders that were made for it."""
+    """Make a path what `snapshot` saw, down to its times, and remove the folders that were made for it.
+
+    What is as it was is not touched: it may be what can't be (an immutable file), and all is well then.
+    """
     path = saved["path"]
-    if saved["type"] == "file":
-        _place(path, base64.b64decode(saved["content"]), saved["mode"], saved["uid"], saved["gid"])
+    if os.path.lexists(_beside(path)):  # of a write that was cut short
+        os.unlink(_beside(path))
+    now = snapshot(path)
+    if any(now.get(key) != saved.get(key) for key in ("type", "content", "target", "mode", "uid", "gid")):
+        if saved["type"] == "file":
+            _place(path, base64.b64decode(saved["content"]), saved["mode"], saved["uid"], saved["gid"])
+            os.utime(path, ns=(saved["times"][0], saved["times"][1]))
+        elif saved["type"] == "link":
+            _replace(path, lambda beside: _link(beside, saved))
+        else:
+            os.unlink(path)
+            _sync(os.path.dirname(path))
+    elif saved["type"] == "file" and now["times"][1] != saved["times"][1]:
         os.utime(path, ns=(saved["times"][0], saved["times"][1]))
-        return
-    if os.path.lexists(path):
-        os.unlink(path)
-    if saved["type"] == "link":
-        os.symlink(saved["target"], path)
-        os.lchown(path, saved["uid"], saved["gid"])
-        return
-    for parent in saved["missing_parents"]:
+    if saved["type"] == "absent":
+        _remove(saved["missing_parents"])
+
+
+def _link(path: str, saved: Dict[str, Any]) -> None:
+    os.symlink(saved["target"], path)
+    os.lchown(path, saved["uid"], saved["gid"])
+
+
+def _remove(folders: List[str]) -> None:
+    """Those of the folders, the innermost first, that are there, and in which nobody else keeps something by now."""
+    for folder in folders:
         try:
-            os.rmdir(parent)
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
         except OSError:
-            break  # somebody else keeps something there by now
+            break
+        with contextlib.suppress(OSError):
+            _sync(os.path.dirname(folder))
 
 
 def _place(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
-    """Write beside and rename over: a reader sees the old file or the new one, a power cut too."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    beside = os.path.join(folder, ".{}.hostguard".format(os.path.basename(path)))
-    if os.path.lexists(beside):
-        os.unlink(beside)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    """A reader sees the old file or the new one, a power cut too; but not of one that is mounted there by itself. What
+    fails leaves nothing behind."""
+    made = _missing(os.path.dirname(path))
+    try:
+        for folder in reversed(made):
+            os.mkdir(folder, 0o755)
+            _sync(os.path.dirname(folder))
+        if mounted(path):
+            _fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), content, mode, uid, gid)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            _replace(path, lambda beside: _fill(os.open(beside, flags, 0o600), content, mode, uid, gid))
+    except BaseException:
+        _remove(made)
+        raise
+
+
+def _fill(descriptor: int, content: bytes, mode: int, uid: int, gid: int) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        file.truncate()
         os.fchmod(file.fileno(), mode)
         os.fchown(file.fileno(), uid, gid)
         file.flush()
         os.fsync(file.fileno())
-    os.rename(beside, path)
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _replace(path: str, make: Callable[[str], None]) -> None:
+    """Make it beside, and rename it over."""
+    beside = _beside(path)
     try:
-        os.fsync(directory)
+        if os.path.lexists(beside):
+            os.unlink(beside)
+        make(beside)
+        os.rename(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+    _sync(os.path.dirname(path))
+
+
+def _beside(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, ".{}.hostguard".format(name))
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

@@ -19,12 +19,13 @@ from ..resource import (
     Observation,
     Resource,
     not_applicable,
-    unreadable,
     value,
 )
 
 TABLE = "netdev hostguard"
 PREFIX = "egress-"
+NO_SUCH = "No such file or directory"
+"""What nft says of a table that is not there."""
 HARDWARE_ADDRESS = "ADDRESS"
 DEVICES = "/sys/class/net/"
 SAMPLE = "02:00:00:00:00:01"
@@ -72,7 +73,7 @@ def parse(text: str) -> Chains:
     """`nft -s list table`: {chain: [line]}; what stands beside the chains, such as flags, is of the chain ""."""
     chains: Chains = {}
     name = ""
-    for line in map(str.strip, text.splitlines()[1:]):
+    for line in map(str.strip, text.split("\n")[1:]):
         head = re.match(r"chain (\S+) {", line)
         if head:
             name = head.group(1)
@@ -117,28 +118,25 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def _read(resource: Resource) -> Observation:
-    try:
-        now = devices(run(["ip", "-json", "-details", "address"]).stdout)
-        for name in now.leaving:
-            if not SAFE.fullmatch(name):
-                raise HostError("the device {!r} has a name that stands in no rule: rename it".format(name))
-        if find("nft") is None:
-            return value({"nft": False, **now._asdict(), "chains": None, "canonical": None})
-        have = _listed()
-        want = chains_of(resource, now.leaving)
-        canonical: Optional[Chains] = None
-        if have is None or by_device(have) != by_device(want):
-            canonical = _canonical(resource, now.leaving)
-            if canonical is None:
-                return not_applicable("this kernel ({}) has no egress hook for frames".format(os.uname().release))
-    except HostError as error:
-        return unreadable(str(error))
+    now = devices(run(["ip", "-json", "-details", "address"]).stdout)
+    for name in now.leaving:
+        if not SAFE.fullmatch(name):
+            raise HostError("the device {!r} has a name that stands in no rule: rename it".format(name))
+    if find("nft") is None:
+        return value({"nft": False, **now._asdict(), "chains": None, "canonical": None})
+    have = _listed()
+    want = chains_of(resource, now.leaving)
+    canonical: Optional[Chains] = None
+    if have is None or by_device(have) != by_device(want):
+        canonical = _canonical(resource, now.leaving)
+        if canonical is None:
+            return not_applicable("this kernel ({}) has no egress hook for frames".format(os.uname().release))
     return value({"nft": True, **now._asdict(), "chains": have, "canonical": canonical})
 
 
 def _listed() -> Optional[Chains]:
     done = run(["nft", "-s", "list", "table", *TABLE.split()], check=False)
-    if done.returncode and "No such file or directory" not in done.stderr:
+    if done.returncode and NO_SUCH not in done.stderr:
         why = "needs root" if "permitted" in done.stderr else "failed: " + (done.stderr.strip() or "no reason given")
         raise HostError("`nft list table {}` {}".format(TABLE, why))
     return None if done.returncode else parse(done.stdout)
@@ -254,5 +252,8 @@ def restore(_resources: List[Resource], captured: Dict[str, Any]) -> None:
     for saved in captured.values():
         if saved["chains"] is not None:
             _load(_of_what_is_there(saved["chains"]))
-        elif _listed() is not None:
-            run(["nft", "delete", "table", *TABLE.split()])
+            continue
+        # Not listed first: what can't be shown must go all the same.
+        done = run(["nft", "delete", "table", *TABLE.split()], check=False)
+        if done.returncode and NO_SUCH not in done.stderr:
+            raise HostError("`nft delete table {}` failed: {}".format(TABLE, done.stderr.strip()))

@@ -8,11 +8,12 @@ answer can have put in is too much.
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from typing import Any, Dict, List, Set
 
-from ..program import find, run
+from ..program import lines_of, run
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -21,7 +22,6 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
-    unreadable,
     value,
 )
 
@@ -33,27 +33,30 @@ ESTABLISHED = "01"  # include/net/tcp_states.h
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    if find("ipset") is None:
-        return {r["id"]: unreadable("ipset is not installed on this host") for r in resources}
-    try:
-        text = run(["ipset", "save"]).stdout
-    except HostError as error:
-        return {r["id"]: unreadable(str(error)) for r in resources}
-    found = parse(text)
+    found = _saved()
     return {r["id"]: value(found[r["name"]]) if r["name"] in found else ABSENT_HERE for r in resources}
 
 
+def _saved() -> Dict[str, Dict[str, Any]]:
+    return parse(run(["ipset", "save"]).stdout)
+
+
 def parse(text: str) -> Dict[str, Dict[str, Any]]:
-    """`ipset save` as {name: {"type": …, "header": the create line's rest, "entries": […]}}."""
+    """`ipset save` as {name: {"type": …, "header": the create line's rest, "entries": […]}}.
+
+    Raises HostError for anything else: a set that can't be shown is not one that is not there.
+    """
     sets: Dict[str, Dict[str, Any]] = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         verb, _, rest = line.partition(" ")
         name, _, rest = rest.partition(" ")
-        if verb == "add":
+        if verb == "add" and name in sets:
             sets[name]["entries"].append(rest)
-        elif verb == "create":
+        elif verb == "create" and rest:
             kind, _, header = rest.partition(" ")
             sets[name] = {"type": kind, "header": header, "entries": []}
+        elif line:
+            raise HostError("`ipset save` says {!r}: not a line that it should".format(line[:80]))
     return sets
 
 
@@ -98,14 +101,14 @@ def _differ_in_time(resource: Resource, have: Dict[str, Any]) -> List[Difference
 
 def timeout_of(have: Dict[str, Any]) -> int:
     """How long an entry stays that says nothing of it; 0 for ever."""
-    words = have["header"].split()
-    return int(words[words.index("timeout") + 1]) if "timeout" in words else 0
+    found = re.search(r"\btimeout ([0-9]+)\b", have["header"])
+    return int(found.group(1)) if found else 0
 
 
 def _of_answers(resource: Resource, have: Dict[str, Any]) -> List[str]:
     """The entries whose time is one that an answer gives: at most the set's, and never none."""
     timed = [(entry, entry.partition(" timeout ")[2]) for entry in have["entries"]]
-    return [entry for entry, left in timed if left.isdigit() and 0 < int(left) <= resource["timeout"]]
+    return [entry for entry, left in timed if left.isdecimal() and 0 < int(left) <= resource["timeout"]]
 
 
 def _some(entries: Set[str]) -> str:
@@ -184,7 +187,7 @@ def _load(lines: List[str]) -> None:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = parse(run(["ipset", "save"]).stdout)
+    found = _saved()
     return {r["id"]: {"name": r["name"], "set": found.get(r["name"])} for r in resources}
 
 
@@ -199,7 +202,7 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Refill what was there before. Rules may still use what was not: `withdraw` takes that away after them."""
-    present = parse(run(["ipset", "save"]).stdout)
+    present = _saved()
     lines = []
     for resource in resources:
         name, before = resource["name"], captured[resource["id"]]["set"]
@@ -217,7 +220,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def withdraw(_resources: List[Resource], captured: Dict[str, Any]) -> None:
-    present = parse(run(["ipset", "save"]).stdout)
+    present = _saved()
     names = [saved["name"] for saved in captured.values() if saved["set"] is None and saved["name"] in present]
     _load(["destroy {}".format(name) for name in names])
 
@@ -238,7 +241,7 @@ def open_connections(resource: Resource) -> List[str]:
         except OSError:
             continue
         for row in rows:
-            if row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
+            if len(row) < 4 or row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
                 continue
             address, port = row[2].split(":")
             family, text = decode_address(address)

@@ -7,7 +7,7 @@ import re
 from typing import Any, Dict, List, Optional
 
 from ..program import run
-from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, each, unreadable, value
+from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, each, value
 
 MOUNTS = "/proc/self/mountinfo"
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "": 1}
@@ -26,7 +26,7 @@ def parse(text: str) -> List[Dict[str, Any]]:
 
 
 def mounts() -> List[Dict[str, Any]]:
-    with open(MOUNTS, encoding="utf-8") as file:
+    with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
         return parse(file.read())
 
 
@@ -48,13 +48,7 @@ def device(path: str) -> str:
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    seen = {}
-    for resource in resources:
-        try:
-            seen[resource["id"]] = _read(resource)
-        except OSError as error:
-            seen[resource["id"]] = unreadable("{}: {}".format(error.filename or resource["path"], error.strerror))
-    return seen
+    return {r["id"]: _read(r) for r in resources}
 
 
 def _read(resource: Resource) -> Observation:

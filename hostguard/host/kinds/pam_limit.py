@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple
 
-from ..resource import VALUE, Difference, Observation, Resource, unreadable, value
+from ..resource import VALUE, Difference, Observation, Resource, value
 
 FOLDER = "/etc/security/limits.d"
 BASE = "/etc/security/limits.conf"
@@ -91,10 +91,7 @@ DEEPEST = 8
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    try:
-        lines, passed = configuration(), passed_by()
-    except OSError as error:
-        return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
+    lines, passed = configuration(), passed_by()
     seen = {}
     for resource in resources:
         won: Dict[str, Any] = {"others": [], "passed": passed}
@@ -113,7 +110,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def enough(limit: str, want: int) -> bool:
-    return limit in ("unlimited", "infinity", "-1") or (limit.isdigit() and int(limit) >= want)
+    return limit in ("unlimited", "infinity", "-1") or (limit.isdecimal() and int(limit) >= want)
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:

@@ -17,11 +17,8 @@ ASKED = ["ControlGroup", "MainPID"]
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not unit.systemd_runs():
-        return {r["id"]: unreadable("systemd does not run here") for r in resources}
-    try:
-        shown = unit.show([r["unit"] for r in resources], ASKED)
-    except HostError as error:
-        return {r["id"]: unreadable(str(error)) for r in resources}
+        raise HostError("systemd does not run here")
+    shown = unit.show([r["unit"] for r in resources], ASKED)
     return {r["id"]: _observe(r, shown[r["unit"]]) for r in resources}
 
 
@@ -48,7 +45,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
 
 def open_files(pid: int) -> int:
     """The soft limit of open files of a process."""
-    with open("/proc/{}/limits".format(pid), encoding="ascii") as file:
+    with open("/proc/{}/limits".format(pid), encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("Max open files"):
                 soft = line.split()[3]

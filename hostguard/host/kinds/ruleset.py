@@ -9,13 +9,15 @@ iptables does not show all that acts on a packet. What only nft shows is asked o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..facts import has_ipv6
-from ..program import find, run
+from ..program import find, lines_of, run
 from ..resource import (
+    UNREADABLE,
     VALUE,
     Difference,
     HostError,
@@ -26,6 +28,8 @@ from ..resource import (
     unreadable,
     value,
 )
+from .frames import NO_SUCH, Chains
+from .frames import parse as parse_table
 
 COMMAND = {"ipv4": "iptables", "ipv6": "ip6tables"}
 LEGACY_TABLES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
@@ -56,34 +60,98 @@ def table_of(resource: Resource) -> str:
     return str(resource.get("table", "filter"))  # what was recorded before there were others has none
 
 
+BUILT_IN = ("filter", "mangle", "nat", "raw", "security")
+
+
 def tables(family: str) -> Dict[str, str]:
-    """`iptables-save` by table; what is not there yet is not in it."""
-    if backend(family) == "legacy" and not legacy_tables(family):
+    """`iptables-save` by table; what is not there yet is not in it.
+
+    A rule of nft's own that iptables has no words for hides its whole table: iptables-save fails, or says so in a
+    comment and exits with 0 (1.8.9 and 1.8.11 do the one or the other by what the rule is). Such a table is asked for
+    chain by chain, and what is not shown then either has the rule UNSHOWN. Raises HostError where nobody can say.
+    """
+    legacy, program = backend(family) == "legacy", COMMAND[family] + "-save"
+    there = legacy_tables(family) if legacy else _nft_tables(family)
+    if legacy and not there:
         return {}
     try:
-        saved = run([COMMAND[family] + "-save"]).stdout
+        found = by_table(run([program]).stdout if there else saved(program))
     except HostError:
-        asked = {name: _nft_chains(family, name) for name in ("filter", "mangle")}
-        if not any(asked.values()):
+        if legacy or not there:
             raise
-        return {name: _chain_by_chain(family, name, chains) for name, chains in asked.items() if chains}
-    return {block.partition("\n")[0]: "*" + block for block in re.split(r"^\*", saved, flags=re.MULTILINE)[1:]}
+        found = {}
+        for name in there:
+            with contextlib.suppress(HostError):  # it is asked chain by chain
+                found.update(by_table(run([program, "-t", name]).stdout))
+    hidden = [name for name in there if name not in found]
+    if legacy and hidden:
+        raise HostError("`{}` does not show the table {}".format(program, hidden[0]))
+    return {**found, **{name: _chain_by_chain(family, name) for name in hidden}}
+
+
+def saved(program: str) -> str:
+    """All that there is to show. Raises HostError where a table is left out, which is no failure to iptables-save."""
+    said = run([program]).stdout
+    by_table(said)
+    hidden = re.search(r"^# Table `(.*)' is incompatible", said, re.MULTILINE)
+    if hidden:
+        raise HostError("`{}` can't show the table {}, where nft wrote what iptables can't".format(program, hidden[1]))
+    return said
+
+
+def by_table(text: str) -> Dict[str, str]:
+    """What iptables-save says. Raises HostError where a table does not end."""
+    found: Dict[str, str] = {}
+    block: List[str] = []
+    for line in lines_of(text):
+        if block or line.startswith("*"):
+            block.append(line)
+        if line == "COMMIT" and block:
+            found[block[0][1:]] = "\n".join(block) + "\n"
+            block = []
+    if block:
+        raise HostError("iptables-save says the beginning of the table {}, and not its end".format(block[0][1:]))
+    return found
+
+
+def _nft_tables(family: str) -> List[str]:
+    """Those tables of iptables that nft knows of, as far as it says."""
+    if find("nft") is None:
+        return []
+    listed = run(["nft", "list", "tables", NFT_FAMILY[family]], check=False).stdout.split("\n")
+    return [name for name in BUILT_IN if "table {} {}".format(NFT_FAMILY[family], name) in listed]
 
 
 UNSHOWN = "(a rule of nft's own, which iptables can't show)"
 
 
-def _chain_by_chain(family: str, table: str, chains: List[str]) -> str:
-    """One rule that iptables has no words for ends `iptables-save`; asked by chain, only its own is not shown."""
+def _chain_by_chain(family: str, table: str) -> str:
     lines = ["*" + table]
-    for chain in chains:
+    for chain in _nft_chains(family, table) or {}:
         done = run([COMMAND[family], "-t", table, "-S", chain], check=False)
-        for line in done.stdout.splitlines():
-            verb, name, *rest = line.split()
-            lines.append(line if verb == "-A" else ":{} {} [0:0]".format(name, rest[0] if verb == "-P" else "-"))
         if done.returncode:
-            lines.insert(1, "-A {} {}".format(chain, UNSHOWN))
+            lines += [":{} - [0:0]".format(chain), "-A {} {}".format(chain, UNSHOWN)]
+            continue
+        for line in lines_of(done.stdout):
+            verb, name, policy = [*line.split(" ", 2), "", ""][:3]
+            if verb in ("-P", "-N"):
+                lines.append(":{} {} [0:0]".format(name, policy or "-"))
+            elif verb:
+                lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _hidden(family: str, table: str, chain: str) -> str:
+    """Why a chain can't be read, and what to do."""
+    name = "{} {} {}".format(NFT_FAMILY[family], table, chain)
+    rules = [re.sub(" # handle [0-9]+$", "", line) for line in (_nft_chains(family, table) or {}).get(chain, [])]
+    # iptables writes a counter with every rule; nft's users seldom do.
+    suspects = [rule for rule in rules if not re.search("counter|^type ", rule)] or rules
+    shown = "; ".join("`{}`".format(rule) for rule in suspects[:3])
+    return (
+        "iptables can't show nft's chain {0}, for a rule of nft's own there ({1}): write that with iptables, or into a "
+        "table of another name, and take it away (`nft -a list chain {0}` tells its handle)".format(name, shown)
+    )
 
 
 FAMILY_OF = {"ip6": "ipv6"}  # all others carry IPv4, and most of them both
@@ -93,18 +161,23 @@ SENDING = re.compile(r"\b(?:ip6? daddr|\w+ dport|ether daddr|@\w+,\d+,\d+) set\b
 
 
 def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
-    """`nft list ruleset` by family: the `dormant` tables, and the chains that send packets elsewhere, those of the
-    host itself (`OUTPUT`, with what it forwards or not) and those that it forwards alone (`FORWARD`)."""
+    """`nft list ruleset` by family: the `dormant` tables, those that another program owns (`owner`: nobody else may
+    write them), and the chains that send packets elsewhere, those of the host itself (`OUTPUT`, with what it forwards
+    or not) and those that it forwards alone (`FORWARD`)."""
     found: Dict[str, Dict[str, List[str]]] = {
-        family: {"dormant": [], "OUTPUT": [], "FORWARD": []} for family in COMMAND
+        family: {"dormant": [], "owner": [], "OUTPUT": [], "FORWARD": []} for family in COMMAND
     }
     for block in re.split(r"^(?=table )", text, flags=re.MULTILINE):
         head = re.match(r"table ((\S+) \S+) ", block)
         if head is None:
             continue
         of_family = found[FAMILY_OF.get(head.group(2), "ipv4")]
-        if re.search(r"^\tflags [^\n]*\bdormant\b", block, re.MULTILINE):
-            of_family["dormant"].append(head.group(1))
+        flags = re.search(r"^\tflags ([^\n]*)", block, re.MULTILINE)
+        set_there = re.findall(r"\w+", flags[1]) if flags else []
+        for flag in ("dormant", "owner"):
+            if flag in set_there:
+                of_family[flag].append(head.group(1))
+        if "dormant" in set_there:
             continue
         hook, there = ("OUTPUT", LEAVING) if LEAVING.search(block) else ("FORWARD", FORWARDING)
         if there.search(block):
@@ -117,62 +190,83 @@ def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
 
 def _nft() -> Dict[str, Dict[str, List[str]]]:
     """Nothing where there is no nft: what only it shows, only it can have made."""
-    return parse_nft(run(["nft", "-s", "-t", "list", "ruleset"], check=False).stdout if find("nft") else "")
+    if find("nft") is None:
+        return parse_nft("")
+    try:
+        return parse_nft(run(["nft", "-s", "-t", "list", "ruleset"]).stdout)
+    except HostError as error:
+        if re.search("not supported|Invalid argument", str(error)):
+            return parse_nft("")  # a kernel without nf_tables, as it may be below the legacy backend, has none of it
+        raise
 
 
 def parse(text: str) -> Dict[str, Any]:
-    """`iptables-save` of one table as {"policies": {chain: policy}, "rules": {chain: [rule without -A chain]}}."""
+    """`iptables-save` of one table as {"policies": {chain: policy}, "rules": {chain: [rule without -A chain]}}.
+
+    Raises HostError for a line that is none of its kinds: what was cut short may have lost a rule.
+    """
     policies: Dict[str, str] = {}
     rules: Dict[str, List[str]] = {}
-    for line in text.splitlines():
-        if line.startswith(":"):
-            chain, policy = line[1:].split()[:2]
-            policies[chain] = policy
-            rules.setdefault(chain, [])
-        elif line.startswith("-A "):
-            _, chain, rule = line.split(" ", 2)
-            rules.setdefault(chain, []).append(rule)
+    for line in lines_of(text):
+        words = line.split(" ", 2)
+        if line.startswith(":") and len(words) > 1:
+            policies[words[0][1:]] = words[1]
+            rules.setdefault(words[0][1:], [])
+        elif words[0] == "-A" and len(words) > 1:
+            rules.setdefault(words[1], []).append(words[2] if len(words) > 2 else "")
+        elif line and line[0] not in "#*" and line != "COMMIT":
+            raise HostError("iptables says {!r}: not a line that it should".format(line[:80]))
     return {"policies": policies, "rules": rules}
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
+    """A family that can't be read hides not the other."""
     seen: Dict[str, Observation] = {}
-    nft = _nft()
     for family, members in by_family(resources).items():
-        if family == "ipv6" and not has_ipv6():
-            seen.update({r["id"]: not_applicable("this kernel has no IPv6") for r in members})
-            continue
         try:
-            if backend(family) is None:
-                raise HostError("{} is not installed on this host".format(COMMAND[family]))
-            found = {name: parse(text) for name, text in tables(family).items()}
+            seen.update(_read(family, members))
         except HostError as error:
             seen.update({r["id"]: unreadable(str(error)) for r in members})
+    return seen
+
+
+def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
+    if family == "ipv6" and not has_ipv6():
+        return {r["id"]: not_applicable("this kernel has no IPv6") for r in resources}
+    if backend(family) is None:
+        raise HostError("{} is not installed on this host".format(COMMAND[family]))
+    seen: Dict[str, Observation] = {}
+    nft, shown = _nft()[family], tables(family)
+    found = {name: parse(shown[name]) for name in _by_table(resources) if name in shown}
+    canonical: Optional[Dict[str, List[str]]] = None
+    for resource in resources:
+        chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
+        here = found.get(table, NOTHING)
+        unshown = [name for name in (hook, chain) if UNSHOWN in here["rules"].get(name, [])]
+        if unshown:
+            seen[resource["id"]] = unreadable(_hidden(family, table, unshown[0]))
             continue
-        canonical: Optional[Dict[str, List[str]]] = None
-        for resource in members:
-            chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
-            here = found.get(table, NOTHING)
-            rules = here["rules"].get(chain)
-            if rules is not None and rules != resource["rules"]:
-                # Not the same to the letter: let this host's own iptables say how it would write ours.
-                canonical = canonical if canonical is not None else _canonical(family, members)
-            hooked = here["rules"].get(hook, [])
-            policy = here["policies"].get(hook, "ACCEPT")
-            jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
-            ahead = hooked[: jumps[0] - 1] if jumps else []
-            seen[resource["id"]] = value(
-                {
-                    "policy": policy,
-                    "rules": rules,
-                    "canonical": (canonical or {}).get(chain),
-                    "jumps": jumps,
-                    "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
-                    "table": bool(here["policies"]),
-                    "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft[family]["dormant"],
-                    "sending": nft[family].get(hook, []),
-                }
-            )
+        rules = here["rules"].get(chain)
+        if rules is not None and rules != resource["rules"]:
+            # Not the same to the letter: let this host's own iptables say how it would write ours.
+            canonical = canonical if canonical is not None else _canonical(family, resources)
+        hooked = here["rules"].get(hook, [])
+        policy = here["policies"].get(hook, "ACCEPT")
+        jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
+        ahead = hooked[: jumps[0] - 1] if jumps else []
+        seen[resource["id"]] = value(
+            {
+                "policy": policy,
+                "rules": rules,
+                "canonical": (canonical or {}).get(chain),
+                "jumps": jumps,
+                "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
+                "table": bool(here["policies"]),
+                "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft["dormant"],
+                "owner": "{} {}".format(NFT_FAMILY[family], table) in nft["owner"],
+                "sending": nft.get(hook, []),
+            }
+        )
     return seen
 
 
@@ -189,12 +283,14 @@ def lets_past(rule: str, chains: Dict[str, List[str]], policy: str, seen: Tuple[
 
     So that what only drops may stand before ours: fail2ban and kube-proxy put their own first, again and again.
     """
-    words = rule.split()
+    if rule == UNSHOWN:
+        return True
+    words = re.sub(r'"(?:[^"\\]|\\.)*"', "", rule).split()  # without comments, which may say anything
     if "-g" in words:
         return True  # it comes back one chain further up, wherever that is
     if "-j" not in words:
-        return rule == UNSHOWN
-    target = words[words.index("-j") + 1]
+        return False
+    target = [*words, ""][words.index("-j") + 1]
     if target == "RETURN":
         return not seen and policy != "DROP"
     if target in chains:
@@ -250,6 +346,12 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         table = "{} {}".format(NFT_FAMILY[resource["family"]], table_of(resource))
         blocked = "the table is switched off: `nft add table {}` switches it on".format(table)
         found.append(Difference("table", "dormant", "in force", blocked))
+    if have.get("owner"):
+        table = "{} {}".format(NFT_FAMILY[resource["family"]], table_of(resource))
+        blocked = "another program owns nft's table {}, and the kernel lets nobody else write it: end that".format(
+            table
+        )
+        found.append(Difference("table", "another program's own", "anybody's", blocked))
     # Where nothing is held, nothing is let past.
     for chain in have.get("sending", []) if resource["rules"][-1:] == ["-j DROP"] else []:
         blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
@@ -332,6 +434,8 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
             chains = _nft_chains(family, table)
             for resource in of_table:
                 have = seen[resource["id"]]
+                if have.state == UNREADABLE:
+                    raise HostError(have.reason)
                 if have.state == VALUE:
                     parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
                     parts["hook"] = chains is None or resource["hook"] in chains
@@ -352,15 +456,20 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
 NFT_FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
 
 
-def _nft_chains(family: str, table: str) -> Optional[List[str]]:
-    """The chains that nft has in a table; iptables shows built-in chains that are not there, too.
+def _nft_chains(family: str, table: str) -> Optional[Chains]:
+    """The chains that nft has in a table, and their rules with their handles; iptables shows built-in chains that are
+    not there, too.
 
     None where nft can't say: on the legacy backend, or without its program.
     """
     if backend(family) != "nft" or find("nft") is None:
         return None
-    done = run(["nft", "list", "table", NFT_FAMILY[family], table], check=False)
-    return [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("chain ")]
+    done = run(["nft", "-s", "-a", "list", "table", NFT_FAMILY[family], table], check=False)
+    if done.returncode and NO_SUCH not in done.stderr:
+        return None
+    chains = parse_table(done.stdout)
+    chains.pop("", None)
+    return chains
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -374,7 +483,31 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
-    now = _rules_of(family, table)["rules"]
+    changed = members
+    try:
+        now = parse(tables(family).get(table, ""))
+        if any(UNSHOWN in rules for rules in now["rules"].values()):
+            raise HostError("the table {} of {} can't be read".format(table, family))
+        changed = [r for r in members if not _is_as_it_was(r, captured[r["id"]], now)]
+    except HostError:
+        # What can't be read must go all the same: it may be what cuts the host off.
+        _take_away(family, table, members, captured)
+        now = NOTHING
+        changed = [r for r in members if captured[r["id"]]["rules"] is not None]
+    if changed:
+        _restore(family, _script_back(table, changed, captured, now["rules"]))
+    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members])
+
+
+def _is_as_it_was(resource: Resource, saved: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    hooked = now["rules"].get(resource["hook"], [])
+    jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + resource["chain"]]
+    policy = now["policies"].get(resource["hook"], "ACCEPT") if resource["policy"] else saved["policy"]
+    have = (policy, now["rules"].get(resource["chain"]), jumps)
+    return have == (saved["policy"], saved["rules"], saved["jumps"])
+
+
+def _script_back(table: str, members: List[Resource], captured: Dict[str, Any], now: Dict[str, List[str]]) -> str:
     lines = ["*" + table]
     gone = []
     for resource in members:
@@ -393,12 +526,42 @@ def _put_back(family: str, table: str, members: List[Resource], captured: Dict[s
             lines.append("-I {} {} {}".format(hook, min(at, len(others) + count + 1), jump))
         lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
     lines += ["-X {}".format(chain) for chain in gone]
-    _restore(family, "\n".join(lines) + "\nCOMMIT\n")
-    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members])
+    return "\n".join(lines) + "\nCOMMIT\n"
 
 
-def _rules_of(family: str, table: str) -> Dict[str, Any]:
-    return parse(tables(family).get(table, ""))
+def _take_away(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+    """Our chains, the jumps to them and the policies, out of a table that iptables can't show, in one transaction of
+    nft's: iptables-restore reads the rules before the one that it deletes, and fails at nft's own.
+
+    A host that gets an earlier generation's rules back is open until then.
+    """
+    chains, where = _nft_chains(family, table), "{} {}".format(NFT_FAMILY[family], table)
+    if chains is None:
+        _open_unseen(family, table, members)
+        raise HostError("{} can't show the table {}: it was opened unseen".format(COMMAND[family], table))
+    lines = []
+    for resource in members:
+        saved, chain, hook = captured[resource["id"]], resource["chain"], resource["hook"]
+        jumps = re.compile("counter jump {} # handle ([0-9]+)".format(re.escape(chain)))
+        handles = [found[1] for found in map(jumps.fullmatch, chains.get(hook, [])) if found]
+        lines += ["delete rule {} {} handle {}".format(where, hook, handle) for handle in handles]
+        lines += ["flush chain {} {}".format(where, chain)] if chain in chains else []
+        if resource["policy"] and hook in chains:
+            policy = saved["policy"] if saved["rules"] is None else "ACCEPT"
+            lines.append("add chain {} {} {{ policy {}; }}".format(where, hook, policy.lower()))
+    run(["nft", "-f", "-"], text="\n".join(lines) + "\n")
+    for resource in members:
+        if captured[resource["id"]]["rules"] is None and resource["chain"] in chains:
+            # Where somebody else's rule leads to it the kernel keeps it, and it is empty.
+            run(["nft", "delete", "chain", *where.split(), resource["chain"]], check=False)
+
+
+def _open_unseen(family: str, table: str, members: List[Resource]) -> None:
+    """With iptables alone, as far as it goes: what is left of our chains lets everything past."""
+    for resource in members:
+        policy = ["-P", resource["hook"], "ACCEPT"]
+        for act in ([policy] if resource["policy"] else []) + [["-F", resource["chain"]]]:
+            run([COMMAND[family], *WAIT, "-t", table, *act], check=False)
 
 
 def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
@@ -419,10 +582,9 @@ def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any
     chains = _nft_chains(family, table)
     if chains is None:
         return
-    left = _rules_of(family, table)
     for hook, before in saved:
-        idle = not left["rules"].get(hook) and left["policies"].get(hook) == "ACCEPT"
-        if not before["hook"] and hook in chains and idle:
+        idle = len(chains.get(hook, [])) == 1 and "policy accept;" in chains[hook][0]
+        if not before["hook"] and idle:
             run(["nft", "delete", "chain", NFT_FAMILY[family], table, hook], check=False)
-    if not all(before["table"] for _, before in saved) and _nft_chains(family, table) == []:
+    if not all(before["table"] for _, before in saved) and _nft_chains(family, table) == {}:
         run(["nft", "delete", "table", NFT_FAMILY[family], table], check=False)

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import store
 from ..facts import in_container
-from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, unreadable, value
+from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, value
 from . import file as files
 from . import unit
 
@@ -119,24 +119,24 @@ def sorts_after_ours(path: str) -> bool:
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
-    try:
-        assignments = configuration()
-    except OSError as error:
-        return {r["id"]: unreadable("{}: {}".format(error.filename, error.strerror)) for r in resources}
-    trouble = boot_trouble()
+    assignments, trouble, stuck = configuration(), boot_trouble(), files.stuck(OUR_FILE)
     for resource in resources:
         key = resource["key"]
+        foreign = in_container() and not key.startswith("net.")
         try:
-            with open(path_of(key), encoding="ascii") as file:
-                live: Optional[str] = normal(file.read())
+            live: Optional[str] = normal(live_value(key))
         except FileNotFoundError:
             live = None
-        except OSError as error:
-            seen[resource["id"]] = unreadable("{}: {}".format(path_of(key), error.strerror))
-            continue
-        foreign = in_container() and not key.startswith("net.")
-        seen[resource["id"]] = _observation(key, live, assignments, trouble, foreign)
+        found = _observation(key, live, assignments, trouble, foreign)
+        found.value["stuck"] = stuck
+        seen[resource["id"]] = found
     return seen
+
+
+def live_value(key: str) -> str:
+    """As the kernel says it, whatever bytes it holds: the name of the host may be any."""
+    with open(path_of(key), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def _observation(
@@ -174,7 +174,7 @@ def holds(resource: Resource, setting: Optional[str]) -> bool:
         return False
     want = resource["value"]
     if resource["compare"] == "min":
-        return setting.isdigit() and int(setting) >= int(want)
+        return setting.isdecimal() and int(setting) >= int(want)
     if resource["compare"] == "ports":
         return ports(want) <= ports(setting)
     return normal(setting) == normal(want)
@@ -185,7 +185,7 @@ def ports(text: str) -> "set[int]":
     found: "set[int]" = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if first.isdigit() and (last.isdigit() or not last):
+        if first.isdecimal() and (last.isdecimal() or not last):
             found.update(range(int(first), int(last or first) + 1))
     return found
 
@@ -230,7 +230,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have["trouble"]:
         found.append(Difference("at boot", "nothing is set", want, have["trouble"]))
     elif not holds(resource, have["boot"]):
-        blocked = ""
+        blocked = have.get("stuck", "")
         if have["later"]:
             blocked = "{} sets it after {} at boot and would win: remove that line".format(have["later"], OUR_FILE)
         shown = "unset" if have["boot"] is None else "{} ({})".format(have["boot"], have["boot_from"])
@@ -254,8 +254,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 def _live(key: str) -> Optional[str]:
     """None for a parameter that went with its device or its module: it comes back with the kernel's own value."""
     try:
-        with open(path_of(key), encoding="utf-8", errors="backslashreplace") as file:
-            return file.read().strip()
+        return live_value(key).strip()
     except FileNotFoundError:
         return None
 
@@ -325,7 +324,7 @@ def _set_back(saved: Dict[str, Any]) -> None:
 def set_live(key: str, setting: str) -> None:
     """Write and read back: some writes are refused without an error, and `sysctl -w` exits 0 even on one."""
     try:
-        with open(path_of(key), "w", encoding="ascii") as file:
+        with open(path_of(key), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(setting + "\n")
     except OSError as error:
         raise HostError("{}: can't set {} to {!r}: {}".format(path_of(key), key, setting, error.strerror)) from None
@@ -333,7 +332,7 @@ def set_live(key: str, setting: str) -> None:
 
 def our_lines() -> Dict[str, str]:
     try:
-        with open(OUR_FILE, encoding="utf-8") as file:
+        with open(OUR_FILE, encoding="utf-8", errors="backslashreplace") as file:
             return {a.key: a.value for a in parse(file.read(), OUR_FILE)}
     except FileNotFoundError:
         return {}
@@ -344,6 +343,8 @@ def _body(lines: Dict[str, str]) -> str:
 
 
 def _write_lines(lines: Dict[str, str]) -> None:
+    if lines == our_lines():
+        return
     if lines:
         files.write([{"path": OUR_FILE, "content": _body(lines), "mode": "0644"}], {})
     else:

@@ -26,7 +26,6 @@ from ..resource import (
     Resource,
     not_applicable,
     not_running,
-    unreadable,
     value,
 )
 
@@ -40,13 +39,16 @@ def systemd_runs() -> bool:
 def parse(text: str) -> List[Dict[str, str]]:
     """`systemctl show` of several units: a block each, a property a line."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
-    return [dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line) for block in blocks]
+    return [dict(line.partition("=")[::2] for line in block.split("\n") if "=" in line) for block in blocks]
 
 
 def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
     """Properties of units as systemd sees them, in one call for all units; "" is the manager and takes its own."""
     named = [unit for unit in dict.fromkeys(units) if unit]
-    found = dict(zip(named, _blocks(named, properties))) if named else {}
+    blocks = _blocks(named, properties) if named else []
+    if len(blocks) != len(named):
+        raise HostError("`systemctl show` was asked for {} units and tells of {}".format(len(named), len(blocks)))
+    found = dict(zip(named, blocks))
     if "" in units:
         manager = parse(run(["systemctl", "show", "--no-pager", _option(properties)]).stdout + "\n")
         found[""] = manager[0] if manager else {}
@@ -101,11 +103,8 @@ def properties_of(resources: List[Resource]) -> List[str]:
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemd_runs():
-        return {r["id"]: unreadable("systemd does not run here") for r in resources}
-    try:
-        found = show(names(resources), properties_of(resources))
-    except HostError as error:
-        return {r["id"]: unreadable(str(error)) for r in resources}
+        raise HostError("systemd does not run here")
+    found = show(names(resources), properties_of(resources))
     return {r["id"]: _looked_at(r, found) for r in resources}
 
 
@@ -115,13 +114,10 @@ def names(resources: List[Resource]) -> List[str]:
 
 
 def _looked_at(resource: Resource, found: Dict[str, Dict[str, str]]) -> Observation:
-    try:
-        seen = _observe(resource, found[resource["unit"]])
-        if seen.state == VALUE and any(runs_or_will(found[unit]) for unit in resource.get("beside", [])):
-            seen.value["flushed"] = firewalld.flushes()
-        return seen
-    except OSError as error:
-        return unreadable("{}: {}".format(error.filename, error.strerror))
+    seen = _observe(resource, found[resource["unit"]])
+    if seen.state == VALUE and any(runs_or_will(found[unit]) for unit in resource.get("beside", [])):
+        seen.value["flushed"] = firewalld.flushes()
+    return seen
 
 
 def runs_or_will(shown: Dict[str, str]) -> bool:

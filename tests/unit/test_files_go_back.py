@@ -1,0 +1,149 @@
+"""A file is written whole or not at all, and what is as it was is not written again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostguard.host.kinds import file
+from hostguard.host.resource import HostError
+from tests.lab.process import call
+
+
+def place(path: Path, content: bytes = b"ours") -> None:
+    file._place(str(path), content, 0o640, os.getuid(), os.getgid())
+
+
+def test_what_is_as_it_was_is_not_written(tmp_path: Path) -> None:
+    kept, link, absent = (tmp_path / name for name in ("kept", "link", "absent"))
+    kept.write_bytes(b"theirs")
+    link.symlink_to("kept")
+    saved = [file.snapshot(str(path)) for path in (kept, link, absent)]
+    before = [path.lstat() for path in (kept, link, tmp_path)]
+    for each in saved:
+        file.put_back(each)
+    after = [path.lstat() for path in (kept, link, tmp_path)]
+    assert [(s.st_ino, s.st_ctime_ns) for s in before] == [(s.st_ino, s.st_ctime_ns) for s in after]
+
+
+@pytest.mark.parametrize("call_of_the_system", ["rename", "fsync", "fchown", "mkdir"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_of_the_system: str, error: BaseException
+) -> None:
+    (tmp_path / "a").mkdir()
+    old = tmp_path / "old"
+    old.write_bytes(b"theirs")
+    calls = []
+    mkdir = os.mkdir
+
+    def fails(*arguments: Any) -> None:
+        calls.append(arguments)
+        if call_of_the_system != "mkdir" or len(calls) > 1:
+            raise error
+        mkdir(*arguments)
+
+    monkeypatch.setattr(os, call_of_the_system, fails)
+    for path in (tmp_path / "a/b/c/new", old):
+        if call_of_the_system != "mkdir" or path != old:
+            with pytest.raises(type(error)):
+                place(path)
+    assert calls
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["a", "old"]
+    assert old.read_bytes() == b"theirs"
+
+
+def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
+    before = file.snapshot(str(tmp_path / "a/b/new"))
+    place(tmp_path / "a/b/new")
+    (tmp_path / "a/theirs").touch()
+    file.put_back(before)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "theirs"]
+
+
+def test_every_name_is_on_the_disk_before_we_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def told(descriptor: int) -> None:
+        synced.append(os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), tmp_path))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", told)
+    before = file.snapshot(str(tmp_path / "a/b/new"))
+    place(tmp_path / "a/b/new")
+    assert synced == [".", "a", "a/b/.new.hostguard", "a/b"]
+    synced.clear()
+    file.put_back(before)
+    assert synced == ["a/b", "a", "."]
+    synced.clear()
+    (tmp_path / "link").symlink_to("x")
+    before = file.snapshot(str(tmp_path / "link"))
+    place(tmp_path / "link")
+    file.put_back(before)
+    assert synced == [".link.hostguard", ".", "."]
+    assert (tmp_path / "link").readlink() == Path("x")
+
+
+# As root of namespaces of its own, where a file is mounted by itself, as engines do with /etc/resolv.conf.
+MOUNTED = """
+import json, os, subprocess, sys
+from hostguard.host.kinds import file
+from hostguard.host.snapshot import differ, look
+def sh(*argv):
+    subprocess.run(argv, check=True)
+os.chdir(sys.argv[1])
+here = os.getcwd()
+for name in ("ours", "of-the-engine", "shut"):
+    with open(name, "w") as made:
+        made.write("longer than what is written")
+sh("mount", "--bind", "of-the-engine", "ours")
+before = file.snapshot(here + "/ours")
+file._place(here + "/ours", b"new", 0o644, 0, 0)
+there = [open("ours").read(), open("of-the-engine").read(), sorted(os.listdir("."))]
+file.put_back(before)
+there.append(open("of-the-engine").read())
+os.makedirs("folder/below")
+open("folder/file", "w").close()
+sh("mount", "--bind", "folder", "folder")
+sh("mount", "-o", "remount,bind,ro", "folder")
+sh("mount", "--bind", "shut", "shut")
+sh("mount", "-o", "remount,bind,ro", "shut")
+wanted = [{"id": path, "kind": "file", "path": here + "/" + path, "content": "", "mode": "0644"}
+          for path in ("ours", "shut", "folder/file", "folder/new", "folder/below/x/new", "new")]
+seen = look(wanted)
+blocked = {r["id"]: sorted({d.blocked for d in differ(r, seen[r["id"]])}) for r in wanted}
+print(json.dumps([there, blocked]))
+"""
+
+
+@pytest.mark.needs("namespaces")
+def test_a_file_that_is_mounted_by_itself_or_can_not_be_written(tmp_path: Path) -> None:
+    fence = ["unshare", "--user", "--map-root-user", "--mount", "--"]
+    said = call([*fence, sys.executable, "-c", MOUNTED, str(tmp_path)]).stdout
+    there, blocked = json.loads(said)
+    assert there == ["new", "new", ["of-the-engine", "ours", "shut"], "longer than what is written"]
+
+    def shut(place: str) -> list[str]:
+        return [f"{tmp_path}/{place} is on a file system that is mounted read-only: mount it for writing"]
+
+    assert blocked == {
+        "ours": [""],
+        "new": [""],
+        "shut": shut("shut"),
+        "folder/file": [],
+        "folder/new": shut("folder"),
+        "folder/below/x/new": shut("folder/below"),
+    }
+
+
+def test_what_became_a_folder_is_told(tmp_path: Path) -> None:
+    before = file.snapshot(str(tmp_path / "x"))
+    (tmp_path / "x").mkdir()
+    with pytest.raises(HostError, match="is a directory: move it away"):
+        file.put_back(before)
