@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import queue
-import random
 import sys
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from tests.crash.judge import BAD, Verdict
 from tests.crash.scenarios import FAULTS, SCENARIOS
 from tests.crash.stage import Stage
-from tests.crash.trial import Point, Result, Trial, attempt, record, trials
+from tests.crash.trial import Point, Result, Trial, attempt, record, sample, trials
 from tests.lab.lab import Lab
 
 
@@ -53,9 +52,8 @@ def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> list[R
         wanted = [trial for name in names for trial in trials(name, known[name], arguments.fault or FAULTS)]
         if arguments.at:
             wanted = [trial for trial in wanted if trial.at in arguments.at]
-        if arguments.sample is not None and arguments.sample < len(wanted):
-            order = {id(trial): number for number, trial in enumerate(wanted)}
-            wanted = sorted(random.Random(0).sample(wanted, arguments.sample), key=lambda trial: order[id(trial)])
+        if arguments.sample is not None:
+            wanted = sample(wanted, arguments.sample)
         print(f"{len(wanted)} trials of {sum(map(len, known.values()))} points", flush=True)
         # Neighbours have the same beginning, so that a host is seldom brought to another level.
         left: queue.SimpleQueue[Trial] = queue.SimpleQueue()
@@ -89,10 +87,9 @@ def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> list[R
 
 def row(number: int, result: Result) -> None:
     trial = result.trial
-    point = result.struck or " ".join(trial.point)
     why = f" | {result.why}" if result.why else ""
     print(f"{number:5} {result.seconds:5.1f} s  {result.verdict:12} {trial.scenario} {trial.fault} {trial.at}: "
-          f"{point[:100]}{why[:400]}", flush=True)  # fmt: skip
+          f"{result.struck[:100]}{why[:400]}", flush=True)  # fmt: skip
 
 
 def report(results: Sequence[Result]) -> None:
@@ -111,7 +108,7 @@ def report(results: Sequence[Result]) -> None:
     for verdict in BAD:
         for result in results:
             if result.verdict == verdict:
-                print(f"\n{verdict}: {result.struck or ' '.join(result.trial.point)}\n  {result.why}\n"
+                print(f"\n{verdict}: {result.struck}\n  {result.why}\n"
                       f"  {result.trial.command()}")  # fmt: skip
 
 

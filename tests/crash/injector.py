@@ -78,7 +78,7 @@ def fits(fault: str, what: str, subject: str) -> bool:
 
 
 class Injector:
-    """Counts, and strikes at the point that the plan names: by its number, or the first whose subject has a text."""
+    """Counts, and strikes at the point that the plan names: by its number, or the first that has a text."""
 
     def __init__(self, plan: dict[str, Any], struck: bool) -> None:
         self.fault = str(plan.get("fault", ""))
@@ -113,7 +113,7 @@ class Injector:
     def _now(self, what: str, subject: str) -> bool:
         if self.struck:
             return self.staying and fits(self.fault, what, subject) and os.path.exists(PLAN)
-        return self.count == self.at or bool(self.having and what == PROGRAM and self.having in subject)
+        return self.count == self.at or bool(self.having and self.having in f"{what} {subject}")
 
     def _strike(self, what: str, subject: str) -> None:
         if not self.struck:

@@ -106,15 +106,17 @@ def _is_trace(line: str, others: Collection[str]) -> bool:
     return " d" in rest or not any(f"{path} " in other for other in others)
 
 
-def opened(seen: Seen, like: Likeness, policies: Collection[str]) -> str:
+def boots_open(seen: Seen) -> bool:
+    """Whether a boot should be tried: what keeps it from loading rules is there, and not what takes that away."""
+    return "./hold-rules" in seen.store and "./pending.json" not in seen.store
+
+
+def opened(seen: Seen, policies: Collection[str]) -> str:
     """How the rules that are there belie what is said to be in force; "" where they do not."""
     rows = [(row["status"], row["policy"]) for row in ROW.finditer(seen.history.stdout)]
     in_force = [status for status, path in rows if status in IN_FORCE and path in policies]
     rules = "DROP" in seen.dump["iptables"] + seen.dump["iptables-legacy"]
-    files = "./hold-rules" in seen.store and "./pending.json" not in seen.store
-    if in_force and files:
-        return "a boot would load no rules: hold-rules, and nothing that takes it away"
-    if in_force and like.level == 0 and not rules:
+    if in_force and not rules:
         return "no rules, and a generation is said to be in force"
     if rules and rows and not in_force and not any(status == "writing" for status, _ in rows):
         return "rules, and no generation is said to be in force"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.crash import injector
-from tests.crash.judge import BAD, CUT_SHORT, Dump, Seen, Verdict, liken, opened, untrue, without_traces
+from tests.crash.judge import BAD, CUT_SHORT, Dump, Seen, Verdict, boots_open, liken, opened, untrue, without_traces
 from tests.crash.scenarios import FAULTS, SCENARIOS, Scenario
 from tests.crash.stage import NO_WINDOW, POLICIES, ROOM_SECONDS, Stage, within
 from tests.lab.any_host import Completed
@@ -18,10 +19,12 @@ Point = tuple[str, str]
 
 @dataclass(frozen=True)
 class Trial:
+    """`at`: the number of its point; or `having`: the first point that has this text."""
+
     scenario: str
     fault: str
-    at: int
-    point: Point
+    at: int = 0
+    having: str = ""
 
     def command(self) -> str:
         return f"python -m tests.crash --scenario {self.scenario} --fault {self.fault} --at {self.at}"
@@ -56,10 +59,7 @@ def record(stage: Stage, name: str) -> list[Point]:
 
 def trials(name: str, points: Sequence[Point], faults: Sequence[str] = FAULTS) -> list[Trial]:
     return [
-        Trial(name, fault, at, point)
-        for fault in faults
-        for at, point in enumerate(points, 1)
-        if injector.fits(fault, *point)
+        Trial(name, fault, at) for fault in faults for at, point in enumerate(points, 1) if injector.fits(fault, *point)
     ]
 
 
@@ -67,7 +67,7 @@ def attempt(stage: Stage, trial: Trial) -> Result:
     began = time.monotonic()
     scenario = SCENARIOS[trial.scenario]
     stage.be_at(scenario.base)
-    stage.plan(scenario.process, trial.fault, at=trial.at)
+    stage.plan(scenario.process, trial.fault, at=trial.at, having=trial.having)
     said = _suffer(stage, scenario, trial.fault)
     struck = stage.fired()
     stage.mend()
@@ -106,8 +106,12 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
     like = liken(seen, stage.ladder, scenario.base, levels)
     if not settled:
         return Verdict.STUCK, f"still at work after its window: {', '.join(like.traces[:3])}", seen
-    if why := opened(seen, like, tuple(POLICIES.values())):
-        return Verdict.OPEN, why, seen
+    booted = boots_open(seen)
+    if booted:
+        stage.there.reboot()
+        seen = stage.look()
+    if why := opened(seen, tuple(POLICIES.values())):
+        return Verdict.OPEN, ("after a boot: " if booted else "") + why, seen
     if like.level == scenario.goal and not scenario.stays:
         return Verdict.OPEN, "kept, and nobody has confirmed it", seen
     wrong = untrue(said, like, scenario.base, scenario.goal)
@@ -138,5 +142,23 @@ def put_back(stage: Stage, scenario: Scenario, dump: Dump) -> bool:
     lowest = min(scenario.base, scenario.goal)
     if stage.is_at(scenario.base, dump) or stage.is_at(lowest, dump) or stage.go_back(lowest):
         return True
-    stage.leave()
+    unlike = stage.unlike
+    if not lowest or not stage.go_back(0):
+        stage.leave()
+    stage.unlike = unlike
     return False
+
+
+def sample(every: Sequence[Trial], size: int) -> list[Trial]:
+    """So many, always the same ones, in their order; the first few are of every scenario and of every fault."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, trial in enumerate(every):
+        groups.setdefault((trial.scenario, trial.fault), []).append(number)
+    for group in groups.values():
+        random.Random(0).shuffle(group)
+    turns = [(name, FAULTS[(row + shift) % len(FAULTS)])
+             for shift in range(len(FAULTS)) for row, name in enumerate(SCENARIOS)]  # fmt: skip
+    chosen: list[int] = []
+    while len(chosen) < min(size, len(every)):
+        chosen += [groups[turn].pop() for turn in turns if groups.get(turn)]
+    return [every[number] for number in sorted(chosen[:size])]
