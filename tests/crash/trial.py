@@ -26,6 +26,9 @@ class Trial:
     at: int = 0
     having: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.scenario} {self.fault} {self.at or self.having}"
+
     def command(self) -> str:
         return f"python -m tests.crash --scenario {self.scenario} --fault {self.fault} --at {self.at}"
 
@@ -123,7 +126,7 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
     wanted = max(levels)
     done = stage.hostguard(*stage.apply(wanted), *NO_WINDOW)
     after = stage.look()
-    healed = liken(after, stage.ladder, scenario.base, {wanted})
+    healed = liken(after, stage.ladder, -1, {wanted})  # it has written everything anew
     if healed.level is None or done.returncode:
         kind = Verdict.STUCK if "waits to be confirmed" in done.stderr else Verdict.HALF
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
