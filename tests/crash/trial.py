@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ def trials(name: str, points: Sequence[Point], faults: Sequence[str] = FAULTS) -
 
 def attempt(stage: Stage, trial: Trial) -> Result:
     began = time.monotonic()
+    try:
+        verdict, why, struck = _attempted(stage, trial)
+    except (LabError, subprocess.TimeoutExpired) as error:  # it does not boot, or does not answer
+        stage.leave()
+        verdict, why, struck = Verdict.STUCK, str(error), ""
+    return Result(trial, verdict, why, struck, time.monotonic() - began)
+
+
+def _attempted(stage: Stage, trial: Trial) -> tuple[Verdict, str, str]:
     scenario = SCENARIOS[trial.scenario]
     stage.be_at(scenario.base)
     stage.plan(scenario.process, trial.fault, at=trial.at, having=trial.having)
@@ -81,7 +91,7 @@ def attempt(stage: Stage, trial: Trial) -> Result:
         only_traces = not without_traces(stage.unlike)
         verdict = Verdict.TRACES if only_traces else Verdict.OPEN
         why = "a rollback afterwards does not bring back what was there: " + "; ".join(stage.unlike[:4])
-    return Result(trial, verdict, why, struck, time.monotonic() - began)
+    return verdict, why, struck
 
 
 def _suffer(stage: Stage, scenario: Scenario, fault: str) -> Sequence[Completed]:
