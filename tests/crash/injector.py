@@ -16,6 +16,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,6 +87,7 @@ class Injector:
         self.having = str(plan.get("having", ""))
         self.recording = bool(plan.get("record"))
         self.staying = self.fault.endswith("-on")
+        self.room = float(plan.get("room", "inf"))  # so many seconds after it began, it is over
         self.struck = struck
         self.count = 0
         self.busy = False
@@ -112,8 +114,11 @@ class Injector:
 
     def _now(self, what: str, subject: str) -> bool:
         if self.struck:
-            return self.staying and fits(self.fault, what, subject) and os.path.exists(PLAN)
+            return self.staying and fits(self.fault, what, subject) and self._stays()
         return self.count == self.at or bool(self.having and self.having in f"{what} {subject}")
+
+    def _stays(self) -> bool:
+        return os.path.exists(PLAN) and time.time() - os.stat(FIRED).st_mtime < self.room
 
     def _strike(self, what: str, subject: str) -> None:
         if not self.struck:

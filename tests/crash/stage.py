@@ -31,8 +31,9 @@ NO_WINDOW = ("--confirm-within", "0")
 ROLLBACK = ("rollback", "--yes", "--restart")  # once it has a window of its own: + NO_WINDOW
 SAID = "/tmp/crash-said"
 SETTLED_SECONDS = 30
-ROOM_SECONDS = 2
-"""How long a disk stays full before somebody makes room."""
+COMMAND_SECONDS = 120
+ROOM_SECONDS = 4
+"""How long a disk stays full before somebody makes room. Who waits for the end of a window waits for that, too."""
 
 # Whether anything of hostguard still runs, waits for its turn, or is to be started again. A systemd that does not
 # answer is one that is being executed anew, by a way back.
@@ -145,7 +146,7 @@ class Stage:
     def hostguard(self, *arguments: str) -> Completed:
         """A command of hostguard's, by the Python that may strike."""
         command = [injector.PYTHON, "-m", "hostguard", *arguments]
-        return self.there.run(command, check=False, env=self.there.settings)
+        return self.there.run(command, check=False, env=self.there.settings, timeout=COMMAND_SECONDS)
 
     def in_the_background(self, *arguments: str) -> None:
         """An apply with a window, until it waits for its confirmation, or has ended."""
@@ -154,9 +155,9 @@ class Stage:
         waits = f"until grep -q 'kept only if confirmed' {SAID} || ! pgrep -f 'hostguard apply'; do sleep 0.05; done"
         self.there.run(waits, timeout=60)
 
-    def plan(self, process: str, fault: str, **where: int | str | bool) -> str:
+    def plan(self, process: str, fault: str, **more: float | str | bool) -> str:
         """From now on the process of this name suffers this; return the plan that this replaces."""
-        return self.take_up(json.dumps({"process": process, "fault": fault, **where}))
+        return self.take_up(json.dumps({"process": process, "fault": fault, **more}))
 
     def take_up(self, plan: str) -> str:
         """Make this the plan; return the one that it replaces."""

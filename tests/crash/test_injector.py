@@ -58,10 +58,10 @@ WORDS = ["mkdir", "write", "rename", "chmod", "parameter", "read", "elsewhere", 
 class Fake(Stage):
     """A host on which the fake program is run, from its beginning."""
 
-    def suffer(self, fault: str, *, process: str = "go", **where: int | str | bool) -> tuple[int, list[str]]:
+    def suffer(self, fault: str, *, process: str = "go", **more: float | str | bool) -> tuple[int, list[str]]:
         """The exit code and what the program tells of its calls."""
         self.there.run("rm -rf /etc/fake* /tmp/told /tmp/ran /tmp/elsewhere")
-        self.plan(process, fault, **where)
+        self.plan(process, fault, **more)
         done = self.there.run([injector.PYTHON, FAKE, "go"], check=False)
         return done.returncode, self.there.run("cat /tmp/told", check=False).stdout.splitlines()
 
@@ -140,6 +140,11 @@ def test_what_stays_fails_in_every_process_until_it_is_mended(stage: Fake) -> No
     stage.there.run("rm -rf /etc/fake*")
     stage.there.run(again)
     assert stage.there.out("cat /tmp/told").splitlines() == [*WORDS, injector.PYTHON]
+
+
+def test_what_stays_is_over_after_a_while(stage: Fake) -> None:
+    told = stage.suffer("erofs-on", at=1, room=0)[1]
+    assert told == ["mkdir: Read-only file system", *WORDS[1:9], "rmdir: No such file or directory", injector.PYTHON]
 
 
 def test_it_strikes_at_a_program_by_its_name(stage: Fake) -> None:

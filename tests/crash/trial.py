@@ -80,11 +80,14 @@ def attempt(stage: Stage, trial: Trial) -> Result:
 def _attempted(stage: Stage, trial: Trial) -> tuple[Verdict, str, str]:
     scenario = SCENARIOS[trial.scenario]
     stage.be_at(scenario.base)
-    stage.plan(scenario.process, trial.fault, at=trial.at, having=trial.having)
+    stage.plan(scenario.process, trial.fault, at=trial.at, having=trial.having, room=ROOM_SECONDS)
     said = _suffer(stage, scenario, trial.fault)
     struck = stage.fired()
     stage.mend()
     verdict, why, seen = _judged(stage, scenario, said)
+    if verdict == Verdict.STUCK:  # whoever is at work would meet the next trial
+        stage.leave()
+        return verdict, why, struck
     if not struck:
         verdict, why = Verdict.MISSED, ""
     if not put_back(stage, scenario, seen.dump) and verdict not in BAD:
@@ -123,9 +126,10 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
     if booted:
         stage.there.reboot()
         seen = stage.look()
+        like = liken(seen, stage.ladder, scenario.base, levels)
     if why := opened(seen, tuple(POLICIES.values())):
         return Verdict.OPEN, ("after a boot: " if booted else "") + why, seen
-    if like.level == scenario.goal and not scenario.stays:
+    if like.level == scenario.goal and not scenario.stays and not like.traces:
         return Verdict.OPEN, "kept, and nobody has confirmed it", seen
     wrong = untrue(said, like, scenario.base, scenario.goal)
     if like.level is not None and not like.traces:
