@@ -111,9 +111,21 @@ def boots_open(seen: Seen) -> bool:
     return "./hold-rules" in seen.store and "./pending.json" not in seen.store
 
 
+def history(seen: Seen) -> list[tuple[str, str]]:
+    """The status and the policy of each generation, as told."""
+    return [(row["status"], row["policy"]) for row in ROW.finditer(seen.history.stdout)]
+
+
+def out_of_date(seen: Seen, level: int, policies: Mapping[int, str]) -> str:
+    """How the history belies the level that the host is at; "" where it does not."""
+    in_force = [path for status, path in history(seen) if status in IN_FORCE and path in policies.values()]
+    said = in_force[-1] if in_force else None
+    return "" if said == policies.get(level) else f"history: {said} is in force, and it is {policies.get(level)}"
+
+
 def opened(seen: Seen, policies: Collection[str]) -> str:
     """How the rules that are there belie what is said to be in force; "" where they do not."""
-    rows = [(row["status"], row["policy"]) for row in ROW.finditer(seen.history.stdout)]
+    rows = history(seen)
     in_force = [status for status, path in rows if status in IN_FORCE and path in policies]
     rules = "DROP" in seen.dump["iptables"] + seen.dump["iptables-legacy"]
     if in_force and not rules:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.crash.judge import Dump, Likeness, Seen, liken, opened, untrue
+from tests.crash.judge import Dump, Likeness, Seen, liken, opened, out_of_date, untrue
 from tests.lab.any_host import Completed
 
 ETC = "/etc root:root drwxr-xr-x"
@@ -80,6 +80,13 @@ def test_traces_in_the_store_and_units() -> None:
 ])  # fmt: skip
 def test_rules_and_what_is_said_of_them(found: Dump, status: str, why: str) -> None:
     assert opened(seen(found, history=ROW.format(status, POLICIES[0])), POLICIES) == why
+
+
+def test_a_history_that_is_out_of_date() -> None:
+    told = seen(NEW, history=ROW.format("applied", POLICIES[0]))
+    assert out_of_date(told, 1, {1: POLICIES[0]}) == ""
+    assert out_of_date(told, 0, {1: POLICIES[0]}) == "history: /root/a.yml is in force, and it is None"
+    assert out_of_date(seen(OLD), 0, {1: POLICIES[0]}) == ""
 
 
 @pytest.mark.parametrize(("text", "level", "true"), [

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.crash import injector
-from tests.crash.judge import BAD, CUT_SHORT, Dump, Seen, Verdict, boots_open, liken, opened, untrue, without_traces
+from tests.crash.judge import (
+    BAD,
+    CUT_SHORT,
+    Dump,
+    Seen,
+    Verdict,
+    boots_open,
+    liken,
+    opened,
+    out_of_date,
+    untrue,
+    without_traces,
+)
 from tests.crash.scenarios import FAULTS, SCENARIOS, Scenario
 from tests.crash.stage import NO_WINDOW, POLICIES, ROOM_SECONDS, Stage, within
 from tests.lab.any_host import Completed
@@ -133,6 +145,7 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
         return Verdict.OPEN, "kept, and nobody has confirmed it", seen
     wrong = untrue(said, like, scenario.base, scenario.goal)
     if like.level is not None and not like.traces:
+        wrong = wrong or out_of_date(seen, like.level, POLICIES)
         as_it_is = Verdict.OLD if like.level == scenario.base else Verdict.NEW
         return (Verdict.WORDS if wrong else as_it_is), wrong, seen
     # The command that comes next, whatever it is for: after it the host is whole, and what was cut short was said.
