@@ -75,8 +75,9 @@ def differences(before: Dump, after: Dump, *, anew: bool = False) -> list[str]:
 def _timeless(dump: Dump, anew: bool) -> Dump:
     files = dump["files"]
     files = TIME.sub(" ", files) if anew else RENEWED.sub(lambda found: TIME.sub(" ", found[0]), files)
-    # Columns are as wide as the number of a link's other end, which a boot draws anew.
-    return {**dump, "files": files, "network": re.sub(" +", " ", dump["network"])}
+    # A boot draws the numbers of links anew: a chain is named by one, columns are as wide as the other end's.
+    nft = re.sub(r"\begress-\d+\b", "egress-N", dump["nft"])
+    return {**dump, "files": files, "nft": nft, "network": re.sub(" +", " ", dump["network"])}
 
 
 def liken(seen: Seen, ladder: Mapping[int, Dump], base: int, levels: Collection[int]) -> Likeness:
