@@ -75,7 +75,8 @@ def differences(before: Dump, after: Dump, *, anew: bool = False) -> list[str]:
 def _timeless(dump: Dump, anew: bool) -> Dump:
     files = dump["files"]
     files = TIME.sub(" ", files) if anew else RENEWED.sub(lambda found: TIME.sub(" ", found[0]), files)
-    # A boot draws the numbers of links anew: a chain is named by one, columns are as wide as the other end's.
+    # A boot draws the number of a link's other end anew, and columns are as wide as that. The number in the name of a
+    # device's chain tells nothing: a boot loads the same chain under another one.
     nft = re.sub(r"\begress-\d+\b", "egress-N", dump["nft"])
     return {**dump, "files": files, "nft": nft, "network": re.sub(" +", " ", dump["network"])}
 
