@@ -1,5 +1,5 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse check test times steady molecule lint lock bench lab clean
+.PHONY: help rehearse check test times steady crash molecule lint lock bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
@@ -29,6 +29,10 @@ times: ## where the time of the last test run went
 steady: ## the whole suite five times, twice with every core kept busy, and a table of what failed
 	@.ci/prepare test
 	@$(BIN)/python -m tests.steady $(ARGS)
+
+crash: ## one fault at every point of every change, as root, for hours; ARGS="--sample 100 --jobs 2" for less
+	@.ci/prepare test
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 molecule: ## the roles' scenarios, as root; ARGS="test -s default" for one
 	@.ci/prepare test

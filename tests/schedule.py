@@ -25,6 +25,7 @@ LONGEST_FIRST = (
     "witness/test_fleet",
     "breaks on debian 13, nft",
     "witness/test_audit_timer",
+    "crash/test_crash",
     "witness/test_names",
     "witness/test_roles",
     "witness/test_whole_way",

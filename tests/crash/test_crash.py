@@ -1,0 +1,66 @@
+"""A few faults of all that `make crash` tries: at least one of every scenario and of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from tests.crash.judge import Verdict
+from tests.crash.stage import Stage
+from tests.crash.trial import Trial, attempt
+from tests.lab.lab import Lab
+
+pytestmark = pytest.mark.needs("lab")
+
+
+def bad(trial: Trial, reason: str) -> ParameterSet:
+    """One that is known not to end well yet: the test says so as soon as it does."""
+    return pytest.param(trial, marks=pytest.mark.xfail(reason=reason, strict=True))
+
+
+WHOLE = {Verdict.OLD, Verdict.NEW, Verdict.NEXT}
+
+
+@pytest.fixture(scope="module")
+def stage(lab: Lab) -> Iterator[Stage]:
+    with Stage(lab, "crash") as stage:
+        yield stage
+
+
+# In the order of what must be in force before them: a host is seldom brought to another level.
+@pytest.mark.parametrize(
+    "trial",
+    [
+        Trial("first", "enospc", having="open /etc/hostguard/egress/"),
+        Trial("first", "eio", having="ip6tables-restore -w"),
+        Trial("first-window", "kill", having="systemctl daemon-reload"),
+        bad(
+            Trial("second", "kill", having="open /var/lib/hostguard/pending.json.new"),
+            "a boot loads no rules, and nothing lets it: hold-rules is there before pending.json",
+        ),
+        Trial("second", "power", having="/iptables-restore -w"),
+        Trial("second-window", "erofs", having="rename /etc/sysctl.d/zz-hostguard.conf"),
+        Trial("confirm", "kill", having="rename /var/lib/hostguard/generations/"),
+        Trial("expire", "kill-after", having="/iptables-restore -w"),
+        bad(
+            Trial("boot-rules", "kill", having="rename /etc/hostguard/egress/"),
+            "the rules are held at that boot, and not loaded once they may be",
+        ),
+        Trial("boot", "eio-on", having="systemctl daemon-reload"),
+        Trial("next", "enospc-on", having="rename /var/lib/hostguard/generations/"),
+        bad(
+            Trial("rollback", "erofs-on", having="rename /etc/hostguard/egress/"),
+            "a rollback that is cut short is not undone",
+        ),
+        bad(
+            Trial("rollback-to-0", "kill", having="systemctl daemon-reload"),
+            "a rollback that is cut short is not undone",
+        ),
+    ],
+    ids=str,
+)
+def test_the_host_stays_whole(stage: Stage, trial: Trial) -> None:
+    result = attempt(stage, trial)
+    assert result.verdict in WHOLE, f"{result.struck}: {result.why}"

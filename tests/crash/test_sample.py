@@ -1,0 +1,30 @@
+"""Of too many faults a few: always the same ones, and of every scenario and kind."""
+
+from tests.crash.injector import fits
+from tests.crash.scenarios import FAULTS, SCENARIOS
+from tests.crash.trial import Trial, sample
+
+EVERY = [Trial(name, fault, at) for name in SCENARIOS for fault in FAULTS for at in range(1, 30)]
+
+
+def test_the_first_few_are_of_every_scenario_and_fault() -> None:
+    chosen = sample(EVERY, len(SCENARIOS))
+    assert {trial.scenario for trial in chosen} == set(SCENARIOS)
+    assert {trial.fault for trial in chosen} == set(FAULTS)
+
+
+def test_the_same_ones_in_their_order() -> None:
+    chosen = sample(EVERY, 100)
+    assert (len(chosen), chosen) == (100, sample(EVERY, 100))
+    assert chosen == [trial for trial in EVERY if trial in chosen]
+    assert sample(EVERY, len(EVERY) + 1) == EVERY
+
+
+def test_a_fault_comes_only_where_it_can() -> None:
+    assert not fits("enospc", "open", "/proc/sys/net/ipv4/tcp_fin_timeout")
+    assert fits("eio-on", "open", "/proc/sys/net/ipv4/tcp_fin_timeout")
+    assert not fits("erofs", "open", "/run/secrets")
+    assert not fits("kill-after", "rename", "/etc/file")
+    assert not fits("power", "program", "/usr/sbin/ipset save")
+    assert fits("power", "program", "/usr/sbin/ipset -exist restore")
+    assert fits("eio", "program", "/usr/sbin/ipset save")
