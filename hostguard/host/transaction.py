@@ -64,7 +64,9 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
     differences = {r["id"]: differ(r, seen[r["id"]]) for r in resources}
     changing = [r for r in resources if _to_write(differences[r["id"]], options["restart"])]
     leftovers = store.leftovers(store.current(), resources, bundle["areas"])
-    return Prepared(resources, seen, differences, _obstacles(resources, seen, differences), changing, leftovers)
+    stops = _obstacles(resources, seen, differences)
+    stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
+    return Prepared(resources, seen, differences, stops, changing, leftovers)
 
 
 def _told(prepared: Prepared) -> Dict[str, Any]:

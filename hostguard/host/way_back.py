@@ -46,7 +46,7 @@ def undo(record: store.Record, base: Optional[store.Record]) -> List[str]:
 
 
 def go_back_to(touched: List[Resource], before: Dict[str, Any], base: Optional[store.Record]) -> List[str]:
-    others = _in_the_kernel(touched, base)
+    others = _in_the_kernel(before, base)
     # The sets of rules that somebody flushed meanwhile: the rules that go back next may use them.
     said = _written_again(others, ("ipset",))
     said += go_back(touched, before)
@@ -56,12 +56,11 @@ def go_back_to(touched: List[Resource], before: Dict[str, Any], base: Optional[s
     return list(dict.fromkeys(left + said)) if left else []
 
 
-def _in_the_kernel(touched: List[Resource], base: Optional[store.Record]) -> List[Resource]:
-    """What the generation that is to be in force has in the kernel, and the transaction left alone. It is there, unless
-    a boot, or a tool that flushes, came in between."""
-    ours = {r["id"] for r in touched}
+def _in_the_kernel(before: Dict[str, Any], base: Optional[store.Record]) -> List[Resource]:
+    """What the generation that is to be in force has in the kernel, and the transaction left alone, or could not read.
+    It is there, unless a boot, or a tool that flushes, came in between."""
     wanted = base["wanted"].values() if base else ()
-    return [r for r in wanted if r["kind"] in IN_THE_KERNEL and r["id"] not in ours]
+    return [r for r in wanted if r["kind"] in IN_THE_KERNEL and r["id"] not in before]
 
 
 def _written_again(resources: List[Resource], kinds: Tuple[str, ...]) -> List[str]:
@@ -93,7 +92,7 @@ def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]
     found = []
     for kind, members in by_kind([r for r in touched if r["id"] in before]).items():
         try:
-            now = KINDS[kind].capture(members)
+            now = getattr(KINDS[kind], "after", KINDS[kind].capture)(members)
         except Exception as error:  # what can't be read is not known to be as before
             found.append("{}: {}".format(kind, words(error)))
             continue
@@ -190,7 +189,7 @@ def recover_rules() -> None:
                 KINDS["file"].restore(ours, record["before"])
     except Exception:
         # The unit that loads them stays held, since they are not the ones to load: these go without files.
-        _written_again(_in_the_kernel([], store.in_force()), IN_THE_KERNEL)
+        _written_again(_in_the_kernel({}, store.in_force()), IN_THE_KERNEL)
         raise
     store.remove(store.HOLD)
 

@@ -119,13 +119,13 @@ before = ruleset.capture(ours)
 ruleset.write(ours, ruleset.read(ours))
 sh("nft '{native}'")
 seen = look(ours)
-try:
-    ruleset.capture(ours)
-except HostError as error:
-    assert str(error) in [each.reason for each in seen.values()]
-else:
-    raise AssertionError("captured what is not seen")
+unread = {{identity for identity, o in seen.items() if o.state == "unreadable"}}
+assert not unread & set(ruleset.capture(ours)), "captured what is not seen"
+now = ruleset.after(ours)
+assert not any(ruleset.as_before(r, before[r["id"]], now[r["id"]]) for r in ours)
 ruleset.restore(ours, before)
+now = ruleset.after(ours)
+assert all(ruleset.as_before(r, before[r["id"]], now[r["id"]]) for r in ours)
 print(json.dumps([
     {{identity: [o.state, o.reason] for identity, o in seen.items()}},
     [line.strip() for line in sh("nft -s list ruleset").splitlines() if line.strip() not in untouched],

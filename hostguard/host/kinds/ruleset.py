@@ -17,7 +17,6 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..facts import has_ipv6
 from ..program import find, lines_of, run
 from ..resource import (
-    UNREADABLE,
     VALUE,
     Difference,
     HostError,
@@ -434,12 +433,29 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
             chains = _nft_chains(family, table)
             for resource in of_table:
                 have = seen[resource["id"]]
-                if have.state == UNREADABLE:
-                    raise HostError(have.reason)
-                if have.state == VALUE:
+                if have.state == VALUE:  # what can't be read is in the way of an apply, and of no rollback
                     parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
                     parts["hook"] = chains is None or resource["hook"] in chains
                     captured[resource["id"]] = parts
+    return captured
+
+
+def after(resources: List[Resource]) -> Dict[str, Any]:
+    """As `capture`, once all went back: what iptables can't show is seen by nft, as far as it is ours."""
+    captured = capture(resources)
+    for resource in resources:
+        family, table = resource["family"], table_of(resource)
+        if resource["id"] not in captured:
+            chains = _nft_chains(family, table)
+            if chains is None:
+                raise HostError("{} can't show the table {}".format(COMMAND[family], table))
+            hooked, rules = chains.get(resource["hook"], []), chains.get(resource["chain"])
+            policy = re.search("policy ([a-z]+);", hooked[0] if hooked else "")
+            captured[resource["id"]] = {
+                "policy": policy[1].upper() if policy else "ACCEPT",
+                "rules": None if rules is None else [UNSHOWN] * len(rules),
+                "jumps": [at for at, rule in enumerate(hooked) if "jump {} ".format(resource["chain"]) in rule],
+            }
     return captured
 
 
@@ -448,7 +464,7 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
     rules = (before["rules"], now["rules"])
     return (
         (not resource["policy"] or before["policy"] == now["policy"])
-        and (rules[0] == rules[1] or rules == (None, []))
+        and (rules[0] == rules[1] or rules == (None, []) or now["rules"] == [UNSHOWN] * len(before["rules"] or ()))
         and len(before["jumps"]) == len(now["jumps"])
     )
 
