@@ -54,7 +54,7 @@ CALLS = {
 }
 # Programs that only look: who dies before one dies before whatever comes next.
 LOOKS = re.compile(
-    r"/(systemctl show|ipset save|ip6?tables-save|nft .*\blist\b|unshare --net|ip -json|openssl version)"
+    r"(?:^|/)(systemctl show|ipset save|ip6?tables-save|nft .*\blist\b|unshare --net|ip -json|openssl version)"
 )
 ENDING = ("kill", "kill-after", "power")
 NEEDS_ROOM = ("open", "write", "fsync", "mkdir", "symlink", "link", "rename", "setxattr")
@@ -156,6 +156,7 @@ class Injector:
         sys.addaudithook(self.heard)
         os.fsync = self._wrapped(os.fsync, "fsync")
         os.write = self._wrapped(os.write, "write")
+        os.pwrite = self._wrapped(os.pwrite, "write")
         # os.fdopen looks io.open up, and open() is a builtin: both are the same function.
         opened = self._opening(builtins.open)
         builtins.open = opened

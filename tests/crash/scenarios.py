@@ -33,6 +33,7 @@ def apply(level: int, *window: str) -> Callable[[Stage], Sequence[Completed]]:
 
 
 def rollback(*to: str) -> Callable[[Stage], Sequence[Completed]]:
+    # Of an option that is there twice the last one counts.
     return lambda stage: [stage.hostguard(*ROLLBACK, *to)]
 
 
@@ -49,15 +50,19 @@ def boot(stage: Stage) -> Sequence[Completed]:
 
 
 def next_command(stage: Stage) -> Sequence[Completed]:
-    """An apply that was killed half way, and another one, which is what is counted."""
-    plan = stage.plan("apply", "kill", having="/iptables-restore -w")
+    """An apply that was killed half way, with nobody to undo it, and another one, which is what is counted."""
+    plan = stage.plan("apply", "kill", having="program iptables-restore -w")
+    stage.there.write(NO_WATCHER, "#!/bin/sh\nexit 0\n", mode="755")
     stage.hostguard(*stage.apply(2), *NO_WINDOW)
+    stage.there.run(["rm", NO_WATCHER])
     if not stage.fired():
         raise LabError("an apply was not killed: does it load its rules by another program now?")
     stage.take_up(plan)
     return [stage.hostguard(*stage.apply(2), *NO_WINDOW)]
 
 
+NO_WATCHER = "/usr/local/sbin/systemd-run"
+"""Found before the real one: it says that all is well, and starts nothing."""
 NOT_CONFIRMED = ("--confirm-within", f"{WINDOW}s")
 SCENARIOS: dict[str, Scenario] = {
     "first": Scenario("apply", 0, 1, apply(1, *NO_WINDOW)),
@@ -67,6 +72,7 @@ SCENARIOS: dict[str, Scenario] = {
     "confirm": Scenario("confirm", 1, 2, confirm, WINDOW),
     "expire": Scenario("expire", 1, 2, apply(2, *NOT_CONFIRMED), WINDOW, stays=False),
     "rollback": Scenario("rollback", 2, 1, rollback()),
+    "rollback-window": Scenario("rollback", 2, 1, rollback(*NOT_CONFIRMED), WINDOW, stays=False),
     "rollback-to-0": Scenario("rollback", 2, 0, rollback("--to", "0")),
     "boot-rules": Scenario("recover-rules", 1, 2, boot, stays=False),
     "boot": Scenario("recover", 1, 2, boot, stays=False),

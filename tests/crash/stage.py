@@ -28,7 +28,7 @@ CHANGES: tuple[policy.Change, ...] = (
     ("size: 16M", "size: 32M"),
 )
 NO_WINDOW = ("--confirm-within", "0")
-ROLLBACK = ("rollback", "--yes", "--restart")  # once it has a window of its own: + NO_WINDOW
+ROLLBACK = ("rollback", "--yes", "--restart", *NO_WINDOW)
 SAID = "/tmp/crash-said"
 SETTLED_SECONDS = 30
 COMMAND_SECONDS = 120
