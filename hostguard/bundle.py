@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,12 @@ class Compiled:
             "resources": list(self.resources),
             "evidence": {**asked, **(extra or {})},
         }
+
+    def to_apply(self) -> dict[str, Any]:
+        """The same for a host that keeps it: with the policy, which tells later what going back to it would cut."""
+        bundle = self.bundle()
+        bundle["policy"]["document"] = json.loads(json.dumps(self.loaded.data, default=str))
+        return bundle
 
 
 def compile_policy(

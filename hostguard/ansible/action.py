@@ -222,7 +222,7 @@ class Apply(Changing):
     def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self.arguments(APPLY_SPEC)
-        request = {"do": "apply", "bundle": self.compiled(arguments).bundle(), "options": self.options(arguments)}
+        request = {"do": "apply", "bundle": self.compiled(arguments).to_apply(), "options": self.options(arguments)}
         return {**result, **told(self.carry_out(request, arguments, task_vars or {}))}
 
 
@@ -359,9 +359,9 @@ class Host(HostguardAction):
 
 def changes(request: Mapping[str, Any]) -> bool:
     """Whether the answer may leave the host another than it was."""
-    if request.get("do") == "apply":
-        return not request["options"]["check"]
-    return request.get("do") in ("rollback", "confirm")
+    if request.get("do") in ("apply", "rollback"):
+        return not request.get("options", {}).get("check", False)
+    return request.get("do") == "confirm"
 
 
 def window(text: str) -> float:

@@ -83,7 +83,7 @@ def command(
         raise Stop(CALL, ["nothing was touched"])
     options = {"confirm_within": seconds, "restart": restart, "check": False}
     with screen.progress() as progress, host_errors():
-        answer = local.apply(compiled.bundle(), options, progress)
+        answer = local.apply(compiled.to_apply(), options, progress)
     say(answer, seconds)
 
 

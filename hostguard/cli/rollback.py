@@ -122,6 +122,7 @@ def target(number: int) -> str:
 def show(foreseen: dict[str, Any]) -> None:
     """The plan of a rollback, on stdout."""
     from hostguard.cli import screen
+    from hostguard.host.kinds import IN_THE_KERNEL
     from hostguard.host.resource import Difference
     from hostguard.report import plan
 
@@ -131,10 +132,32 @@ def show(foreseen: dict[str, Any]) -> None:
     for identity, *difference in foreseen["changes"]:
         found.setdefault(identity, []).append(Difference(*difference))
     plan.show(console, [(resources[identity], differences) for identity, differences in found.items()], [])
+    document = (foreseen["policy"] or {}).get("document")
+    if document and any(resources[identity]["kind"] in IN_THE_KERNEL for identity in found):
+        show_cuts(document)
     for number in foreseen["undone"]:
         console.print(f"Generation {number} was cut short or failed, and going back from it is the first step.")
     gone = ", ".join(map(str, foreseen["gone"])) or "none"
     console.print(f"{len(foreseen['changes'])} changes {target(foreseen['to'])}; undoes generation {gone}.")
+
+
+def show_cuts(document: dict[str, Any]) -> None:
+    """What the policy that the host goes back to would cut of what is open now."""
+    from hostguard import impact
+    from hostguard.cli import screen
+    from hostguard.host.resource import HostError
+    from hostguard.policy import load
+    from hostguard.report import plan
+    from hostguard.target import local
+
+    try:
+        egress = load.of_variables(document, "the policy of that generation").policy.egress
+        said = local.read({"resources": [], "areas": None, "evidence": impact.ASK})["evidence"]["sockets"]
+    except (load.PolicyError, HostError) as error:
+        screen.result().print(f"\nWhat it would cut is not known: {error}", markup=False)
+        return
+    if egress and "said" in said:
+        plan.show_cuts(screen.result(), impact.cuts(egress, said["said"]), egress.mode == "enforce")
 
 
 def say(answer: dict[str, Any]) -> None:

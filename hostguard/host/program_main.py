@@ -51,8 +51,9 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 
 def _described(record: Dict[str, Any]) -> Dict[str, Any]:
     """What may leave the host of a generation: what it replaced was other tools', and may be a secret."""
-    shown = {key: record[key] for key in ("number", "created", "status", "policy", "by")}
-    return dict(shown, changes=len(record["changes"]), to=record.get("to"))
+    shown = {key: record[key] for key in ("number", "created", "status", "by")}
+    policy = {key: record["policy"][key] for key in ("path", "sha256")}
+    return dict(shown, policy=policy, changes=len(record["changes"]), to=record.get("to"))
 
 
 def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:

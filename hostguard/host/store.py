@@ -94,7 +94,16 @@ def orphans() -> List[int]:
         return []
     if not pid.isdigit() or started(int(pid)) == since:
         return []
-    return [each for each in _processes() if each != os.getpid() and _has_open(each, there)]
+    return _holders(there)
+
+
+def programs_of(pid: int) -> List[int]:
+    """The programs of a process that holds the lock, which hold it too."""
+    return [each for each in _holders(os.stat(LOCK)) if each != pid]
+
+
+def _holders(lock: os.stat_result) -> List[int]:
+    return [each for each in _processes() if each != os.getpid() and _has_open(each, lock)]
 
 
 def _processes() -> List[int]:

@@ -41,7 +41,11 @@ def take() -> Dict[str, Any]:
     setters = {r["id"]: setters_of(r, seen[r["id"]], differences[r["id"]]) for r in changed}
     rules = any(r["kind"] in IN_THE_KERNEL for r in changed)
     return {
-        "generation": {key: record[key] for key in ("number", "created", "policy")},
+        "generation": {
+            "number": record["number"],
+            "created": record["created"],
+            "policy": {key: record["policy"][key] for key in ("path", "sha256")},
+        },
         "resources": resources,
         "observations": {identity: list(observation) for identity, observation in seen.items()},
         "leftovers": [],

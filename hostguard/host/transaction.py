@@ -207,12 +207,15 @@ def _rollback(
     if options["check"]:
         changes = _changes_back(back)
         return {
-            "outcome": "would change",
+            "outcome": "would change" if numbers or undone else "unchanged",
             "to": back.target,
+            "generation": back.target,
+            "owed": [],
             "gone": numbers,
             "undone": stepped,
             "changes": changes,
             "resources": list(back.touched.values()),
+            "policy": back.base["policy"] if back.base else None,
         }
     answer: Dict[str, Any] = {"outcome": "rolled back" if undone else "unchanged", "changes": []}
     if back.gone:

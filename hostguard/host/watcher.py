@@ -10,6 +10,8 @@ from typing import Any, Callable, Dict
 
 from . import store, way_back, window
 
+GRACE = 60.0
+"""Seconds that an apply has to go back by itself, once the program that it waited for was ended."""
 LONGEST_PAUSE = 30.0
 """Seconds between two tries of a way back that fails: the first comes after one, each later one after twice as many."""
 
@@ -33,10 +35,25 @@ def _take_back(generation: int) -> None:
     if pending is None or pending["generation"] != generation:
         return
     if pending["writer"] is not None and not _writer_is_gone(pending):
-        os.kill(pending["writer"][0], signal.SIGKILL)
+        _end(pending)
     end_orphans()
     with store.locked():
         way_back.recover(expired=generation)
+
+
+def _end(pending: Dict[str, Any]) -> None:
+    """End an apply that hangs: the program that it waits for first, so that it can go back by itself and say so."""
+    writer = pending["writer"][0]
+    for pid in store.programs_of(writer):
+        os.kill(pid, signal.SIGKILL)
+    end = window.now() + GRACE
+    while window.now() < end and not _writer_is_gone(pending):
+        now = store.pending()
+        if now is None or now["writer"] is None:
+            return  # it went back, or goes on trying
+        time.sleep(0.5)
+    if not _writer_is_gone(pending):
+        os.kill(writer, signal.SIGKILL)
 
 
 def _writer_is_gone(pending: Dict[str, Any]) -> bool:

@@ -263,3 +263,23 @@ def test_a_full_disk_is_said_and_nothing_touched(small: Host) -> None:
     small.run(["rm", FILLER])
     assert small.out(f"ls -A {GENERATIONS}") == ""
     assert differences(small, before) == []
+
+
+def test_a_rollback_tells_what_it_would_cut(host: Host) -> None:
+    policy.install(host, OTHER_NETWORK)
+    apply_now(host)
+    policy.install(host)
+    apply_now(host)
+    before = host.dump()
+    told = host.hostguard("rollback", "--check")
+    assert told.returncode == 0, told.stderr
+    assert "listens on tcp 22" not in told.stdout, "both answer there"
+    assert "1 changes to generation 1" not in told.stdout
+    assert "undoes generation 2" in told.stdout
+    assert "10.77.0.0/24,tcp:22" in told.stdout
+    done = host.hostguard("rollback", "--check", "--to", "0", "--format", "json")
+    answer = json.loads(done.stdout)
+    assert (answer["schema"], answer["to"], answer["gone"]) == ("hostguard.rollback/1", 0, [2, 1])
+    assert diff(before, host.dump()) == []
+    done = host.hostguard("rollback", "--yes", "--to", "0", "--format", "json")
+    assert json.loads(done.stdout)["outcome"] == "rolled back"

@@ -310,7 +310,9 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
     before = host.dump()
     slow = "/usr/local/sbin/ip6tables-restore"
     host.write(slow, "#!/bin/sh\nexec sleep 300\n", mode="755")
-    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", "60s"))
+    done: list[CompletedProcess[str]] = []
+    call = ("apply", "--yes", "--confirm-within", "60s")
+    applying = threading.Thread(target=lambda: done.append(host.hostguard(*call)))
     applying.start()
     host.run("until pgrep -f '^sleep 300'; do sleep 0.05; done", timeout=60)
     # The five minutes are over: the watcher reads it from here.
@@ -318,7 +320,8 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
     host.run(f"rm {slow}")
     applying.join()
     watcher_is_gone(host)
-    host.run("pkill -9 -f '^sleep 300'", check=False)
+    assert (done[0].returncode, "this host is as it was before" in done[0].stderr) == (1, True), done[0].stderr
+    assert host.run("pgrep -f '^sleep 300'", check=False).returncode == 1
     assert last_status(host) == "failed"
     assert diff(before, host.dump()) == []
 
