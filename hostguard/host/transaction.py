@@ -299,7 +299,7 @@ def _changes_back(way: Way) -> List[List[str]]:
         identity = resource["id"]
         as_before = KINDS[resource["kind"]].as_before
         if identity in now and not as_before(resource, way.before[identity], now[identity]):
-            changes.append([identity, "removed", "", "as before hostguard", "", ""])
+            changes.append([identity, "given back", "what a later generation put there", "", "", ""])
     return changes
 
 

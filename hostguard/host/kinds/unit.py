@@ -334,6 +334,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
             "active": _active(found[r["unit"]]),
+            "reload": found[r["unit"]].get("NeedDaemonReload", "no"),
             "asks_for": {target: _active(found[target]) for target in r.get("asks_for", [])},
         }
         for r in resources
@@ -344,7 +345,7 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
     """Of what runs only what must: a slice stays for as long as something runs in it."""
     enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
     must_run = _is_started(resource) and before["active"]
-    return bool(enabled and (now["active"] or not must_run))
+    return bool(enabled and (now["active"] or not must_run) and now["reload"] != "yes")
 
 
 def _is_started(resource: Resource) -> bool:
