@@ -60,6 +60,8 @@ def arm(generation: int, seconds: float) -> None:
 
 def watch(generation: int) -> None:
     """Have a process of the host's own take back this generation, if nobody does."""
+    if not os.path.exists(PROGRAM):
+        _install_program()
     call = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
         settings = [option for setting in FOR_EVER for option in ("--property", setting.format(program=PROGRAM))]
@@ -89,7 +91,7 @@ def keep_trying() -> None:
         return  # it failed before anything was armed, and so before anything was written
     with contextlib.suppress(OSError):  # without room for it the watcher sees that its writer ended
         store.set_pending(dict(pending, deadline=now(), writer=None))
-    with contextlib.suppress(HostError):  # there is one already
+    with contextlib.suppress(HostError, OSError):  # there is one already, or there is no room for one
         watch(pending["generation"])
 
 

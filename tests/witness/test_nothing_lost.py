@@ -283,3 +283,34 @@ def test_a_rollback_tells_what_it_would_cut(host: Host) -> None:
     assert diff(before, host.dump()) == []
     done = host.hostguard("rollback", "--yes", "--to", "0", "--format", "json")
     assert json.loads(done.stdout)["outcome"] == "rolled back"
+
+
+LIES = {"iptables-restore": "", "ip6tables-restore": "", "ipset": "restore", "mount": "tmpfs", "systemctl": "enable"}
+"""Programs, and the word among their arguments at which they say that all is well, and do nothing."""
+
+
+@pytest.mark.parametrize("program", LIES)
+def test_a_program_that_lies_is_found_out(host: Host, program: str) -> None:
+    before = host.dump()
+    lie = f'case " $* " in *"{LIES[program]}"*) cat > /dev/null; exit 0 ;; esac'
+    place, real = f"/usr/local/sbin/{program}", host.out(["which", program])
+    host.write(place, f'#!/bin/sh\n{lie}\nexec {real} "$@"\n', mode="755")
+    done = host.hostguard(*NOW)
+    host.run(["rm", place])
+    assert done.returncode == 1, done.stdout
+    assert "as it was before" in done.stderr, done.stderr
+    settled(host)
+    assert diff(before, host.dump()) == []
+
+
+def test_a_lock_of_xtables_that_is_held_for_a_minute_ends_in_words(host: Host) -> None:
+    host.run("for each in iptables ip6tables; do update-alternatives --set $each /usr/sbin/$each-legacy; done")
+    host.run("iptables -L; ip6tables -L")  # their tables stay for as long as their modules do
+    before = host.dump()
+    host.run("systemd-run --quiet --collect --unit=holder flock /run/xtables.lock sleep 60")
+    host.run("until ! flock -n /run/xtables.lock true; do sleep 0.05; done", timeout=60)
+    done = host.hostguard(*NOW)
+    assert (done.returncode, "xtables lock" in done.stderr) == (1, True), done.stderr
+    host.run("systemctl stop holder")
+    settled(host)
+    assert diff(before, host.dump(), ignore=["legacy tables"]) == []
