@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from typing import Any, Dict, Iterator, List, Optional, Set
 
-from . import program
 from .resource import HostError, Resource
 
 FOLDER = "/var/lib/hostguard"
 GENERATIONS = FOLDER + "/generations"
-LOCK = FOLDER + "/lock"
 PENDING = FOLDER + "/pending.json"
 # While this file is there a boot loads no rules: those in BOOT_RULES are the ones that nobody has confirmed.
 HOLD = FOLDER + "/hold-rules"
@@ -37,89 +34,6 @@ Record = Dict[str, Any]
 HEAD = b'{"status": "'
 HEAD_LENGTH = 40
 """Bytes in which a record says its status: written over in place, so that the last word needs no room on a disk."""
-LOCK_LENGTH = 64
-
-
-@contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """Hold the one right to change this host. Raises HostError at once where another hostguard has it.
-
-    Every program that is started meanwhile holds it too, and until it ends: one that outlives us, and then writes what
-    it was told to, must not meet somebody who has gone back already.
-    """
-    make_folder(GENERATIONS, 0o700)
-    os.chmod(FOLDER, 0o700)  # the records hold what other tools wrote, whatever its mode was
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HostError("another hostguard is changing this host: wait for it ({})".format(LOCK)) from None
-        # Over what was there, and as long: a full disk has room for it.
-        who = "{} {}".format(os.getpid(), started(os.getpid()))
-        os.pwrite(descriptor, who.ljust(LOCK_LENGTH).encode("ascii"), 0)
-        for path in _cut_short():
-            remove(path)
-        program.held.append(descriptor)
-        try:
-            yield
-        finally:
-            program.held.remove(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _cut_short() -> List[str]:
-    """What a write that was cut short has left beside its file."""
-    folders = [folder for folder in (FOLDER, GENERATIONS) if os.path.isdir(folder)]
-    return [os.path.join(folder, name) for folder in folders for name in os.listdir(folder) if name.endswith(BESIDE)]
-
-
-def started(pid: int) -> str:
-    """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
-    try:
-        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def orphans() -> List[int]:
-    """The processes that still hold the lock of one that is gone."""
-    try:
-        with open(LOCK, encoding="ascii", errors="replace") as file:
-            pid, _, since = file.read().strip().partition(" ")
-        there = os.stat(LOCK)
-    except FileNotFoundError:
-        return []
-    if not pid.isdigit() or started(int(pid)) == since:
-        return []
-    return _holders(there)
-
-
-def programs_of(pid: int) -> List[int]:
-    """The programs of a process that holds the lock, which hold it too."""
-    return [each for each in _holders(os.stat(LOCK)) if each != pid]
-
-
-def _holders(lock: os.stat_result) -> List[int]:
-    return [each for each in _processes() if each != os.getpid() and _has_open(each, lock)]
-
-
-def _processes() -> List[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _has_open(pid: int, there: os.stat_result) -> bool:
-    folder = "/proc/{}/fd".format(pid)
-    try:
-        for name in os.listdir(folder):
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.stat(os.path.join(folder, name)), there):
-                    return True
-    except OSError:
-        pass  # it ended meanwhile
-    return False
 
 
 def records() -> List[Record]:
@@ -178,6 +92,14 @@ def of_other_areas(previous: Optional[Record], areas: Optional[List[str]]) -> Di
     if previous is None or areas is None:
         return {}
     return {i: r for i, r in previous["wanted"].items() if r["control"].partition(".")[0] not in areas}
+
+
+def clear() -> None:
+    """Take away what a write that was cut short has left beside its file. The caller holds the lock."""
+    for folder in (FOLDER, GENERATIONS):
+        for name in os.listdir(folder):
+            if name.endswith(BESIDE):
+                remove(os.path.join(folder, name))
 
 
 def save(record: Record) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import store, window
+from . import lock, store, window
 from .kinds import KINDS
 from .kinds import unit as units
 from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
@@ -29,7 +29,7 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
     progress = heard_or_not(progress)
     if options["check"]:
         return _told(_prepare(bundle, options))
-    with store.locked():
+    with lock.locked():
         progress("looking")
         try:
             undone = recover()
@@ -185,7 +185,7 @@ def rollback(to: Optional[int], options: Dict[str, Any], progress: Progress) -> 
     if options["check"]:
         cut_short = [record["number"] for record in store.newest_first() if record["status"] == store.WRITING]
         return _rollback(to, options, progress, cut_short, [])
-    with store.locked(), undisturbed():
+    with lock.locked(), undisturbed():
         progress("looking")
         waiting = store.pending()
         try:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, Callable, Dict
 
-from . import store, way_back, window
+from . import lock, store, way_back, window
 
 GRACE = 60.0
 """Seconds that an apply has to go back by itself, once the program that it waited for was ended."""
@@ -37,14 +37,14 @@ def _take_back(generation: int) -> None:
     if pending["writer"] is not None and not _writer_is_gone(pending):
         _end(pending)
     end_orphans()
-    with store.locked():
+    with lock.locked():
         way_back.recover(expired=generation)
 
 
 def _end(pending: Dict[str, Any]) -> None:
     """End an apply that hangs: the program that it waits for first, so that it can go back by itself and say so."""
     writer = pending["writer"][0]
-    for pid in store.programs_of(writer):
+    for pid in lock.programs_of(writer):
         os.kill(pid, signal.SIGKILL)
     end = window.now() + GRACE
     while window.now() < end and not _writer_is_gone(pending):
@@ -57,12 +57,12 @@ def _end(pending: Dict[str, Any]) -> None:
 
 
 def _writer_is_gone(pending: Dict[str, Any]) -> bool:
-    return pending["writer"] is not None and store.started(pending["writer"][0]) != pending["writer"][1]
+    return pending["writer"] is not None and lock.started(pending["writer"][0]) != pending["writer"][1]
 
 
 def end_orphans() -> None:
     """End what a killed apply has left running: it would write what it was told to after we have gone back."""
-    for pid in store.orphans():
+    for pid in lock.orphans():
         os.kill(pid, signal.SIGKILL)
 
 
@@ -73,7 +73,7 @@ def until_it_is_done() -> None:
 
 def after_boot() -> None:
     """A boot within the window: go back."""
-    with store.locked():
+    with lock.locked():
         way_back.recover(booted=True)
 
 
@@ -91,5 +91,5 @@ def _until_it_is_done(go_back: Callable[[], None]) -> None:
 
 def rules_after_boot() -> None:
     """The same, early: what is loaded before the network comes up are the rules that were confirmed last."""
-    with store.locked():
+    with lock.locked():
         way_back.recover_rules()

@@ -11,7 +11,7 @@ import time
 import zipfile
 from typing import Iterator, List, Tuple
 
-from . import sources, store
+from . import lock, sources, store
 from .kinds.unit import systemd_runs
 from .program import environment, run
 from .resource import HostError
@@ -45,7 +45,7 @@ def arm(generation: int, seconds: float) -> None:
             "generation": generation,
             "seconds": seconds,
             "deadline": now() + LONGEST_WRITE,
-            "writer": [os.getpid(), store.started(os.getpid())],
+            "writer": [os.getpid(), lock.started(os.getpid())],
             "boot": boot_id(),
             "connection": connection(),
             "made": [folder for folder in WANTS if runs and not os.path.isdir(folder)],
@@ -251,7 +251,7 @@ def connection() -> str:
 def confirm() -> int:
     """Keep what the last apply, or rollback, did. Raises HostError over the connection that did it, and for what else
     proves nothing."""
-    with store.locked():
+    with lock.locked():
         pending = store.pending()
         if pending is None:
             raise HostError("nothing waits to be confirmed (see `hostguard history`)")

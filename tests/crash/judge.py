@@ -62,7 +62,9 @@ CLAIMS = (
         ),
     ),
 )
-CUT_SHORT = re.compile(r"cut short|writing|unconfirmed|undone|undoing|not finished|goes? back|went back|waits to be")
+CUT_SHORT = re.compile(
+    r"cut short|writing|failed|unconfirmed|undone|undoing|not finished|goes? back|went back|waits to be"
+)
 ROW = re.compile(r"^ *\d+ {2,}\S+Z {2,}(?P<status>\S.*?) {2,}\d+ {2,}(?P<policy>\S+)", re.MULTILINE)
 IN_FORCE = ("applied", "unconfirmed")
 

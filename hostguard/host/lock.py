@@ -1,0 +1,89 @@
+"""The one right to change this host, and who has it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Iterator, List
+
+from . import program, store
+from .resource import HostError
+
+LOCK = store.FOLDER + "/lock"
+LOCK_LENGTH = 64
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold the one right to change this host. Raises HostError at once where another hostguard has it.
+
+    Every program that is started meanwhile holds it too, and until it ends: one that outlives us, and then writes what
+    it was told to, must not meet somebody who has gone back already.
+    """
+    store.make_folder(store.GENERATIONS, 0o700)
+    os.chmod(store.FOLDER, 0o700)  # the records hold what other tools wrote, whatever its mode was
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HostError("another hostguard is changing this host: wait for it ({})".format(LOCK)) from None
+        # Over what was there, and as long: a full disk has room for it.
+        who = "{} {}".format(os.getpid(), started(os.getpid()))
+        os.pwrite(descriptor, who.ljust(LOCK_LENGTH).encode("ascii"), 0)
+        store.clear()
+        program.held.append(descriptor)
+        try:
+            yield
+        finally:
+            program.held.remove(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def started(pid: int) -> str:
+    """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
+    try:
+        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def orphans() -> List[int]:
+    """The processes that still hold the lock of one that is gone."""
+    try:
+        with open(LOCK, encoding="ascii", errors="replace") as file:
+            pid, _, since = file.read().strip().partition(" ")
+        there = os.stat(LOCK)
+    except FileNotFoundError:
+        return []
+    if not pid.isdigit() or started(int(pid)) == since:
+        return []
+    return _holders(there)
+
+
+def programs_of(pid: int) -> List[int]:
+    """The programs of a process that holds the lock, which hold it too."""
+    return [each for each in _holders(os.stat(LOCK)) if each != pid]
+
+
+def _holders(lock: os.stat_result) -> List[int]:
+    return [each for each in _processes() if each != os.getpid() and _has_open(each, lock)]
+
+
+def _processes() -> List[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _has_open(pid: int, there: os.stat_result) -> bool:
+    folder = "/proc/{}/fd".format(pid)
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(os.path.join(folder, name)), there):
+                    return True
+    except OSError:
+        pass  # it ended meanwhile
+    return False
