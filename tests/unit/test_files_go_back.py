@@ -147,3 +147,17 @@ def test_what_became_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(HostError, match="is a directory: move it away"):
         file.put_back(before)
+
+
+def test_files_of_several_generations_go_back_with_the_folder_of_the_first(tmp_path: Path) -> None:
+    """The second one found the folder that the first one had made for its own."""
+    saved = {}
+    for name in ("first", "second"):
+        path = tmp_path / "made/for" / name
+        saved[name] = file.snapshot(str(path))
+        place(path)
+    resources = [{"id": name, "path": saved[name]["path"]} for name in saved]
+    file.restore(resources, saved)
+    assert list(tmp_path.iterdir()) == []
+    now = file.capture(resources)
+    assert all(file.as_before(resource, saved[resource["id"]], now[resource["id"]]) for resource in resources)

@@ -177,7 +177,7 @@ def test_what_was_learnt_from_a_run_holds_and_breaks_nothing(lab: Lab, host: Hos
         # A flood is counted, and what comes after it is seen.
         host.run(["runuser", "-u", "vault-agent", "--", "python3", "-c", FLOOD, ENEMY])
         # While the queue is full an attempt is lost: it is made until it is seen.
-        later = f"while :; do nc -z -w 1 {ENEMY} 8443; done"
+        later = f"while :; do echo >> /tmp/tries; nc -z -w 1 {ENEMY} 8443; done"
         host.run(["systemd-run", "--quiet", "--unit=later", "--property=User=vault-agent", "sh", "-c", later])
         rest = [attempt]
         while (rest[-1]["event"], rest[-1].get("port")) != ("attempt", 8443):
@@ -188,7 +188,8 @@ def test_what_was_learnt_from_a_run_holds_and_breaks_nothing(lab: Lab, host: Hos
         counted = sum(each["packets"] for each in rest if each["event"] == "again" and each["id"] == flooded)
         lost = sum(each["packets"] for each in rest if each["event"] == "lost")
         assert lost > 0
-        assert counted + lost <= 200000
+        # Of those tries some may be among the lost.
+        assert counted + lost <= 200000 + int(host.out("wc -l < /tmp/tries"))
         assert len(rest) < 200
         assert ended(watching) == 3
 

@@ -302,7 +302,7 @@ def test_a_file_that_is_mounted_by_itself_is_written_in_place(upstream: NameServ
     assert reaches(host, NAME)
     assert status(host, "egress.names").startswith("pass")
     assert "Nothing to change" in apply(host, BY_NAME)
-    assert host.hostguard("rollback", "--yes").returncode == 0
+    assert host.hostguard("rollback", "--yes", "--confirm-within", "0").returncode == 0
     left = [line for line in changes(before, host) if "initval" not in line and "add hostguard-" not in line]
     assert left == []
     host.run(["umount", path])

@@ -140,7 +140,13 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
-    each(resources, lambda resource: put_back(captured[resource["id"]]))
+    try:
+        each(resources, lambda resource: put_back(captured[resource["id"]]))
+    finally:
+        # Once more: of several generations, a folder may be one's and the file that still lay there another's.
+        for saved in (captured[resource["id"]] for resource in resources):
+            if saved["type"] == "absent":
+                _remove(saved["missing_parents"])
 
 
 def snapshot(path: str) -> Dict[str, Any]:
