@@ -154,7 +154,7 @@ ODDITIES: dict[str, Change] = {
     "secrets elsewhere": section("secrets", path="/run/others", owner="envoy", mode="0700"),
     "small secrets": section("secrets", size="4K"),
     "another slice": lambda tree, _: tree.update(slices={"other": {"units": ["envoy.service"], "tasks_max": 1}}),
-    "a small slice": lambda tree, _: tree["slices"]["egress"].update(memory_max="4K", cpu_quota="1%", tasks_max=1),
+    "a small slice": lambda tree, _: tree["slices"].update(egress={"memory_max": "4K", "tasks_max": 1}),
     "few files": section("limits", nofile=1024),
     "hardly any load": section("capacity", peak_rps=0.1, p99="1us", headroom=0.1),
     "a huge load": section("capacity", peak_rps=9_999_999, p99="60s", headroom=100),
