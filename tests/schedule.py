@@ -34,6 +34,7 @@ LONGEST_FIRST = (
     "witness/test_egress_on_a_host",
     "breaks on debian 12, legacy",
     "packets/test_rehearse",
+    "crash/test_policies",
     "witness/test_learn",
     "lab/test_kept",
 )

@@ -95,7 +95,7 @@ def nft() -> str:
 
 
 def in_order(table: str) -> str:
-    head, *parts = re.split(r"^(?=\tchain )", table.rstrip("}\n"), flags=re.MULTILINE)
+    head, *parts = re.split(r"^(?=\tchain )", table.rstrip().removesuffix("}"), flags=re.MULTILINE)
     return head + "".join(sorted(part.rstrip() + "\n" for part in parts))
 
 

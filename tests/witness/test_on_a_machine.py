@@ -225,6 +225,29 @@ def without_the_policys_time(changes: list[str]) -> list[str]:
     return [change for change in changes if f" {policy.PLACE} " not in change and not OF_THE_BOOT.match(change)]
 
 
+def test_a_clock_that_is_set_neither_shortens_nor_lengthens_the_window(way: Way) -> None:
+    machine = way.machine
+    policy.install(machine, (f"{SANCTIONED}/32", f"{UNSANCTIONED}/32"), where=policy.ON_A_MACHINE)
+    apply_detached(machine, "20s")
+    until_it_is(machine, "unconfirmed")
+    # The host's own word, by the seconds since its boot: when the window was to end, and when it was seen to be over.
+    said = machine.run("""
+        cd /var/lib/hostguard; deadline=$(sed -E 's/.*"deadline": ([0-9.]+).*/\\1/' pending.json)
+        date --set="@$(($(date +%s) + 86400))"; sleep 3
+        date --set="@$(($(date +%s) - 172800))"
+        while grep -q '"status": "unconfirmed"' $(ls generations/*.json | tail -1); do sleep 0.2; done
+        over=$(cut -d' ' -f1 /proc/uptime)
+        date --set="@$(($(date +%s) + 86400))"
+        echo "$deadline $over"
+    """, timeout=180).stdout.splitlines()  # fmt: skip
+    deadline, over = map(float, said[-1].split())
+    assert over > deadline, "a day forward has ended the window early"
+    assert last_status(machine) == "rolled back"
+    machine.run("while systemctl is-active -q applying hostguard-confirm-4; do sleep 0.5; done", timeout=60)
+    policy.install(machine, where=policy.ON_A_MACHINE)
+    assert without_the_policys_time(diff(way.dumps["applied"], machine.dump())) == []
+
+
 def test_a_reset_in_the_window_comes_up_on_the_old_generation(way: Way) -> None:
     machine = way.machine
     policy.install(machine, (f"{SANCTIONED}/32", f"{UNSANCTIONED}/32"), where=policy.ON_A_MACHINE)
