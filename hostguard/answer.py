@@ -305,6 +305,7 @@ class Sysctl(TypedDict):
     later: str | None
     trouble: str
     foreign: bool
+    takes: NotRequired[list[str]]
 
 
 class NoMount(TypedDict):

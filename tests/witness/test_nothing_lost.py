@@ -314,3 +314,13 @@ def test_a_lock_of_xtables_that_is_held_for_a_minute_ends_in_words(host: Host) -
     host.run("systemctl stop holder")
     settled(host)
     assert diff(before, host.dump(), ignore=["legacy tables"]) == []
+
+
+def test_what_no_way_back_can_give_back_is_in_the_way(host: Host) -> None:
+    """The kernel takes a host's own IPv6 addresses, and their routes, and gives none of them back."""
+    policy.install(host, ("\nkernel:", "\nkernel:\n  net.ipv6.conf.all.disable_ipv6: 1"))
+    before = host.dump()
+    done = host.hostguard(*NOW)
+    assert (done.returncode, "2001:db8:77::11 (eth0)" in " ".join(done.stderr.split())) == (1, True), done.stderr
+    assert "nothing was touched" in done.stderr
+    assert diff(before, host.dump()) == []

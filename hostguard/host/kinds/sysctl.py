@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import socket
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import store
@@ -129,8 +130,32 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
             live = None
         found = _observation(key, live, assignments, trouble, foreign)
         found.value["stuck"] = stuck
+        found.value["takes"] = _takes(key)
         seen[resource["id"]] = found
     return seen
+
+
+def _takes(key: str) -> List[str]:
+    """The addresses that the kernel takes away with IPv6, and does not give back with it: those that somebody set.
+    Link-local ones, and what routers advertise, come again by themselves."""
+    if not key.endswith(".disable_ipv6"):
+        return []
+    device = key[len("net.ipv6.conf.") : -len(".disable_ipv6")]
+    try:
+        with open(ADDRESSES, encoding="utf-8", errors="replace") as file:
+            rows = [line.split() for line in file]
+    except FileNotFoundError:
+        return []
+    # Address, index, length, scope, flags, device; all numbers in hexadecimal (net/ipv6/addrconf.c).
+    set_by_hand = [row for row in rows if int(row[4], 16) & PERMANENT and row[3] == GLOBAL]
+    return sorted("{} ({})".format(_address(row[0]), row[5]) for row in set_by_hand if device in ("all", row[5]))
+
+
+ADDRESSES, PERMANENT, GLOBAL = "/proc/net/if_inet6", 0x80, "00"
+
+
+def _address(digits: str) -> str:
+    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
 
 
 def live_value(key: str) -> str:
@@ -224,6 +249,10 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         blocked = ""
         if have["foreign"]:
             blocked = "{} is the machine's, not this container's: set it there".format(resource["key"])
+        elif have.get("takes") and resource["value"] == "1":
+            blocked = "{} takes {} away, which no way back can give back: remove it first, or leave IPv6 on".format(
+                resource["key"], ", ".join(have["takes"])
+            )
         found.append(Difference("live", have["live"], want, blocked))
     if have["boot"] is None and have["foreign"]:
         return found  # a container's boot sets nothing of the machine's
