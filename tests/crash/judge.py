@@ -77,10 +77,9 @@ def differences(before: Dump, after: Dump, *, anew: bool = False) -> list[str]:
 def _timeless(dump: Dump, anew: bool) -> Dump:
     files = dump["files"]
     files = TIME.sub(" ", files) if anew else RENEWED.sub(lambda found: TIME.sub(" ", found[0]), files)
-    # A boot draws the number of a link's other end anew, and columns are as wide as that. The number in the name of a
-    # device's chain tells nothing: a boot loads the same chain under another one.
+    # The number in the name of a device's chain tells nothing: a boot loads the same chain under another one.
     nft = re.sub(r"\begress-\d+\b", "egress-N", dump["nft"])
-    return {**dump, "files": files, "nft": nft, "network": re.sub(" +", " ", dump["network"])}
+    return {**dump, "files": files, "nft": nft}
 
 
 def liken(seen: Seen, ladder: Mapping[int, Dump], base: int, levels: Collection[int]) -> Likeness:

@@ -210,7 +210,8 @@ def network() -> str:
         "ip rule",
         "ip -6 rule",
     )
-    return lines(re.sub(r"@if\d+", "", "\n".join(said(*command.split()) for command in commands)))
+    # A boot draws the number of a link's other end anew, and columns are as wide as that.
+    return lines(re.sub(r"@if\d+| +(?= |$)", "", "\n".join(said(*command.split()) for command in commands), flags=re.M))
 
 
 def settle() -> None:
