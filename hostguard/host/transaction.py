@@ -119,7 +119,12 @@ def _as_a_whole(
     Raises only where the record itself can't be saved, and so nothing is touched.
     """
     with undisturbed():
-        store.save(record)
+        try:
+            store.save(record)
+        except OSError as error:
+            raise HostError(
+                "what would be replaced can't be recorded ({}): nothing was touched".format(error)
+            ) from None
         try:
             # Whatever is touched: a kernel parameter, or a login limit above fs.nr_open, cuts people off as rules do.
             window.arm(record["number"], seconds)
@@ -140,7 +145,7 @@ def _as_a_whole(
                 "trouble": _taken_back(record),
             }
         if not seconds:
-            _close()
+            window.end()
     return {
         "outcome": "unconfirmed" if seconds else "applied",
         "generation": record["number"],
@@ -160,16 +165,8 @@ def _taken_back(record: store.Record) -> List[str]:
     if trouble:
         window.keep_trying()
     else:
-        _close()
+        window.end()
     return trouble
-
-
-def _close() -> None:
-    """The last word is said; what can't be cleared away now is left to the watcher or the next command."""
-    try:
-        window.close()
-    except (HostError, OSError):
-        window.keep_trying()
 
 
 def rollback(to: Optional[int], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:

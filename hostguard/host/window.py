@@ -174,7 +174,7 @@ def _survive_reboot() -> None:
 def close() -> None:
     """The window is over, whichever way, and all is as it is to stay: nothing of the window does.
 
-    What it is all for goes last: who is cut short here leaves it to the watcher, a boot or the next command.
+    What it is all for goes last, but for the watcher: who is cut short here leaves it to him, a boot or the next command.
     """
     pending = store.pending() or {}
     store.remove(store.HOLD)
@@ -186,6 +186,25 @@ def close() -> None:
             os.rmdir(folder)
     store.remove(PROGRAM)
     store.set_pending(None)
+    _dismiss(pending.get("generation", 0))
+
+
+def _dismiss(generation: int) -> None:
+    """End the watcher, unless it is who runs this: it would see for itself that the window is over, within a second."""
+    name = "hostguard-confirm-{}.service".format(generation)
+    with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
+        mine = name in file.read()
+    if generation and not mine and systemd_runs():
+        with contextlib.suppress(HostError):
+            run(["systemctl", "stop", "--", name], check=False)
+
+
+def end() -> None:
+    """The last word is said, and holds: what can't be cleared away now is left to the watcher or the next command."""
+    try:
+        close()
+    except (HostError, OSError):
+        keep_trying()
 
 
 def left_open() -> bool:
@@ -263,7 +282,7 @@ def confirm() -> int:
         for record in store.newest_first():
             if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
                 store.keep(record)
-                close()
+                end()
                 return int(pending["generation"])
         raise HostError("generation {} is not waiting any more".format(pending["generation"]))
 
