@@ -174,7 +174,7 @@ def _survive_reboot() -> None:
 def close() -> None:
     """The window is over, whichever way, and all is as it is to stay: nothing of the window does.
 
-    What it is all for goes last, but for the watcher: who is cut short here leaves it to him, a boot or the next command.
+    What it is all for goes last but one: who is cut short here leaves it to the watcher, a boot or the next command.
     """
     pending = store.pending() or {}
     store.remove(store.HOLD)
