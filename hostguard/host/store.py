@@ -179,7 +179,7 @@ def remove(path: str) -> None:
     """Away, also after a power cut."""
     if os.path.lexists(path):
         os.unlink(path)
-        _sync(os.path.dirname(path))
+        sync(os.path.dirname(path))
 
 
 def _write(path: str, content: Dict[str, Any]) -> None:
@@ -203,13 +203,22 @@ def write_durably(path: str, content: bytes, mode: int) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
-    _sync(os.path.dirname(path))
+    sync(os.path.dirname(path))
 
 
 def link_durably(path: str, to: str) -> None:
     if not os.path.lexists(path):
         os.symlink(to, path)
-        _sync(os.path.dirname(path))
+        sync(os.path.dirname(path))
+
+
+def missing(folder: str) -> List[str]:
+    """The folders that are not there on the way to this one, the innermost first."""
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
 
 
 def make_folder(path: str, mode: int) -> None:
@@ -218,10 +227,10 @@ def make_folder(path: str, mode: int) -> None:
         make_folder(os.path.dirname(path), mode)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, mode)
-        _sync(os.path.dirname(path))
+        sync(os.path.dirname(path))
 
 
-def _sync(folder: str) -> None:
+def sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List
 
+from .. import store
 from ..facts import account_of, group_of
 from ..resource import (
     ABSENT,
@@ -151,7 +152,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 def snapshot(path: str) -> Dict[str, Any]:
     """All that `put_back` needs to make `path` what it is now, as JSON."""
-    saved: Dict[str, Any] = {"path": path, "type": "absent", "missing_parents": _missing(os.path.dirname(path))}
+    saved: Dict[str, Any] = {"path": path, "type": "absent", "missing_parents": store.missing(os.path.dirname(path))}
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -173,15 +174,6 @@ def content_of(saved: Dict[str, Any]) -> str:
     return base64.b64decode(saved.get("content", "")).decode("utf-8", "backslashreplace")
 
 
-def _missing(folder: str) -> List[str]:
-    """The folders that are not there on the way to this one, the innermost first."""
-    missing = []
-    while not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    return missing
-
-
 def put_back(saved: Dict[str, Any]) -> None:
     """Make a path what `snapshot` saw, down to its times, and remove the folders that were made for it.
 
@@ -199,7 +191,7 @@ def put_back(saved: Dict[str, Any]) -> None:
             _replace(path, lambda beside: _link(beside, saved))
         else:
             os.unlink(path)
-            _sync(os.path.dirname(path))
+            store.sync(os.path.dirname(path))
     elif saved["type"] == "file" and now["times"][1] != saved["times"][1]:
         os.utime(path, ns=(saved["times"][0], saved["times"][1]))
     if saved["type"] == "absent":
@@ -221,17 +213,17 @@ def _remove(folders: List[str]) -> None:
         except OSError:
             break
         with contextlib.suppress(OSError):
-            _sync(os.path.dirname(folder))
+            store.sync(os.path.dirname(folder))
 
 
 def _place(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
     """A reader sees the old file or the new one, a power cut too; but not of one that is mounted there by itself. What
     fails leaves nothing behind."""
-    made = _missing(os.path.dirname(path))
+    made = store.missing(os.path.dirname(path))
     try:
         for folder in reversed(made):
             os.mkdir(folder, 0o755)
-            _sync(os.path.dirname(folder))
+            store.sync(os.path.dirname(folder))
         if mounted(path):
             _fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), content, mode, uid, gid)
         else:
@@ -264,17 +256,9 @@ def _replace(path: str, make: Callable[[str], None]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
-    _sync(os.path.dirname(path))
+    store.sync(os.path.dirname(path))
 
 
 def _beside(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, ".{}.hostguard".format(name))
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

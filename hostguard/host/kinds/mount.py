@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional
 
+from .. import store
 from ..program import run
 from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, each, value
 
@@ -141,14 +142,10 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     saved = {}
     for resource in resources:
         path: str = resource["path"]
-        missing, parent = [], path
-        while not os.path.isdir(parent):
-            missing.append(parent)
-            parent = os.path.dirname(parent)
         saved[resource["id"]] = {
             "path": path,
             "before": read([resource])[resource["id"]].value if mounted(path) else None,
-            "missing_parents": missing,
+            "missing_parents": store.missing(path),
         }
     return saved
 
