@@ -123,6 +123,7 @@ class RolledBack(Told):
     generation: int
     to: int
     undone: list[int]
+    unseen: NotRequired[str]
 
 
 class WouldGoBack(Outcome):

@@ -265,6 +265,8 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
         result["generation"] = answer["generation"]
     if outcome in ("applied", "would change", "unchanged", GONE_BACK):
         owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
+        if answer.get("unseen"):
+            owed += f"; which services must still be restarted is not known: {one_line(answer['unseen'])}"
         return {**result, "msg": f"{outcome}{owed}"}
     return {**result, "failed": True, "msg": visible(words(answer))}
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import apply, fleet, waves
-from hostguard.cli.failure import CALL, Stop, host_errors, need_root
+from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,
@@ -104,13 +104,15 @@ def command(
         say(answer)
     else:
         typer.echo(as_json(answer))
+    if answer["unseen"]:
+        raise typer.Exit(UNSEEN)
 
 
 def as_json(answer: dict[str, Any]) -> str:
     """hostguard.rollback/1: the changes are [resource, field, before, after, what is in the way, restart owed]."""
     import json
 
-    keys = ("outcome", "to", "gone", "undone", "changes", "owed")
+    keys = ("outcome", "to", "gone", "undone", "changes", "owed", "unseen")
     said = {"schema": "hostguard.rollback/1", **{key: answer[key] for key in keys if key in answer}}
     return json.dumps(said, indent=1)
 
@@ -168,3 +170,5 @@ def say(answer: dict[str, Any]) -> None:
         typer.echo("Nothing more was undone: to go back further, say how far with --to.")
     for unit in answer["owed"]:
         typer.echo(f"A restart of {unit} is owed: it runs on with hostguard's limits until then.")
+    if answer["unseen"]:
+        typer.echo(f"Which services must still be restarted is not known: {answer['unseen']}")

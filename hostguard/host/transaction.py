@@ -220,13 +220,18 @@ def _rollback(
         if answer["outcome"] == "failed":
             return dict(answer, to=back.target, undone=undone)
     wanted = [resource for record in over + back.gone for resource in record["wanted"].values()]
-    owed = outlived(wanted)
-    if options["restart"] and owed:
-        progress("restarting {}".format(", ".join(owed)))
-        units.restart(owed)
+    owed: List[str] = []
+    unseen = ""
+    try:
         owed = outlived(wanted)
+        if options["restart"] and owed:
+            progress("restarting {}".format(", ".join(owed)))
+            units.restart(owed)
+            owed = outlived(wanted)
+    except Exception as error:  # whatever it is, the rollback is done, and must not be told as one that touched nothing
+        unseen = words(error)
     generation = answer.get("generation", back.target)
-    return dict(answer, to=back.target, generation=generation, undone=stepped + numbers, owed=owed)
+    return dict(answer, to=back.target, generation=generation, undone=stepped + numbers, owed=owed, unseen=unseen)
 
 
 class Way(NamedTuple):
@@ -327,7 +332,10 @@ def _obstacles(
 def _capture(resources: List[Resource]) -> Dict[str, Any]:
     captured: Dict[str, Any] = {}
     for kind, members in by_kind(resources).items():
-        captured.update(KINDS[kind].capture(members))
+        try:
+            captured.update(KINDS[kind].capture(members))
+        except (KeyError, IndexError, ValueError) as error:  # odd words of a program: see snapshot.read
+            raise HostError("{}: {}".format(kind, words(error))) from None
     return captured
 
 

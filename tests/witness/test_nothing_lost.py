@@ -324,3 +324,13 @@ def test_what_no_way_back_can_give_back_is_in_the_way(host: Host) -> None:
     assert (done.returncode, "2001:db8:77::11 (eth0)" in " ".join(done.stderr.split())) == (1, True), done.stderr
     assert "nothing was touched" in done.stderr
     assert diff(before, host.dump()) == []
+
+
+def test_a_restart_that_fails_is_not_told_as_a_rollback_that_touched_nothing(host: Host) -> None:
+    assert host.hostguard(*NOW, "--restart").returncode == 0
+    fails = 'case "$1" in restart) echo refused >&2; exit 1 ;; esac\nexec /usr/bin/systemctl "$@"'
+    host.write("/usr/local/sbin/systemctl", f"#!/bin/sh\n{fails}\n", mode="755")
+    done = host.hostguard("rollback", "--yes", "--to", "0", "--restart")
+    host.run("rm /usr/local/sbin/systemctl")
+    assert (done.returncode, "refused" in done.stdout, "Undone: 1." in done.stdout) == (3, True, True), done.stderr
+    assert "HOSTGUARD" not in rules(host)
