@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn, NotRequired, TypedDict
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import (
     ABSENT,
+    MISSING,
     NOT_APPLICABLE,
     NOT_RUNNING,
     UNREADABLE,
@@ -99,6 +100,7 @@ class Outcome(TypedDict):
 class Told(Outcome):
     changes: list[tuple[str, str, str, str, str, str]]
     owed: list[str]
+    missing: NotRequired[list[str]]
 
 
 class Blocked(Outcome):
@@ -393,6 +395,9 @@ def observed(resource: Resource, node: Any, *, image: bool) -> Observation:
             return seen if seen.reason.strip() else unreadable(f"{resource['id']}: the host does not say why")
         elif seen.state == ABSENT:
             _need(kind in MAY_BE_ABSENT, f"of a {kind} there is always something to be seen, and it says absent")
+        elif seen.state == MISSING:
+            _need(kind == "unit" and not resource.get("ours"), f"no {kind} can be missing, and it says so")
+            _need(bool(seen.reason.strip()), "it says missing, and not what")
         elif seen.state in (NOT_APPLICABLE, NOT_RUNNING):
             may = image if seen.state == NOT_RUNNING else _need_not_apply(resource)
             _need(may, f"it says {seen.state.replace('_', ' ')}, which this {kind} can't be")
@@ -405,14 +410,9 @@ def observed(resource: Resource, node: Any, *, image: bool) -> Observation:
 
 
 def _need_not_apply(resource: Resource) -> bool:
-    """A unit of others' that is not installed, a service that does not run, a kernel without IPv6 or without a hook for
-    frames. All else applies everywhere."""
+    """A service that does not run, a kernel without IPv6 or without a hook for frames. All else applies everywhere."""
     kind = resource["kind"]
-    return (
-        kind in ("process", "frames")
-        or (kind == "unit" and not resource.get("ours"))
-        or (kind == "ruleset" and resource["family"] == "ipv6")
-    )
+    return kind in ("process", "frames") or (kind == "ruleset" and resource["family"] == "ipv6")
 
 
 def _need(holds: bool, said: str) -> None:

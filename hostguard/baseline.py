@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from hostguard.control import Status
-from hostguard.verdict import HostReport, Report
+from hostguard.control import JudgingControl, Status
+from hostguard.verdict import HostReport, Report, Result
 
 Baseline = Mapping[tuple[str, str], Status]
 """The status of each control, by host and ID."""
@@ -61,3 +61,23 @@ def _marked(host: HostReport, baseline: Baseline) -> HostReport:
 def mended(report: Report) -> int:
     """How much of what failed in the baseline is well by now. What is waived, or was not looked at, is not."""
     return sum(r.before == "fail" and r.status in WELL for host in report.hosts for r in host.results)
+
+
+def worse(before: Iterable[HostReport], after: Iterable[HostReport]) -> list[tuple[str, Result]]:
+    """What decides a gate after a change and was not so before it, each with its host.
+
+    What a control wants was written in between: where it fails in other words than before, that is new.
+    """
+    known = {(report.host, r.control.id): r for report in before for r in report.results}
+
+    def new(host: str, result: Result) -> bool:
+        was = known.get((host, result.control.id))
+        same_words = isinstance(result.control, JudgingControl) or (was is not None and was.actual == result.actual)
+        return was is None or was.status != result.status or not same_words
+
+    return [
+        (report.host, r)
+        for report in after
+        for r in report.results
+        if (r.decides or r.status == "unknown") and new(report.host, r)
+    ]

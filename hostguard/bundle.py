@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hostguard.control import Context, Control, JudgingControl, WantingControl
+from hostguard.control import Context, Control, JudgingControl, WantingControl, Weakening
 from hostguard.controls import CATALOGUE
 from hostguard.host.resource import Resource
 from hostguard.policy.load import LoadedPolicy
@@ -46,6 +46,11 @@ class Compiled:
         bundle = self.bundle()
         bundle["policy"]["document"] = json.loads(json.dumps(self.loaded.data, default=str))
         return bundle
+
+    def weakened(self, control: Control) -> Iterator[Weakening]:
+        """What in the policy weakens a control, with the lines where it stands."""
+        for each in control.weakened(self.context):
+            yield replace(each, line=self.loaded.lines.get(each.key, 0))
 
 
 def compile_policy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,6 +98,31 @@ class Verdict:
     actual: str
     severity: Severity | None = None
     """Set where it is not the control's own, as for a `preferred` check that does not hold."""
+    preferred: bool = False
+    """Whether the policy only prefers it: that it does not hold is told, and fails nothing by itself."""
+
+
+@dataclass(frozen=True)
+class Weakening:
+    """A value of the policy with which a control can hold and still not give what its title says.
+
+    `key` is its path in the policy, `means` what follows from it, and `line` where it stands (0: not in the file).
+    `off`: the control is not asked at all because of it.
+    """
+
+    key: tuple[str, ...]
+    found: str
+    means: str
+    off: bool = False
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.key)}: {self.found}"
+
+
+def never(_context: Context) -> Iterable[Weakening]:
+    """Of a control that no value of a policy weakens."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +137,8 @@ class Control:
     references: tuple[Reference, ...]
     beyond_article: str = ""
     """Why it is here where no section of the article asks for it."""
+    weakened: Callable[[Context], Iterable[Weakening]] = never
+    """What in the policy takes from it what its title says: with any of these it is waived where it would pass."""
 
     @property
     def area(self) -> str:

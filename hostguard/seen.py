@@ -14,6 +14,7 @@ from typing import Any
 from hostguard import answer as answers
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import (
+    MISSING,
     PLACEHOLDER,
     VALUE,
     Difference,
@@ -65,6 +66,11 @@ class Seen:
     def differ(self, resource: Resource) -> list[Difference]:
         found = self._found.get(resource["id"])
         return differ(resource, self.observations[resource["id"]]) if found is None else found
+
+    def missing(self) -> list[str]:
+        """What the policy names and the host has not."""
+        reasons = [seen.reason for seen in self.observations.values() if seen.state == MISSING]
+        return list(dict.fromkeys(reasons))
 
     def differences(self) -> list[tuple[Resource, list[Difference]]]:
         """Every resource that is not as wanted, in order, and what is to be given back."""

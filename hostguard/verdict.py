@@ -5,14 +5,14 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from hostguard.bundle import Compiled
-from hostguard.control import Control, JudgingControl, Severity, Status, WantingControl
+from hostguard.control import Control, JudgingControl, Reference, Severity, Status, WantingControl, Weakening
 from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import KINDS
-from hostguard.host.resource import ABSENT, NOT_RUNNING, UNREADABLE, VALUE, Difference, Resource
+from hostguard.host.resource import ABSENT, MISSING, NOT_RUNNING, UNREADABLE, VALUE, Difference, Resource
 from hostguard.policy import Waiver
 from hostguard.seen import Seen, in_words_of, where
 from hostguard.visible import cut
@@ -54,6 +54,10 @@ class Result:
     evidence: str
     waiver: Waiver | None = None
     """Who accepted that it fails. In force where the status is `waived`; where it is `fail` it has expired."""
+    weakened: tuple[Weakening, ...] = ()
+    """What in the policy itself keeps it from passing: with any its status is `waived`, named waiver or not."""
+    preferred: bool = False
+    """Whether the policy only prefers it."""
     before: Status | None = None
     """Its status in the baseline, if it has one there."""
     drift: tuple[Change, ...] = ()
@@ -63,6 +67,16 @@ class Result:
     def known(self) -> bool:
         """Whether it fails, and failed in the baseline already."""
         return self.status == self.before == "fail"
+
+    @property
+    def decides(self) -> bool:
+        """Whether it fails, and a gate may fail by it: it is new, and more than preferred."""
+        return self.status == "fail" and not self.known and not self.preferred
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The requirements that it bears on: none where the policy itself keeps it from answering them."""
+        return () if self.weakened else self.control.references
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,10 @@ class HostReport:
 
     def known(self) -> int:
         return sum(result.known for result in self.results)
+
+    def failing(self) -> tuple[Result, ...]:
+        """What fails, and decides: see Result.decides."""
+        return tuple(result for result in self.results if result.decides)
 
 
 @dataclass(frozen=True)
@@ -106,12 +124,15 @@ class Report:
         return sum(host.known() for host in self.hosts)
 
     def failing(self) -> tuple[Result, ...]:
-        """What fails, and did not in the baseline."""
-        results = (result for host in self.hosts for result in host.results)
-        return tuple(result for result in results if result.status == "fail" and not result.known)
+        """What fails, and decides: see Result.decides."""
+        return tuple(result for host in self.hosts for result in host.failing())
+
+    def preferred(self) -> int:
+        """How many fail that the policy only prefers."""
+        return sum(r.status == "fail" and r.preferred for host in self.hosts for r in host.results)
 
     def exit(self, gate: Severity = Severity.LOW) -> Exit:
-        """What fails below the gate, or was known to, is no failure; what was not seen never passes."""
+        """What fails below the gate, was known, or is only preferred fails nothing; what was not seen never passes."""
         if any(result.severity.reaches(gate) for result in self.failing()):
             return Exit.FAILED
         return Exit.UNSEEN if self.count()["unknown"] else Exit.WELL
@@ -159,9 +180,19 @@ def _judge(compiled: Compiled, control: Control, resources: list[Resource], seen
     if compiled.areas is not None and control.area not in compiled.areas:
         return Result(control, "not_applicable", control.severity, "", "of an area that was not asked about", "")
     if isinstance(control, JudgingControl):
-        return _of_evidence(compiled, control, seen)
+        return _unless_weakened(compiled, _of_evidence(compiled, control, seen))
     assert isinstance(control, WantingControl)  # noqa: S101 - a control is one or the other
-    return of_resources(control, resources, seen)
+    return _unless_weakened(compiled, of_resources(control, resources, seen))
+
+
+def _unless_weakened(compiled: Compiled, result: Result) -> Result:
+    """What holds because the policy asks for less, or is not asked for at all, is waived by the policy: no pass.
+
+    What fails or was not seen stays so.
+    """
+    found = tuple(compiled.weakened(result.control))
+    waives = result.status == "pass" or (result.status == "not_applicable" and any(each.off for each in found))
+    return replace(result, status="waived", weakened=found) if found and waives else result
 
 
 def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Result:
@@ -175,12 +206,14 @@ def _of_evidence(compiled: Compiled, control: JudgingControl, seen: Seen) -> Res
         said[name] = answer["said"]
     verdict = control.judges(compiled.context, said)
     severity = verdict.severity or control.severity
-    return Result(control, verdict.status, severity, verdict.expected, cut(verdict.actual), control.evidence)
+    said_of_it = (verdict.expected, cut(verdict.actual), control.evidence)
+    return Result(control, verdict.status, severity, *said_of_it, preferred=verdict.preferred)
 
 
 def of_resources(control: WantingControl, resources: list[Resource], seen: Seen) -> Result:
-    """A control fails if any of its resources differs, is unknown if any could not be read, and passes only if
-    all of them were seen as wanted. What does not apply (a unit that is not installed) decides nothing."""
+    """A control fails if any of its resources differs, or is named by the policy and not on the host; it is unknown if
+    any could not be read, and passes only if all of them were seen as wanted. What does not apply (a service that does
+    not run now) decides nothing."""
     differences = [(r, seen.differ(r)) for r in resources]
     wrong = [(r, found) for r, found in differences if found]
     unread = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == UNREADABLE]
@@ -188,8 +221,10 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
     evidence = "; ".join(dict.fromkeys(where(r) for r in ([r for r, _ in wrong] or resources)[:MOST_SHOWN]))
     named = [r for r, _ in wrong] or looked
     expected = _some([_wanted(r, alone=len(named) == 1) for r in named])
-    if wrong:
-        actual = _some([in_words(r, difference) for r, found in wrong for difference in found])
+    missing = [(r, seen.observations[r["id"]].reason) for r in resources if seen.observations[r["id"]].state == MISSING]
+    if wrong or missing:
+        expected = _some([text for text in (expected, *(f"{where(r)} on this host" for r, _ in missing)) if text])
+        actual = _some([reason for _, reason in missing] + [in_words(r, each) for r, found in wrong for each in found])
         return Result(control, "fail", control.severity, expected, actual, evidence)
     still = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == NOT_RUNNING]
     if still and not unread:  # a part of it holds, and the rest nobody can tell

@@ -36,18 +36,23 @@ class Waived:
 
 
 def heed(report: HostReport, waivers: Sequence[Waiver], today: datetime.date) -> Waived:
-    """A failing control under a waiver in force is waived; under one that expired it fails, and says so."""
+    """A failing control under a waiver in force is waived; under one that expired it fails, and says so.
+
+    What the policy itself weakens stays waived by the policy; a waiver in force gives it a name, a reason and a day.
+    """
     results = tuple(_heeded(result, report.host, waivers, today) for result in report.results)
     return Waived(replace(report, results=results), report, tuple(waivers))
 
 
 def _heeded(result: Result, host: str, waivers: Sequence[Waiver], today: datetime.date) -> Result:
     about = [waiver for waiver in waivers if of_control(waiver, result.control.id) and of_host(waiver, host)]
-    if result.status != "fail" or not about:
+    if not about or (result.status != "fail" and not result.weakened):
         return result
     last = max(about, key=lambda waiver: waiver.expires)
     if today <= last.expires:
         return replace(result, status="waived", waiver=last)
+    if result.weakened:
+        return result
     return replace(result, waiver=last, actual=f"{result.actual}; the waiver of {last.by} expired on {last.expires}")
 
 
@@ -80,7 +85,7 @@ def _of_waiver(waiver: Waiver, audited: Sequence[Waived], scope: Scope, today: d
         return
     about = [host.before for host in audited if waiver in host.waivers and of_host(waiver, host.before.host)]
     statuses = {r.status for host in about for r in host.results if of_control(waiver, r.control.id)}
-    if "fail" in statuses:
+    if statuses & {"fail", "waived"}:  # waived before any waiver was heeded: by the policy itself
         yield from (said for said in _ending(waiver, today) if today <= waiver.expires)
     elif not _whole(waiver, scope, [host.before.host for host in audited]) or "unknown" in statuses:
         return

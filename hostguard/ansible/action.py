@@ -25,6 +25,7 @@ from hostguard.host import store
 from hostguard.host.resource import HostError
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
+from hostguard.report.text import by_the_policy
 from hostguard.seen import Seen
 from hostguard.target import bounded, payload
 from hostguard.visible import one_line, visible
@@ -259,12 +260,14 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
         "changed": outcome in ("applied", "would change", GONE_BACK),
         "changes": changes,
         "owed": answer.get("owed", []),
+        "missing": answer.get("missing", []),
         "diff": [difference(*change[:4]) for change in changes],
     }
     if "generation" in answer:
         result["generation"] = answer["generation"]
     if outcome in ("applied", "would change", "unchanged", GONE_BACK):
         owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
+        owed += "".join(f"; named in the policy, and {one_line(reason)}" for reason in result["missing"])
         if answer.get("unseen"):
             owed += f"; which services must still be restarted is not known: {one_line(answer['unseen'])}"
         return {**result, "msg": f"{outcome}{owed}"}
@@ -318,10 +321,17 @@ class Audit(HostguardAction):
         judged = verdict.judge(compiled, name, Seen.of(bundle, snapshot))
         host = waivers.heed(judged, compiled.loaded.policy.waivers, datetime.datetime.now(datetime.UTC).date()).report
         wrong = [r for r in host.results if r.status in ("fail", "unknown")]
-        nothing = all(r.status == "not_applicable" for r in host.results)
-        well = "nothing to check: no section of the policy asks for any" if nothing else "all well"
-        said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well
-        return {**result, **report_json.of_host(host), "changed": False, "failed": bool(wrong), "msg": visible(said)}
+        said = "; ".join(f"{r.control.id} {r.status}: {r.actual}" for r in wrong) or well(host)
+        failed = any(r.decides or r.status == "unknown" for r in wrong)
+        return {**result, **report_json.of_host(host), "changed": False, "failed": failed, "msg": visible(said)}
+
+
+def well(host: verdict.HostReport) -> str:
+    """The headline of a host on which nothing fails, and all was seen."""
+    if all(result.status == "not_applicable" for result in host.results):
+        return "nothing to check: no section of the policy asks for any"
+    by_policy = by_the_policy([host])
+    return f"nothing fails, {by_policy}" if by_policy else "all well"
 
 
 class Policy(HostguardAction):

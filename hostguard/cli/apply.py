@@ -20,7 +20,7 @@ from hostguard.cli.fleet import (
     SizeOption,
     WithinOption,
 )
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
 FAILED = 1
 
@@ -59,7 +59,9 @@ def command(
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
-        raise typer.Exit(waves.apply(load(policy), chosen, options, rollout, yes=yes))
+        loaded = load(policy)
+        tell_weakened(loaded)
+        raise typer.Exit(waves.apply(loaded, chosen, options, rollout, yes=yes))
     fleet.only_with_inventory(
         limit=limit,
         canary=canary,
@@ -119,6 +121,8 @@ def say(answer: dict[str, object], seconds: float) -> None:
         wait(int(str(answer["generation"])), seconds)
     if outcome != "unchanged":
         console.print(f"Applied as generation {answer['generation']}: {len(_list(answer['changes']))} changes.")
+    for reason in _list(answer.get("missing", [])):
+        screen.remarks().print(f"Named in the policy, and not on this host: {reason}", markup=False)
     for unit in _list(answer["owed"]):
         console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
 

@@ -12,7 +12,7 @@ import typer
 from hostguard.cli import fleet, targets
 from hostguard.cli.failure import CALL, Stop
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
 if TYPE_CHECKING:
     from hostguard.baseline import Baseline
@@ -92,6 +92,8 @@ def command(
     below = sum(not result.severity.reaches(gate) for result in report.failing())
     if below:
         typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {gate}", err=True)
+    if preferred := report.preferred():
+        typer.echo(f"hostguard: {preferred} that the policy only prefers: exit code 1 is not for these", err=True)
     raise typer.Exit(report.exit(gate))
 
 
@@ -101,6 +103,7 @@ def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
 
     from hostguard import verdict, waivers
 
+    tell_weakened(loaded)
     today = fleet.today()
     hosts = fleet.judged(looked_at.look(loaded), today)
     warnings = waivers.warnings(hosts, looked_at.scope(), today)

@@ -9,7 +9,7 @@ import typer
 from hostguard.cli import fleet
 from hostguard.cli.failure import host_errors
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
 if TYPE_CHECKING:
     from hostguard.bundle import Compiled
@@ -37,7 +37,9 @@ def command(
     """
     if inventory:
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
-        different, unseen = show_fleet(load(policy), chosen)
+        loaded = load(policy)
+        tell_weakened(loaded)
+        different, unseen = show_fleet(loaded, chosen)
     else:
         fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
         compiled, seen = look(policy)
@@ -84,7 +86,9 @@ def look(policy: object) -> tuple[Compiled, Seen]:
     from hostguard.target import local
 
     assert policy is None or isinstance(policy, Path)  # noqa: S101 - typer made it
-    compiled = compile_policy(load(policy))
+    loaded = load(policy)
+    tell_weakened(loaded)
+    compiled = compile_policy(loaded)
     bundle = compiled.bundle(extra=impact.ASK)
     with screen.progress(), host_errors():
         return compiled, Seen.of(bundle, local.read(bundle))
@@ -111,7 +115,7 @@ def show(compiled: Compiled, seen: Seen) -> bool:
 
     console = screen.result()
     differences = seen.differences()
-    plan.show(console, differences, unread(seen))
+    plan.show(console, differences, unread(seen), seen.missing())
     egress = compiled.loaded.policy.egress
     if egress and any(resource["kind"] in ("ruleset", "ipset", "frames") for resource, _ in differences):
         said = seen.evidence["sockets"]

@@ -48,3 +48,22 @@ def look(named: Path | None) -> LoadedPolicy:
     for warning in loaded.warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     return loaded
+
+
+def tell_weakened(loaded: LoadedPolicy) -> None:
+    """Say on stderr what in the policy keeps a control from passing, a line for each value."""
+    from hostguard.bundle import compile_policy
+    from hostguard.control import Weakening
+    from hostguard.controls import CATALOGUE
+
+    compiled = compile_policy(loaded)
+    waived: dict[Weakening, list[str]] = {}
+    for control in CATALOGUE:
+        if control.area in loaded.policy.sections:
+            for weakening in compiled.weakened(control):
+                waived.setdefault(weakening, []).append(control.id)
+    for weakening, controls in waived.items():
+        where = f"{loaded.path}:{weakening.line}" if weakening.line else loaded.path
+        what = controls[0] if len(controls) == 1 else f"{len(controls)} controls ({controls[0]} and others)"
+        said = f"{where}: {weakening}: {weakening.means}; the audit says waived of {what}"
+        typer.echo(f"hostguard: warning: {said}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli.fleet import today
-from hostguard.cli.policy import PolicyOption, look, wrong
+from hostguard.cli.policy import PolicyOption, look, tell_weakened, wrong
 
 if TYPE_CHECKING:
     from hostguard.policy.load import LoadedPolicy, Problem
@@ -42,4 +42,5 @@ def _told(loaded: LoadedPolicy) -> None:
 
         for warning in waivers.cautions(loaded.policy.waivers, today()):
             typer.echo(f"hostguard: warning: {loaded.path}: {warning}", err=True)
+    tell_weakened(loaded)
     typer.echo(f"{loaded.path}: valid; it manages {', '.join(loaded.policy.sections) or 'nothing'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hostguard.fleet.rollout import Fleet
     from hostguard.policy.load import LoadedPolicy
     from hostguard.target.bounded import Limits
+    from hostguard.verdict import HostReport
 
 
 class Log:
@@ -62,8 +63,8 @@ class Rollout:
 def apply(loaded: LoadedPolicy, chosen: Target, options: Mapping[str, Any], rollout: Rollout, *, yes: bool) -> int:
     """Apply wave by wave, each canary audited before anybody follows; the exit code."""
     variables = {"hostguard_policy_file": str(Path(loaded.path).resolve()), **options}
-    return _roll("apply", f"Apply {loaded.path} to", chosen, variables, rollout, yes=yes,
-                 check=lambda names: audit_canaries(loaded, chosen, names))  # fmt: skip
+    canaries = Canaries(loaded, chosen)
+    return _roll("apply", f"Apply {loaded.path} to", chosen, variables, rollout, yes=yes, canaries=canaries)
 
 
 def rollback(to: int | None, chosen: Target, options: Mapping[str, Any], rollout: Rollout, *, yes: bool) -> int:
@@ -80,7 +81,7 @@ def _roll(
     how: Rollout,
     *,
     yes: bool,
-    check: Callable[[Sequence[str]], str] = lambda _: "",
+    canaries: Canaries | None = None,
 ) -> int:
     from hostguard.cli import screen
     from hostguard.fleet import engine, rollout
@@ -103,6 +104,9 @@ def _roll(
         if len(planned) > 1:
             kind = "canaries" if wave.canary else "hosts"
             screen.remarks().print(f"Wave {number} of {len(planned)}: {len(wave.hosts)} {kind}")
+        judged = canaries if wave.canary and number < len(planned) else None
+        if judged:
+            judged.look(wave.hosts)
         for event in hosts.watched(engine.play(play, chosen, variables, wave.hosts)):
             if event.status == "hosts":
                 continue
@@ -111,8 +115,8 @@ def _roll(
             log.write(event)
             screen.remarks().print(f"{event.host}: {message or state}", markup=False)
         stopped = fleet.stop(wave)
-        if not stopped and wave.canary and number < len(planned):
-            stopped = check(wave.hosts)
+        if not stopped and judged:
+            stopped = judged.worse()
         if stopped:
             break
     show(fleet, said, stopped, log)
@@ -139,18 +143,31 @@ def _limits(limits: Limits, confirm_within: str) -> dict[str, Any]:
     }
 
 
-def audit_canaries(loaded: LoadedPolicy, chosen: Target, names: Sequence[str]) -> str:
-    """Why nobody may follow the canaries; "" where all of them pass. A restart that is owed is no reason."""
-    from hostguard.cli import screen
+class Canaries:
+    """The hosts of the first wave, before and after: what they failed before keeps nobody from following."""
 
-    screen.remarks().print("Auditing the canaries")
-    bad = []
-    for report in (host.report for host in hosts.judged(hosts.look(loaded, chosen, names), hosts.today())):
-        wrong = [r for r in report.results if r.status in ("fail", "unknown")]
-        bad += [
-            f"{report.host}: {r.control.id} {r.status} ({one_line(r.actual)})" for r in wrong if not owed(r.control.id)
-        ]
-    return f"a canary does not pass its audit: {'; '.join(bad)}" if bad else ""
+    def __init__(self, loaded: LoadedPolicy, chosen: Target) -> None:
+        self.loaded, self.chosen = loaded, chosen
+        self.before: list[HostReport] = []
+
+    def look(self, names: Sequence[str]) -> None:
+        self.before = self._audit(names, "before")
+
+    def worse(self) -> str:
+        """Why nobody may follow them; "" where nothing is worse. A restart that is owed is no reason."""
+        from hostguard.baseline import worse
+
+        after = self._audit([report.host for report in self.before], "after")
+        bad = [(host, r) for host, r in worse(self.before, after) if not owed(r.control.id)]
+        said = "; ".join(f"{host}: {r.control.id} {r.status} ({one_line(r.actual)})" for host, r in bad)
+        return f"a canary is worse than before: {said}" if bad else ""
+
+    def _audit(self, names: Sequence[str], when: str) -> list[HostReport]:
+        from hostguard.cli import screen
+
+        screen.remarks().print(f"Auditing the canaries, {when} the apply")
+        judged = hosts.judged(hosts.look(self.loaded, self.chosen, names), hosts.today())
+        return [host.report for host in judged]
 
 
 def owed(control: str) -> bool:
@@ -176,13 +193,15 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
         state = fleet.state(host)
         result = said[host].result if host in said else {}
         message = hosts.message_of(said[host]) if host in said and state not in WELL else ""
-        owed_units = one_line(", ".join(map(str, result.get("owed", []))))
+        units = ", ".join(map(str, result.get("owed", [])))
+        remarks = [f"a restart of {units} is owed"] if units else []
+        remarks += map(str, result.get("missing", []))
         table.add_row(
             Text(host),
             Text(state, STYLE.get(state, "bold red")),
             str(result.get("generation", "")),
             str(len(result["changes"])) if result.get("changes") else "",
-            Text(message or (f"a restart of {owed_units} is owed" if owed_units else "")),
+            Text(message or one_line("; ".join(remarks))),
         )
     console = screen.result()
     console.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hostguard.answer import ports
@@ -13,6 +13,7 @@ from hostguard.control import (
     Severity,
     Verdict,
     WantingControl,
+    Weakening,
     article,
     cis_debian,
     manual,
@@ -21,6 +22,7 @@ from hostguard.control import (
 )
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource
+from hostguard.policy.sizing import PORTS
 
 LISTEN = "0A"  # include/net/tcp_states.h
 
@@ -36,6 +38,16 @@ AT_LEAST = frozenset(
 )
 RESERVED = "net.ipv4.ip_local_reserved_ports"
 RANGE = "net.ipv4.ip_local_port_range"
+FIN_TIMEOUT = "net.ipv4.tcp_fin_timeout"
+KEEPALIVE = ("net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes")
+NOTICED = 120
+"""Seconds within which kernel.keepalive promises to notice a dead peer: 60 + 6 × 10."""
+# The values that give what a control stands for, and what any other takes away (networking/ip-sysctl.rst).
+LOST = {
+    "net.ipv4.tcp_syncookies": (("1",), "a full backlog is not answered with cookies, or every connection is"),
+    "net.ipv4.tcp_tw_reuse": (("1",), "ports in TIME_WAIT serve no new connection to another host"),
+    "net.ipv4.tcp_timestamps": (("1", "2"), "without timestamps no port in TIME_WAIT is used again"),
+}
 
 
 def parameter(control: str, key: str, setting: object, compare: str | None = None) -> Resource:
@@ -63,10 +75,8 @@ def derived(context: Context) -> dict[str, tuple[str, str]]:
         "net.ipv4.tcp_tw_reuse": ("kernel.tw-reuse", "1"),
         "net.ipv4.tcp_timestamps": ("kernel.tw-reuse", "1"),
         RANGE: ("kernel.port-range", f"{low} {high}"),
-        "net.ipv4.tcp_keepalive_time": ("kernel.keepalive", "60"),
-        "net.ipv4.tcp_keepalive_intvl": ("kernel.keepalive", "10"),
-        "net.ipv4.tcp_keepalive_probes": ("kernel.keepalive", "6"),
-        "net.ipv4.tcp_fin_timeout": ("kernel.fin-timeout", "30"),
+        **{key: ("kernel.keepalive", value) for key, value in zip(KEEPALIVE, ("60", "10", "6"), strict=True)},
+        FIN_TIMEOUT: ("kernel.fin-timeout", "30"),
         "fs.nr_open": ("kernel.nr-open", str(sizing.nr_open)),
         "fs.file-max": ("kernel.file-max", str(sizing.file_max)),
     }
@@ -85,6 +95,37 @@ def of(control: str) -> Any:
         ]
 
     return wants
+
+
+def weakened(control: str) -> Any:
+    """The policy's own values that are less than the control stands for."""
+
+    def below(context: Context) -> Iterator[Weakening]:
+        own = dict(context.policy.kernel or {})
+        catalogue = derived(context)
+        for key, (owner, floor) in catalogue.items():
+            if owner == control and key in own and (means := _below(context, key, own[key], floor)):
+                yield Weakening(("kernel", key), own[key], means)
+
+    return below
+
+
+def _below(context: Context, key: str, own: str, floor: str) -> str:
+    """What is lost with a policy's own value; "" where nothing is."""
+    if key in AT_LEAST:
+        return f"less than the derived {floor}" if int(own) < int(floor) else ""
+    if key == RANGE:
+        low, high = map(int, own.split())
+        needed = min(context.sizing.least_ports, PORTS[1] - PORTS[0] + 1)
+        return f"fewer than the {needed} ports that are needed" if high - low + 1 < needed else ""
+    if key in KEEPALIVE:
+        values = {**{each: value for each, (_, value) in derived(context).items()}, **(context.policy.kernel or {})}
+        idle, apart, probes = (int(values[each]) for each in KEEPALIVE)
+        noticed = idle + apart * probes
+        return f"a dead peer is noticed after {noticed} s, not within {NOTICED} s" if noticed > NOTICED else ""
+    if key == FIN_TIMEOUT:
+        return f"longer than {floor} s" if int(own) > int(floor) else ""
+    return LOST[key][1] if own not in LOST[key][0] else ""
 
 
 def custom(context: Context) -> Sequence[Resource]:
@@ -158,6 +199,7 @@ def _control(name: str, title: str, severity: Severity, rationale: str, *referen
         remediation="Run `hostguard apply`. Where another file of sysctl.d wins at boot, remove its line.",
         references=references,
         wants=of(identity),
+        weakened=weakened(identity),
     )
 
 

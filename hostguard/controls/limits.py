@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, Severity, WantingControl, article, manual, soc2
+from hostguard.control import Context, Control, Severity, WantingControl, Weakening, article, manual, soc2
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 
@@ -61,6 +61,13 @@ def running(context: Context) -> Sequence[Resource]:
     ]  # fmt: skip
 
 
+def weakened(context: Context) -> Iterator[Weakening]:
+    """A limit below what the capacity needs, or, without one, below the article's least."""
+    limits, least = context.policy.limits, context.sizing.least_files
+    if limits and limits.nofile is not None and limits.nofile < least:
+        yield Weakening(("limits", "nofile"), str(limits.nofile), f"less than the {least} that are needed")
+
+
 def _named(context: Context) -> Sequence[str]:
     return context.policy.limits.units if context.policy.limits else ()
 
@@ -78,6 +85,7 @@ CONTROLS: tuple[Control, ...] = (
         remediation="Run `hostguard apply`, and log in again. Where a later file of limits.d wins, remove its line.",
         references=(FILES, manual("limits.conf(5)")),
         wants=pam,
+        weakened=weakened,
     ),
     WantingControl(
         id="limits.systemd-default",
@@ -88,6 +96,7 @@ CONTROLS: tuple[Control, ...] = (
         remediation="Run `hostguard apply`.",
         references=(FILES, manual("systemd-system.conf(5)")),
         wants=systemd_default,
+        weakened=weakened,
     ),
     WantingControl(
         id="limits.units",
@@ -103,6 +112,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("systemd.exec(5)"),
         ),
         wants=units,
+        weakened=weakened,
     ),
     WantingControl(
         id="limits.running",
@@ -114,5 +124,6 @@ CONTROLS: tuple[Control, ...] = (
         "If it keeps the old value, the machine or container gives no more: raise its hard limit.",
         references=(TROUBLE, manual("proc_pid_limits(5)")),
         wants=running,
+        weakened=weakened,
     ),
 )

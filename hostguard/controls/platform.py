@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from hostguard.control import (
@@ -13,8 +13,10 @@ from hostguard.control import (
     Reference,
     Severity,
     Verdict,
+    Weakening,
     article,
     manual,
+    never,
     nist,
     pci,
     soc2,
@@ -50,7 +52,20 @@ def graded(level: Literal["required", "preferred", "off"], holds: bool, expected
         return Verdict("not_applicable", expected, "off in the policy")
     if holds:
         return Verdict("pass", expected, actual)
-    return Verdict("fail", expected, actual, Severity.LOW if level == "preferred" else None)
+    if level == "preferred":
+        return Verdict("fail", f"{expected} (preferred)", actual, Severity.LOW, preferred=True)
+    return Verdict("fail", expected, actual)
+
+
+def below(key: str) -> Callable[[Context], Iterator[Weakening]]:
+    """A floor of the policy's own that lies below the article's, which holds where the policy says nothing."""
+
+    def weakened(context: Context) -> Iterator[Weakening]:
+        own, floor = str(getattr(_platform(context), key)), str(Platform.model_fields[key].default)
+        if not at_least(own, floor):
+            yield Weakening(("platform", key), own, f"below {floor}")
+
+    return weakened
 
 
 def _file(path: str) -> Mapping[str, Any]:
@@ -121,7 +136,7 @@ INTRODUCTION = article("Introduction")
 
 def _check(
     name: str, title: str, severity: Severity, text: tuple[str, str], asks: Mapping[str, Any], judges: Any,
-    evidence: str, *references: Reference,
+    evidence: str, *references: Reference, weakened: Callable[[Context], Iterable[Weakening]] = never,
 ) -> JudgingControl:  # fmt: skip
     return JudgingControl(
         id=f"platform.{name}",
@@ -133,6 +148,7 @@ def _check(
         asks=lambda _context: asks,
         judges=judges,
         evidence=evidence,
+        weakened=weakened,
     )
 
 
@@ -165,6 +181,7 @@ CONTROLS: tuple[Control, ...] = (
         judge_kernel,
         "uname(2)",
         PREREQUISITES,
+        weakened=below("kernel_min"),
     ),
     _check(
         "openssl",
@@ -180,6 +197,7 @@ CONTROLS: tuple[Control, ...] = (
         judge_openssl,
         "openssl version; OpenSSL_version(3)",
         PREREQUISITES,
+        weakened=below("openssl_min"),
     ),
     _check(
         "openssl-running",

@@ -16,6 +16,8 @@ Facts = Dict[str, str]
 VALUE, ABSENT, UNREADABLE, NOT_APPLICABLE = "value", "absent", "unreadable", "not_applicable"
 NOT_RUNNING = "not_running"
 """Of an image: only the host that runs it could tell."""
+MISSING = "missing"
+"""The policy names what this host has not, and no apply can make it: somebody else's unit that is not installed."""
 
 
 class Observation(NamedTuple):
@@ -96,6 +98,10 @@ def unreadable(reason: str) -> Observation:
 
 def not_applicable(reason: str) -> Observation:
     return Observation(NOT_APPLICABLE, None, reason)
+
+
+def missing(reason: str) -> Observation:
+    return Observation(MISSING, None, reason)
 
 
 PLACEHOLDER = re.compile(r"\$\{([a-z]+(?::[A-Za-z0-9_.-]+)?)\}")

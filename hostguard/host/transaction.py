@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 from . import lock, store, window
 from .kinds import KINDS
 from .kinds import unit as units
-from .resource import NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
+from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
 from .undisturbed import Progress, heard_or_not, undisturbed
 from .way_back import NotUndone, give_back, go_back_to, outlived, recover, reload_for, undo, words
@@ -77,6 +77,7 @@ def _told(prepared: Prepared) -> Dict[str, Any]:
         "outcome": "would change" if changes else "unchanged",
         "changes": changes,
         "owed": _owed(prepared.differences),
+        "missing": _missing(prepared.seen),
     }
 
 
@@ -86,7 +87,7 @@ def _carry_out(
     resources, seen, _, _, changing, leftovers = prepared
     previous = store.current()
     origins = dict(previous["origins"]) if previous else {}
-    captured = _capture([r for r in resources if seen[r["id"]].state != NOT_APPLICABLE] + leftovers)
+    captured = _capture([r for r in resources if seen[r["id"]].state not in (NOT_APPLICABLE, MISSING)] + leftovers)
     for identity, what in captured.items():
         origins.setdefault(identity, what)
     record = store.new_record(bundle["policy"])
@@ -108,7 +109,7 @@ def _carry_out(
         return _unreached(left, options["restart"])
 
     answer = _as_a_whole(record, options["confirm_within"], progress, write)
-    return answer if answer["outcome"] == "failed" else dict(answer, owed=_owed(left))
+    return answer if answer["outcome"] == "failed" else dict(answer, owed=_owed(left), missing=_missing(seen))
 
 
 def _as_a_whole(
@@ -318,6 +319,11 @@ def _to_write(found: List[Difference], restart: bool) -> bool:
 def _owed(differences: Dict[str, List[Difference]]) -> List[str]:
     """Units that run with old values until they are restarted."""
     return sorted({d.restart for found in differences.values() for d in found if d.restart})
+
+
+def _missing(seen: Dict[str, Observation]) -> List[str]:
+    """What the policy names and this host has not: what was written for it acts once it is there."""
+    return sorted({each.reason for each in seen.values() if each.state == MISSING})
 
 
 def _obstacles(

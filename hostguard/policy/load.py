@@ -56,7 +56,7 @@ class LoadedPolicy:
     sha256: str
     warnings: tuple[Problem, ...]
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
-    """Where in the file a section, and each of its keys, stands."""
+    """Where in the file a section, and each of its keys, stands; without what an inventory sets instead."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What was read, with the refinements over it: for who writes it down for another host to read."""
 
@@ -116,7 +116,11 @@ def _loaded(
     if policy is None or problems:
         raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
-    lines = {tuple(map(str, path)): line for path, line in source.document.lines.items() if len(path) <= LINES_DEEP}
+    lines = {
+        tuple(map(str, path)): line
+        for path, line in source.document.lines.items()
+        if len(path) <= LINES_DEEP and not source.overlays(path)
+    }
     return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines, data)
 
 
@@ -135,6 +139,10 @@ class _Source:
             return merged
         self.overlaid[path] = name
         return above
+
+    def overlays(self, path: Path) -> bool:
+        """Whether what stands at `path` came from a refinement."""
+        return any(path[:length] in self.overlaid for length in range(1, len(path) + 1))
 
     def problem(self, path: Path, found: str, expected: str) -> Problem:
         heads = [path[:length] for length in range(len(path), 0, -1)]

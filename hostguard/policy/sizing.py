@@ -49,12 +49,17 @@ class Number:
 
 @dataclass(frozen=True)
 class Sizing:
-    """The numbers in force: derived, or the policy's own. Memory in bytes, None without a capacity."""
+    """The numbers in force: derived, or the policy's own. Memory in bytes, None without a capacity.
+
+    `least_files` and `least_ports` are what the capacity needs, whatever the policy sets; without one, the article's.
+    """
 
     nofile: int
+    least_files: int
     somaxconn: int
     syn_backlog: int
     port_range: tuple[int, int]
+    least_ports: int
     file_max: int
     nr_open: int
     concurrency: int | None
@@ -75,7 +80,8 @@ def size(policy: Policy) -> Sizing:
     units = len(policy.limits.units) if policy.limits else 0
     rate = capacity.peak_rps * capacity.headroom if capacity else 0.0
     under_way = math.ceil(round(rate * capacity.p99, 6)) if capacity else 0
-    derived_files = max(LEAST_FILES, SOCKETS_A_REQUEST * under_way + SPARE_FILES)
+    needed_files = SOCKETS_A_REQUEST * under_way + SPARE_FILES
+    derived_files = max(LEAST_FILES, needed_files)
     files = (policy.limits and policy.limits.nofile) or derived_files
     nr_open = max(NR_OPEN, files)
     file_max = max(NR_OPEN, files * (units + 1))
@@ -109,9 +115,11 @@ def size(policy: Policy) -> Sizing:
     )
     return Sizing(
         nofile=files,
+        least_files=needed_files if capacity else LEAST_FILES,
         somaxconn=backlog,
         syn_backlog=backlog,
         port_range=PORTS,
+        least_ports=_reused(under_way, rate) if capacity else PORTS[1] - PORTS[0] + 1,
         file_max=file_max,
         nr_open=nr_open,
         concurrency=under_way if capacity else None,
@@ -135,11 +143,16 @@ def _parameter(key: str, value: int, formula: str, kernel: Mapping[str, str]) ->
     return Number(key, value, "", formula, key, kernel.get(key, ""))
 
 
+def _reused(under_way: int, rate: float) -> int:
+    """The ports that are taken at the peak, where tcp_tw_reuse gives them back after a second."""
+    return under_way + math.ceil(rate * REUSED_AFTER)
+
+
 def _of_capacity(
     capacity: Capacity, under_way: int, rate: float, ports: tuple[int, int], memory: tuple[int, int]
 ) -> tuple[Number, ...]:
     width = ports[1] - ports[0] + 1
-    reused = under_way + math.ceil(rate * REUSED_AFTER)
+    reused = _reused(under_way, rate)
     held = under_way + math.ceil(rate * TIME_WAIT)
     short = f"more than the {width} there are: pool connections, or add provider addresses"
     little = f"rps × p99 × headroom = {capacity.peak_rps:g} × {capacity.p99:g} s × {capacity.headroom:g}"

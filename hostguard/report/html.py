@@ -14,7 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hostguard.control import Control, Severity, Status
-from hostguard.report.text import FIRST, WORST, Shown, failures, of_change, of_waiver, shown, silent, worst_first
+from hostguard.report.text import (
+    FIRST,
+    WORST,
+    Shown,
+    by_the_policy,
+    failures,
+    of_change,
+    of_waiver,
+    shown,
+    silent,
+    worst_first,
+)
 from hostguard.verdict import HostReport, Report, Result
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -85,6 +96,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
             failing=sum("fail" in finding.hosts or "known" in finding.hosts for finding in found),
             new=sum("fail" in finding.hosts for finding in found),
             failures=failures(report, report.compared),
+            by_policy=by_the_policy(report.hosts),
             silent=unseen,
             opened=len(found) <= MOST_OPEN,
             waivers=alike(worst_first(report.hosts, "waived")),

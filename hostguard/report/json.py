@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hostguard.report.text import of_waiver
 from hostguard.verdict import HostReport, Report, Result
 
 SCHEMA = "hostguard.audit/1"
@@ -41,10 +42,19 @@ def _result(result: Result) -> dict[str, Any]:
         "actual": result.actual,
         "evidence": result.evidence,
         "remediation": control.remediation,
-        "references": [str(reference) for reference in control.references],
+        "references": [str(reference) for reference in result.references],
     }
     if waiver := result.waiver:
         plain["waiver"] = {"reason": waiver.reason, "by": waiver.by, "expires": waiver.expires.isoformat()}
+    elif result.weakened:
+        plain["waiver"] = {"reason": of_waiver(result), "by": "the policy itself"}
+    if result.weakened:
+        plain["weakened"] = [
+            {"key": ".".join(each.key), "found": each.found, "line": each.line, "means": each.means}
+            for each in result.weakened
+        ]
+    if result.preferred:
+        plain["preferred"] = True
     if result.known:
         plain["baseline"] = "known"
     if result.drift:

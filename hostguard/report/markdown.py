@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hostguard.report.text import FIRST, Shown, failures, of_change, of_waiver, shown, silent, worst_first
+from hostguard.report.text import (
+    FIRST,
+    Shown,
+    by_the_policy,
+    failures,
+    of_change,
+    of_waiver,
+    shown,
+    silent,
+    worst_first,
+)
 from hostguard.verdict import Report, Result
 
 LONGEST = 65_536  # characters of a comment on GitHub
@@ -43,7 +53,9 @@ def _head(report: Report) -> str:
     said = " · ".join(f"{WORD[status]} {count[status]}" for status in FIRST if count[status])
     hosts = f"{len(report.hosts)} host" + ("s" if len(report.hosts) != 1 else "")
     wrong = f"{failures(report, report.compared)}, {count['unknown']} unknown"
-    well = wrong if count["fail"] or count["unknown"] else "all well"
+    by_policy = prose(by_the_policy(report.hosts))
+    well = wrong if count["fail"] or count["unknown"] else "nothing fails" if by_policy else "all well"
+    well += f", {by_policy}" if by_policy else ""
     policy = f"Policy {code(report.policy_path)} ({report.policy_sha256[:12]})"
     against = policy if report.policy_path else "Against what each host was applied with"
     return f"### hostguard: {well} on {hosts}\n\n{said}\n\n<sub>{against}, {prose(report.generated)}</sub>\n"
@@ -95,7 +107,7 @@ def _waivers(report: Report) -> str:
     rows = [
         _row(WORD[result.status], code(host), f"`{result.control.id}`", prose(of_waiver(result)))
         for host, result in worst_first(report.hosts, "fail", "waived")
-        if result.waiver
+        if of_waiver(result)
     ]
     head = [_row("", "host", "control", "waiver"), "|---|---|---|---|"]
     return _folded(f"{len(rows)} under a waiver, or with one that has ended", head, rows, "waivers")

@@ -20,8 +20,8 @@ MOST_NEW = 8
 MOST_COMPARED = 1000
 
 
-def show(console: Console, differences: Differences, unread: Sequence[str]) -> None:
-    """Print the differences, grouped by the control that wants them."""
+def show(console: Console, differences: Differences, unread: Sequence[str], missing: Sequence[str] = ()) -> None:
+    """Print the differences, grouped by the control that wants them, and what stands in the way of some."""
     by_control: dict[str, list[tuple[Resource, Sequence[Difference]]]] = {}
     for resource, found in differences:
         by_control.setdefault(resource["control"], []).append((resource, found))
@@ -32,6 +32,11 @@ def show(console: Console, differences: Differences, unread: Sequence[str]) -> N
                 _difference(console, resource, difference)
     for reason in unread:
         console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(reason)}"))
+    if missing:
+        console.print()
+        console.print(Text("Named in the policy, and not on this host (the audit fails until it is):", "bold yellow"))
+        for reason in missing:
+            console.print(Text.assemble(("  ! ", "yellow"), said(reason)))
     blocked = sorted({d.blocked for _, found in differences for d in found if d.blocked})
     owed = sorted({d.restart for _, found in differences for d in found if d.restart})
     if blocked:

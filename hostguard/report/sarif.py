@@ -15,7 +15,6 @@ from urllib.parse import quote
 from hostguard import __version__
 from hostguard.control import Control, Severity
 from hostguard.controls import CATALOGUE
-from hostguard.policy.model import Waiver
 from hostguard.report.text import of_change, of_waiver, worst_first
 from hostguard.verdict import Report, Result
 
@@ -97,7 +96,7 @@ def _result(report: Report, place: dict[str, Any], host: str, result: Result, ru
     known = result.status != "unknown"
     seen = f"expected {result.expected}, found {result.actual}" if known else f"could not be seen: {result.actual}"
     print_ = hashlib.sha256(f"{host}\0{control.id}".encode()).hexdigest()
-    waived = [_suppression(result.waiver)] if result.waiver and result.status == "waived" else []
+    waived = [_suppression(result)] if result.status == "waived" else []
     ended = "" if waived else of_waiver(result)
     said = f"{host}: {control.title}: {seen}" + (f" ({ended})" if ended else "")
     return {
@@ -110,7 +109,7 @@ def _result(report: Report, place: dict[str, Any], host: str, result: Result, ru
             {
                 "physicalLocation": {
                     "artifactLocation": place,
-                    "region": {"startLine": line_of(control, report)},
+                    "region": {"startLine": _line(result, report)},
                 },
                 "logicalLocations": [{"name": host, "fullyQualifiedName": f"{host}/{control.id}", "kind": "resource"}],
             }
@@ -131,13 +130,21 @@ def _state(result: Result) -> str:
     return "unchanged" if result.before == result.status else "updated"
 
 
-def _suppression(waiver: Waiver) -> dict[str, Any]:
+def _suppression(result: Result) -> dict[str, Any]:
+    waiver = result.waiver
+    if waiver is None:
+        properties = {"by": "the policy itself"}
+        return {"kind": "external", "status": "accepted", "justification": of_waiver(result), "properties": properties}
     return {
         "kind": "external",
         "status": "accepted",
         "justification": waiver.reason,
         "properties": {"by": waiver.by, "expires": waiver.expires.isoformat()},
     }
+
+
+def _line(result: Result, report: Report) -> int:
+    return next((each.line for each in result.weakened if each.line), None) or line_of(result.control, report)
 
 
 def line_of(control: Control, report: Report) -> int:

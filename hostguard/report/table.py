@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hostguard.report.text import Shown, failures, of_change, shown, silent
+from hostguard.report.text import Shown, by_the_policy, failures, of_change, of_waiver, shown, silent
 from hostguard.verdict import STATUSES, HostReport, Report, Result
 
 MARK: dict[Shown, tuple[str, str]] = {
@@ -112,10 +112,10 @@ def _waived(console: Console, host: HostReport, *, named: bool = False) -> None:
             " ",
             (result.control.id, "bold"),
             f" on {host.host}" if named else "",
-            f"  until {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}",
+            f"  {of_waiver(result).removeprefix('waived ')}",
         )
         for result in host.results
-        if result.status == "waived" and result.waiver
+        if result.status == "waived"
     ]
     if lines:
         console.print()
@@ -149,4 +149,5 @@ def summary(host: HostReport, compared: bool) -> Text:
         if count[status]:
             said = failures(host, compared) if status == "fail" else f"{count[status]} {status.replace('_', ' ')}"
             parts += [(said, MARK[status][1]), (", ", "")]
-    return Text.assemble((host.host, "bold"), ": ", *parts[:-1])
+    by_policy = by_the_policy([host])
+    return Text.assemble((host.host, "bold"), ": ", *parts[:-1], f"; {by_policy}" if by_policy else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
-from hostguard.control import Severity, Status
+from hostguard.control import Severity, Status, Weakening
 from hostguard.verdict import Change, HostReport, Report, Result
 from hostguard.visible import visible
 
@@ -16,6 +16,7 @@ Shown = Status | Literal["known"]
 WORST: tuple[Shown, ...] = ("fail", "unknown", "known", "waived", "pass", "not_applicable")
 """The same, where what failed in the baseline already has a word of its own: it decides nothing."""
 SEVERITIES = tuple(Severity)
+MOST_KEYS = 3
 
 
 def printable(report: Report) -> Report:
@@ -38,6 +39,10 @@ def _printable(result: Result) -> Result:
         evidence=visible(result.evidence, "\n\t"),
         waiver=waiver
         and waiver.model_copy(update={"reason": visible(waiver.reason, "\n\t"), "by": visible(waiver.by)}),
+        weakened=tuple(
+            replace(each, key=tuple(map(visible, each.key)), found=visible(each.found), means=visible(each.means))
+            for each in result.weakened
+        ),
         drift=tuple(Change(visible(each.what), visible(each.since), visible(each.by)) for each in result.drift),
     )
 
@@ -58,10 +63,26 @@ def of_change(change: Change) -> str:
 
 def of_waiver(result: Result) -> str:
     """What is to be said of a result's waiver; nothing where it has none."""
-    if not result.waiver:
-        return ""
-    held = "waived until" if result.status == "waived" else "the waiver ended on"
-    return f"{held} {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}"
+    said = []
+    if result.waiver:
+        held = "waived until" if result.status == "waived" else "the waiver ended on"
+        said.append(f"{held} {result.waiver.expires} by {result.waiver.by}: {result.waiver.reason}")
+    if result.weakened:
+        said.append("waived by the policy itself: " + "; ".join(map(_of_weakening, result.weakened)))
+    return "; ".join(said)
+
+
+def _of_weakening(weakening: Weakening) -> str:
+    line = f" (line {weakening.line})" if weakening.line else ""
+    return f"{weakening}{line}, {weakening.means}"
+
+
+def by_the_policy(hosts: Iterable[HostReport]) -> str:
+    """How many results the policy itself keeps from passing, and with which keys; nothing where it keeps none."""
+    results = [result for host in hosts for result in host.results if result.weakened]
+    keys = list(dict.fromkeys(str(each) for result in results for each in result.weakened))
+    more = f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
+    return f"{len(results)} waived by the policy itself ({', '.join(keys[:MOST_KEYS])}{more})" if results else ""
 
 
 def silent(host: HostReport) -> str:

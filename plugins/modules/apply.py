@@ -71,6 +71,10 @@ generation:
   description: The number of the generation on this host.
   type: int
   returned: when something was written
+missing:
+  description: What the policy names and the host has not, a service that is not installed, say. The audit fails for it.
+  type: list
+  returned: always
 owed:
   description: Units that run with old values until they are restarted.
   type: list

@@ -9,7 +9,7 @@ import pytest
 
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.control import Status
-from hostguard.host.resource import NOT_APPLICABLE, UNREADABLE, Observation
+from hostguard.host.resource import MISSING, NOT_APPLICABLE, UNREADABLE, Observation
 from hostguard.policy.load import LoadedPolicy, load
 from hostguard.policy.model import Policy
 from hostguard.verdict import Exit, HostReport, Report, Result, Seen, judge
@@ -188,7 +188,8 @@ def live(number: str) -> Observation:
     return Observation("value", {"live": number, "boot": number, **known})
 
 
-UNREAD, NOT_HERE = Observation(UNREADABLE, None, "no right to"), Observation(NOT_APPLICABLE, None, "not installed")
+UNREAD, NOT_HERE = Observation(UNREADABLE, None, "no right to"), Observation(NOT_APPLICABLE, None, "does not run")
+NOT_THERE = Observation(MISSING, None, "ngnix.service is not installed")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,8 @@ UNREAD, NOT_HERE = Observation(UNREADABLE, None, "no right to"), Observation(NOT
         ((live("61"), UNREAD, live("6")), "fail"),
         ((UNREAD, NOT_HERE, NOT_HERE), "unknown"),
         ((NOT_HERE, NOT_HERE, NOT_HERE), "not_applicable"),
+        ((live("60"), NOT_THERE, live("6")), "fail"),
+        ((UNREAD, NOT_THERE, NOT_HERE), "fail"),
     ],
 )
 def test_the_worst_that_was_seen_decides(states: tuple[Observation, ...], status: Status) -> None:

@@ -233,18 +233,32 @@ def test_an_sshd_that_restarts_within_the_window_is_no_trouble(fleet: Fleet, slo
     assert last_status(slow) == "applied"
 
 
-def test_canaries_are_audited_before_anybody_follows(fleet: Fleet) -> None:
-    # Nobody's clock is kept here: the canary is applied to, and does not pass.
-    write_policy(fleet, ("clock_sync: off", "clock_sync: required"), ("10.0.0.3", "10.0.0.5"))
+SNIFFER = "import signal, socket; kept = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); signal.pause()"
+
+
+def test_nobody_follows_a_canary_that_is_worse_than_before(fleet: Fleet) -> None:
+    # Its packet socket is held until the policy leaves frames alone.
+    fleet.hosts["a"].run(["systemd-run", "--quiet", "--unit=sniffer", "python3", "-c", SNIFFER])
+    write_policy(fleet, ("containers: deny", "frames: allow"))
     try:
         done = run(fleet, "apply", "--yes", "--canary", "1")
     finally:
         write_policy(fleet)
+        fleet.hosts["a"].run("systemctl stop sniffer")
     assert done.returncode == 1
     assert states(done) == {"a": "applied", "b": "not begun", "c": "not begun"}
-    assert "platform.clock-sync" in done.stdout
-    done = run(fleet, "apply", "--yes", "--canary", "1", "--serial", "1")
+    assert "egress.packet-sockets fail" in done.stdout
+
+
+def test_what_a_canary_failed_before_keeps_nobody_from_following(fleet: Fleet) -> None:
+    # Nobody's clock is kept here.
+    write_policy(fleet, ("clock_sync: off", "clock_sync: required"), ("10.0.0.3", "10.0.0.5"))
+    try:
+        done = run(fleet, "apply", "--yes", "--canary", "1", "--serial", "1")
+    finally:
+        write_policy(fleet)
     assert done.returncode == 0, done.stdout
+    assert states(done) == dict.fromkeys("abc", "applied")
     assert "Wave 3 of 3" in done.stderr
 
 

@@ -6,7 +6,7 @@ of it again at the next boot. caches: what keeps a name's address too long. othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hostguard.control import (
@@ -16,6 +16,7 @@ from hostguard.control import (
     Severity,
     Verdict,
     WantingControl,
+    Weakening,
     article,
     cis_controls,
     cis_debian,
@@ -32,6 +33,18 @@ def _egress(context: Context) -> Egress:
     if context.policy.egress is None:
         raise ValueError("the policy has no section `egress`: its controls must not be asked")
     return context.policy.egress
+
+
+def observed(context: Context) -> Iterator[Weakening]:
+    """Under `observe` the rules are there, and nothing that they are for is kept in."""
+    if _egress(context).mode == "observe":
+        yield Weakening(("egress", "mode"), "observe", "what the policy does not name is logged, and gets out")
+
+
+def frames_left_alone(context: Context) -> Iterator[Weakening]:
+    if _egress(context).frames == "allow":
+        yield Weakening(("egress", "frames"), "allow", "frames from packet sockets get out past all rules", off=True)
+    yield from observed(context)
 
 
 def ask_other_backend(_context: Context) -> Mapping[str, Any]:
@@ -98,7 +111,7 @@ CONTROLS: tuple[Control, ...] = (
         rationale="A host that can reach anything can be made to send anything anywhere. Packets are dropped unless "
         "their account, address, protocol and port are allowed; replies leave only on sanctioned inbound ports, "
         "since a listener that answers whoever connects in is a way out too. Under `egress.mode: observe` they are "
-        "logged and not dropped, and the audit passes all the same. Frames from packet sockets (CAP_NET_RAW) never "
+        "logged and not dropped, and the audit says waived. Frames from packet sockets (CAP_NET_RAW) never "
         "pass OUTPUT: see egress.frames.",
         remediation=APPLY,
         references=(
@@ -116,6 +129,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("iptables-extensions(8)"),
         ),
         wants=lambda context: chains.output(_egress(context)),
+        weakened=observed,
     ),
     WantingControl(
         id="egress.destinations",
@@ -134,6 +148,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("ipset(8)"),
         ),
         wants=lambda context: allowlist.destination_sets(_egress(context)),
+        weakened=observed,
     ),
     WantingControl(
         id="egress.replies",
@@ -152,6 +167,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("iptables-extensions(8)"),
         ),
         wants=lambda context: [*allowlist.reply_sets(_egress(context)), *chains.replies(_egress(context))],
+        weakened=observed,
     ),
     WantingControl(
         id="egress.forward",
@@ -170,6 +186,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("iptables(8)"),
         ),
         wants=lambda context: chains.forward(_egress(context)),
+        weakened=observed,
     ),
     WantingControl(
         id="egress.frames",
@@ -191,6 +208,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("nft(8), egress hook; packet(7)"),
         ),
         wants=lambda context: frames.frames(_egress(context)),
+        weakened=frames_left_alone,
     ),
     JudgingControl(
         id="egress.packet-sockets",
@@ -223,6 +241,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("systemd.special(7), network-pre.target"),
         ),
         wants=lambda context: boot.boot(_egress(context)),
+        weakened=observed,
     ),
     JudgingControl(
         id="egress.other-backend",
@@ -261,6 +280,7 @@ CONTROLS: tuple[Control, ...] = (
             manual("dnsmasq(8)"),
         ),
         wants=lambda context: names.names(_egress(context)),
+        weakened=lambda context: observed(context) if _egress(context).hosts else (),
     ),
     JudgingControl(
         id="egress.stale-names",

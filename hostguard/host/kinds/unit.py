@@ -24,7 +24,7 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
-    not_applicable,
+    missing,
     not_running,
     value,
 )
@@ -127,7 +127,7 @@ def runs_or_will(shown: Dict[str, str]) -> bool:
 def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
     if shown.get("LoadState") in ("not-found", "masked") and not resource.get("ours"):
         why = "is masked" if shown["LoadState"] == "masked" else "is not installed"
-        return not_applicable("{} {}".format(resource["unit"], why))
+        return missing("{} {}".format(resource["unit"], why))
     paths = files(resource["unit"], shown)
     return value(
         {
@@ -167,7 +167,7 @@ def read_image(resources: List[Resource]) -> Dict[str, Observation]:
 def _of_image(resource: Resource) -> Observation:
     paths = files(resource["unit"], {})
     if not paths[0] and resource["unit"] and not resource.get("ours"):
-        return not_applicable("{} is not installed".format(resource["unit"]))
+        return missing("{} is not installed".format(resource["unit"]))
     seen = value(
         {
             "enabled": "enabled" if paths[0] and _linked(resource["unit"], paths) else "not linked",
