@@ -111,7 +111,8 @@ def deep(levels: int) -> Any:
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 0.5, 10**24, "", "0", "\x00", "\x1b[2J", "::error::x", HOSTILE_WORD, "[/bold]", "²",
     "1" * 5000, "0-4294967295", "x" * 100_000, [], [[]], {}, {"": None}, [None], ["\x1b[2J"], deep(20), deep(200),
-    "value", "not_applicable", "not_running", "missing", ["missing", None, ""], ["not_applicable", None, ""], ["not_running", None, "x"],
+    "value", "not_applicable", "not_running", ["missing", None, ""], ["not_applicable", None, ""],
+    ["not_running", None, "x"],
     ["absent", None, ""], ["fine", None, ""], ["unreadable", None, ""], {"said": None}, {"not_running": "x"},
 )  # fmt: skip
 
