@@ -515,6 +515,21 @@ class PacketSockets(TypedDict):
     held: bool
 
 
+class Table(TypedDict):
+    policies: dict[str, str]
+    rules: dict[str, list[str]]
+
+
+class AllRules(TypedDict):
+    iptables: dict[str, dict[str, Table]]
+    nft: list[dict[str, Any]]
+
+
+class Routes(TypedDict):
+    uids: dict[str, int | None]
+    found: list[str]
+
+
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
@@ -528,6 +543,8 @@ SAID: dict[str, Any] = {
     "other-backend": OtherBackend,
     "units": list[str],
     "chains": list[str],
+    "rules": AllRules,
+    "routes": Routes,
     "firewalld": str,
     "tree": list[Entry],
     "unit-environment": dict[str, list[str]],

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hostguard.seen import Seen
 
 DIFFERENT, UNSEEN = 2, 3
+PASSAGE = "egress.passage"
+"""What no apply mends, and nobody should apply without having read."""
 
 
 def command(
@@ -107,8 +109,9 @@ def unread(seen: Seen) -> list[str]:
 
 def show(compiled: Compiled, seen: Seen) -> bool:
     """Print the plan on stdout; whether there is any difference."""
-    from hostguard import impact
+    from hostguard import impact, verdict
     from hostguard.cli import screen
+    from hostguard.controls import CATALOGUE
     from hostguard.report import plan
     from hostguard.seen import in_words_of
     from hostguard.visible import one_line
@@ -127,6 +130,10 @@ def show(compiled: Compiled, seen: Seen) -> bool:
             console.print(f"\nThe open connections could not be read: {one_line(why)}", markup=False)
         else:
             plan.show_cuts(console, cuts, egress.mode == "enforce")
+    for result in verdict.judge(
+        compiled, "", seen, [control for control in CATALOGUE if control.id == PASSAGE]
+    ).results:
+        plan.show_in_the_way(console, result)
     console.print()
     count = sum(len(found) for _, found in differences)
     if count:

@@ -18,7 +18,7 @@ import struct
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from . import firewalld
-from .facts import account_of
+from .facts import account_of, gather, has_ipv6
 from .kinds import frames, ruleset, unit
 from .program import find, run
 from .resource import HostError, why
@@ -204,6 +204,57 @@ def _chains(_request: Request) -> Any:
         if policy == "-"
     }
     return sorted(found)
+
+
+def _rules(_request: Request) -> Any:
+    """All rules of the backend in force, by family and table, and those of nft's own in tables of other names.
+
+    nft tells a table of iptables in words that iptables-save alone reads; ours is netdev's.
+    """
+    families = [family for family in ruleset.COMMAND if family != "ipv6" or has_ipv6()]
+    shown = {family: ruleset.tables(family) for family in families}
+    parsed = {family: {name: ruleset.parse(text) for name, text in of.items()} for family, of in shown.items()}
+    return {"iptables": parsed, "nft": ruleset.nft_of_others()}
+
+
+NETLINK_ROUTE = 0
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTA_DST, RTA_UID, RTA_IP_PROTO, RTA_DPORT = 1, 25, 27, 29
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+
+
+def _routes(request: Request) -> Any:
+    """What the kernel answers for each [address, protocol, port, account] of `to`: "" where there is a route, else the
+    error's name; and the numbers of the accounts, None for one that is not there."""
+    accounts = sorted({who for *_, who in request["to"] if who})
+    known = gather("uid:" + account for account in accounts)
+    uids = {account: int(known["uid:" + account]) if "uid:" + account in known else None for account in accounts}
+    found = [_route(to, protocol, port, uids.get(who)) for to, protocol, port, who in request["to"]]
+    return {"uids": uids, "found": found}
+
+
+def _route(address: str, protocol: str, port: int, uid: Optional[int]) -> str:
+    """One RTM_GETROUTE (rtnetlink(7); struct rtmsg has 12 bytes), as this protocol, port and account would ask."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    raw = socket.inet_pton(family, address)
+    body = struct.pack("=8BI", family, 8 * len(raw), 0, 0, 0, 0, 0, 0, 0) + _attribute(RTA_DST, raw)
+    body += _attribute(RTA_IP_PROTO, struct.pack("=B", PROTOCOLS[protocol]))
+    body += _attribute(RTA_DPORT, struct.pack(">H", port))
+    if uid is not None:
+        body += _attribute(RTA_UID, struct.pack("=I", uid))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as channel:
+        channel.settimeout(10)
+        channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
+        data = channel.recv(1 << 16)
+    if struct.unpack_from("=IH", data)[1] == RTM_NEWROUTE:
+        return ""
+    code = -struct.unpack_from("=i", data, 16)[0]
+    return errno.errorcode.get(code, str(code))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """struct rtattr, padded to four bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def _firewalld(_request: Request) -> Any:
@@ -426,6 +477,8 @@ COLLECTORS: Dict[str, Callable[[Request], Any]] = {
     "other-backend": _other_backend,
     "units": _units,
     "chains": _chains,
+    "rules": _rules,
+    "routes": _routes,
     "firewalld": _firewalld,
     "tree": _tree,
     "unit-environment": _unit_environment,

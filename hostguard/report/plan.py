@@ -12,6 +12,7 @@ from rich.text import Text
 from hostguard.host.resource import Difference, Resource
 from hostguard.impact import Cut
 from hostguard.seen import where
+from hostguard.verdict import Result
 from hostguard.visible import cut, visible
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
@@ -97,6 +98,18 @@ def _only_in_one(before: Sequence[str], after: Sequence[str]) -> list[str]:
     shown = gone[: MOST_LINES // 2] + new[: MOST_LINES // 2]
     more = len(gone) + len(new) - len(shown)
     return [*shown, f"… and {more} more lines"] if more else shown
+
+
+def show_in_the_way(console: Console, result: Result) -> None:
+    """What keeps a sanctioned way from working, which an apply leaves as it is."""
+    if result.status == "fail":
+        console.print()
+        console.print(
+            Text("What the policy sanctions can't get through, and an apply leaves that as it is:", "bold red")
+        )
+        console.print(Text.assemble(("  ! ", "red"), said(result.actual)))
+    if result.status == "unknown":
+        console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(result.actual)}"))
 
 
 def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool) -> None:

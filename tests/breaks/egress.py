@@ -12,6 +12,7 @@ OUTPUT, SETS, REPLIES, FORWARD, AT_BOOT, OTHER = (
 )  # fmt: skip
 STRANGER = "192.0.2.1"
 FRAMES, PACKETS, OTHERS = "egress.frames", "egress.packet-sockets", "egress.others"
+PASSAGE = "egress.passage"
 OF_A_DEVICE = "$(nft list table netdev hostguard | sed -n 's/.*chain \\(egress-[0-9]*\\) .*/\\1/p' | head -n 1)"
 
 
@@ -67,6 +68,19 @@ ANY_BACKEND = (
           "iptables -t mangle -N x; iptables -t mangle -A x -j DROP -d 192.0.2.9; iptables -t mangle -A x -j ACCEPT; "
           "iptables -t mangle -I FORWARD -j x",
           "iptables -t mangle -D FORWARD 1; iptables -t mangle -F x; iptables -t mangle -X x", FORWARD),
+    Break("overridden: who connects in is taken out of tracking",
+          "iptables -t raw -A PREROUTING -p tcp --dport 22 -j CT --notrack",
+          "iptables -t raw -D PREROUTING -p tcp --dport 22 -j CT --notrack", PASSAGE),
+    Break("shadowed: a provider's packets are dropped in another table",
+          "iptables -t mangle -A POSTROUTING -d 203.0.113.0/24 -j DROP",
+          "iptables -t mangle -D POSTROUTING -d 203.0.113.0/24 -j DROP", PASSAGE),
+    Break("shadowed: a provider's packets are dropped in a table of nft's own",
+          "nft 'add table inet y; add chain inet y o { type filter hook output priority 5; }; "
+          "add rule inet y o ip daddr 203.0.113.5 tcp dport 443 drop'", "nft delete table inet y", PASSAGE),
+    Break("run time: a rule of routing that says prohibit", "ip rule add to 203.0.113.5 prohibit",
+          "ip rule del to 203.0.113.5 prohibit", PASSAGE),
+    Break("run time: a route that says unreachable", "ip route add unreachable 203.0.113.5",
+          "ip route del unreachable 203.0.113.5", PASSAGE),
     Break("deleted: the rules for containers", "iptables -t mangle -F HOSTGUARD-FORWARD", AGAIN, FORWARD),
     Break("changed: IPv6 of containers comes back first", "ip6tables -t mangle -I HOSTGUARD-FORWARD -j RETURN",
           "ip6tables -t mangle -D HOSTGUARD-FORWARD 1", FORWARD),

@@ -34,11 +34,17 @@ def true_answer(compiled: Compiled) -> dict[str, Any]:
         "resources": resources,
         "observations": {r["id"]: ["value", _value(r), ""] for r in resources},
         "leftovers": [],
-        "evidence": {f"{control}/{name}": {"said": SAID.get(name)}
-                     for control, of in compiled.evidence.items() for name in of},
+        "evidence": {f"{control}/{name}": {"said": _said(name, request)}
+                     for control, of in compiled.evidence.items() for name, request in of.items()},
     }  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
+
+
+def _said(name: str, request: dict[str, Any]) -> Any:
+    if name == "routes":
+        return {"uids": {"envoy": 101, "vault-agent": 102}, "found": [""] * len(request["to"])}
+    return SAID.get(name)
 
 
 def _value(r: dict[str, Any]) -> Any:
@@ -97,6 +103,7 @@ SAID: dict[str, Any] = {
     "files": {"/etc/nsswitch.conf": "hosts: files dns\n", "/etc/nscd.conf": ""},
     "units": ["docker.service"],
     "chains": ["DOCKER"],
+    "rules": {"iptables": {"ipv4": {"raw": {"policies": {"OUTPUT": "ACCEPT"}, "rules": {"OUTPUT": []}}}}, "nft": []},
     "firewalld": "",
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others
+from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others, passage
 from hostguard.policy.model import Egress
 
 
@@ -299,6 +299,26 @@ CONTROLS: tuple[Control, ...] = (
         asks=caches.asks,
         judges=caches.judges,
         evidence="the processes of nscd and of resolvers, their configuration, /etc/nsswitch.conf",
+    ),
+    JudgingControl(
+        id="egress.passage",
+        title="What the policy sanctions gets through the rules and routes of other tools",
+        severity=Severity.HIGH,
+        rationale="An ACCEPT of hostguard's ends the walk through one chain, and other tables are walked all the same. "
+        "A rule in raw that takes connections out of tracking (NOTRACK, as node-local DNS and busy servers have it) "
+        "leaves replies without a connection that they belong to, and nobody can log in any more; a DROP in mangle or "
+        "in a table of nft's own, NAT in OUTPUT, or a route that says unreachable take a provider away. Rules are "
+        "walked as the kernel walks them; what asks for a set, a mark or a rate may let a packet past, and is not "
+        "told. Of each way the first networks are walked, and no names: their addresses are the resolvers' to say.",
+        remediation="Take the rule or the route away that the finding names, or leave the sanctioned address or port "
+        "out of it; `iptables-save`, `nft list ruleset` and `ip rule` show them.",
+        references=(
+            article(STEP_1, "what it lets out must get out"),
+            manual("iptables-extensions(8), CT; rtnetlink(7)"),
+        ),
+        asks=passage.asks,
+        judges=passage.judges,
+        evidence="iptables-save, ip6tables-save, nft --json list ruleset; RTM_GETROUTE",
     ),
     JudgingControl(
         id="egress.others",

@@ -10,6 +10,7 @@ iptables does not show all that acts on a packet. What only nft shows is asked o
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
@@ -197,6 +198,25 @@ def _nft() -> Dict[str, Dict[str, List[str]]]:
         if re.search("not supported|Invalid argument", str(error)):
             return parse_nft("")  # a kernel without nf_tables, as it may be below the legacy backend, has none of it
         raise
+
+
+def nft_of_others() -> List[Dict[str, Any]]:
+    """The chains and rules of nft's own, as `nft --json` tells them: of tables that are none of iptables'."""
+    if find("nft") is None:
+        return []
+    try:
+        listed = json.loads(run(["nft", "-j", "-t", "list", "ruleset"]).stdout)["nftables"]
+    except HostError as error:
+        if re.search("not supported|Invalid argument", str(error)):
+            return []
+        raise
+    return [each for each in listed if _of_others(each.get("chain") or each.get("rule"))]
+
+
+def _of_others(found: Optional[Dict[str, Any]]) -> bool:
+    if not found or found["family"] not in ("inet", *NFT_FAMILY.values()):
+        return False
+    return found["family"] == "inet" or found["table"] not in BUILT_IN
 
 
 def parse(text: str) -> Dict[str, Any]:

@@ -1,0 +1,319 @@
+"""The rules of a host as packets meet them, those of iptables and of nft in one form (pure).
+
+Of what a rule asks for, addresses, ports, protocols, devices, accounts and states are understood. All else may hold or
+not: it covers some of every packet.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hostguard.policy.model import Network
+
+Does = Literal["drop", "accept", "return", "notrack", "elsewhere", "jump", "goto", "on", "unknown"]
+HOOKS = {"OUTPUT": "output", "POSTROUTING": "postrouting", "PREROUTING": "prerouting", "INPUT": "input"}
+# Chains that are walked, of a table of iptables. What NAT does to who connects in is how a container is reached.
+WALKED = {
+    "raw": ("OUTPUT", "PREROUTING"),
+    "mangle": ("OUTPUT", "POSTROUTING", "PREROUTING", "INPUT"),
+    "nat": ("OUTPUT",),
+    "filter": ("OUTPUT", "INPUT"),
+    "security": ("OUTPUT", "INPUT"),
+}
+EVERY_PORT = (0, 65535)
+
+
+class Covers(enum.IntEnum):
+    """How much of a packet's kind a rule is about."""
+
+    NO = 0
+    SOME = 1
+    ALL = 2
+
+
+@dataclass(frozen=True)
+class Packet:
+    """Packets of one kind; what is None may be anything."""
+
+    family: str
+    protocol: str
+    leaves: bool
+    source: Network | None = None
+    destination: Network | None = None
+    from_port: int | None = None
+    to_port: int | None = None
+    uid: int | None = None
+    state: str = "NEW"
+
+
+@dataclass(frozen=True)
+class Match:
+    """One thing that a rule asks for. `values` are networks, pairs of numbers, or words, by the field."""
+
+    field: str
+    values: tuple[Any, ...] = ()
+    negated: bool = False
+
+    def covers(self, packet: Packet) -> Covers:
+        found = self._plainly(packet)
+        return Covers(Covers.ALL - found) if self.negated else found
+
+    def _plainly(self, packet: Packet) -> Covers:
+        if self.field in ("source", "destination"):
+            return _networks(getattr(packet, self.field), self.values)
+        if self.field in ("from_port", "to_port", "uid"):
+            return _numbers(getattr(packet, self.field), self.values)
+        if self.field in ("protocol", "family", "state"):
+            return Covers.ALL if {getattr(packet, self.field), "all"} & set(self.values) else Covers.NO
+        if self.field == "device":  # no sanctioned way is one of the loopback's
+            return {"lo": Covers.NO, "+": Covers.ALL, "*": Covers.ALL}.get(",".join(self.values), Covers.SOME)
+        if self.field in ("source is local", "destination is local"):
+            return Covers.ALL if packet.leaves == self.field.startswith("source") else Covers.NO
+        return Covers.SOME
+
+
+def _networks(seen: Network | None, values: Sequence[Network]) -> Covers:
+    if any(value.prefixlen == 0 for value in values):
+        return Covers.ALL
+    if seen is None:
+        return Covers.SOME
+    same = [value for value in values if value.version == seen.version]
+    if any(seen.subnet_of(value) for value in same):  # type: ignore[arg-type]  # of the same version
+        return Covers.ALL
+    return Covers.SOME if any(seen.overlaps(value) for value in same) else Covers.NO
+
+
+def _numbers(seen: int | None, values: Sequence[tuple[int, int]]) -> Covers:
+    if EVERY_PORT in values:
+        return Covers.ALL
+    if seen is None:
+        return Covers.SOME
+    return Covers.ALL if any(low <= seen <= high for low, high in values) else Covers.NO
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as its own tool writes it, what it asks for, what it does, and the chain that it leads to."""
+
+    text: str
+    matches: tuple[Match, ...]
+    does: Does
+    chain: str = ""
+
+    def covers(self, packet: Packet) -> Covers:
+        return min((match.covers(packet) for match in self.matches), default=Covers.ALL)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of one table. `hook` is "" for one that others lead to; `policy` "drop" or ""."""
+
+    table: str
+    name: str
+    hook: str
+    policy: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.table} {self.name}"
+
+
+def chains_of(family: str, said: Mapping[str, Any]) -> tuple[Chain, ...]:
+    """All chains that packets of a family pass."""
+    return (*_iptables(said["iptables"].get(family, {})), *_nft(family, said["nft"]))
+
+
+# iptables
+
+
+def _iptables(tables: Mapping[str, Any]) -> Iterator[Chain]:
+    for table, parsed in tables.items():
+        for name, rules in parsed["rules"].items():
+            hook = HOOKS[name] if name in WALKED.get(table, ()) else ""
+            policy = "drop" if parsed["policies"].get(name) == "DROP" else ""
+            read = [_of_iptables(f"{table} {name}", rule) for rule in rules]
+            if (table, name) == ("filter", "OUTPUT"):
+                # hostguard's own comes first, or will: what stands behind it is met by nothing that is sanctioned.
+                at = next((at for at, rule in enumerate(read) if rule.chain.startswith("HOSTGUARD-")), -1)
+                read, policy = read[: at + 1], ""
+            yield Chain(table, name, hook, policy, tuple(read))
+
+
+TARGETS: dict[str, Does] = {
+    "DROP": "drop", "REJECT": "drop", "ACCEPT": "accept", "RETURN": "return", "NOTRACK": "notrack", "DNAT": "elsewhere",
+    "REDIRECT": "elsewhere", "NETMAP": "elsewhere", "TPROXY": "elsewhere", "NFQUEUE": "unknown", "QUEUE": "unknown",
+    "SYNPROXY": "unknown",
+}  # fmt: skip
+# After these a packet goes on. What is in neither is a chain.
+GOES_ON = (
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CLUSTERIP", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "HMARK",
+    "IDLETIMER", "LED", "LOG", "MARK", "MASQUERADE", "NFLOG", "RATEEST", "SECMARK", "SET", "SNAT", "TCPMSS",
+    "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
+)  # fmt: skip
+MODULES = ("tcp", "udp", "comment", "conntrack", "state", "multiport", "owner", "addrtype")
+"""Those of which every option is known, or makes the rule one that covers some."""
+FIELDS = {
+    "-s": "source", "--source": "source", "-d": "destination", "--destination": "destination", "-p": "protocol",
+    "--protocol": "protocol", "-i": "device", "-o": "device", "--sport": "from_port", "--dport": "to_port",
+    "--sports": "from_port", "--dports": "to_port", "--uid-owner": "uid", "--ctstate": "state", "--state": "state",
+    "--dst-type": "destination is local", "--src-type": "source is local",
+}  # fmt: skip
+
+
+def _of_iptables(place: str, text: str) -> Rule:
+    """A rule in the words of `iptables-save`."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return Rule(f"`{place} {text}`", (), "unknown")
+    matches: list[Match] = []
+    negated, at = False, 0
+    while at < len(words):
+        word, value = words[at], words[at + 1] if at + 1 < len(words) else ""
+        if word in ("-j", "-g"):
+            return _acting(f"`{place} {text}`", tuple(matches), word, value, words[at + 2 :])
+        if word == "!":
+            negated, at = True, at + 1
+            continue
+        if word == "-m":
+            if value not in MODULES:
+                matches.append(Match("other"))
+        elif word in FIELDS:
+            matches.append(_match(FIELDS[word], value, negated=negated))
+        elif word != "--comment":
+            matches.append(Match("other"))
+            at -= value.startswith("-") or value == "!"  # an option without a value
+        negated, at = False, at + 2
+    return Rule(f"`{place} {text}`", tuple(matches), "on")
+
+
+def _acting(text: str, matches: tuple[Match, ...], how: str, target: str, more: Sequence[str]) -> Rule:
+    if target == "CT" and "--notrack" in more:
+        return Rule(text, matches, "notrack")
+    if target in TARGETS:
+        return Rule(text, matches, TARGETS[target])
+    if target in GOES_ON:
+        return Rule(text, matches, "on")
+    return Rule(text, matches, "goto" if how == "-g" else "jump", target)
+
+
+def _match(field: str, value: str, *, negated: bool) -> Match:
+    try:
+        if field in ("source", "destination"):
+            return Match(field, tuple(ipaddress.ip_network(each, strict=False) for each in value.split(",")), negated)
+        if field in ("from_port", "to_port", "uid"):
+            return Match(field, tuple(_span(each) for each in value.split(",")), negated)
+    except ValueError:
+        return Match("other")
+    if field.endswith("is local"):
+        return Match(field, (), negated) if value == "LOCAL" else Match("other")
+    return Match(field, tuple(value.split(",")), negated)
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.replace(":", "-").partition("-")
+    return int(low), int(high or low)
+
+
+# nft, as `nft --json` tells it
+
+
+def _nft(family: str, listed: Sequence[Mapping[str, Any]]) -> Iterator[Chain]:
+    """Chains of this family's tables, and of inet's."""
+    families = ("inet", {"ipv4": "ip", "ipv6": "ip6"}[family])
+    rules: dict[tuple[str, str], list[Rule]] = {}
+    for each in listed:
+        if (rule := each.get("rule")) and rule["family"] in families:
+            table = f"{rule['family']} {rule['table']}"
+            rules.setdefault((table, rule["chain"]), []).extend(_of_nft(f"{table} {rule['chain']}", rule))
+    for each in listed:
+        if (chain := each.get("chain")) and chain["family"] in families:
+            table = f"{chain['family']} {chain['table']}"
+            hook = chain.get("hook", "")
+            walked = hook in HOOKS.values() and not (chain.get("type") == "nat" and hook != "output")
+            policy = "drop" if chain.get("policy") == "drop" else ""
+            of_chain = tuple(rules.get((table, chain["name"]), ()))
+            yield Chain(table, chain["name"], hook if walked else "", policy, of_chain)
+
+
+VERDICTS: dict[str, Does] = {
+    "drop": "drop", "reject": "drop", "accept": "accept", "return": "return", "continue": "on", "notrack": "notrack",
+    "dnat": "elsewhere", "redirect": "elsewhere", "tproxy": "elsewhere", "queue": "unknown", "vmap": "unknown",
+    "xt": "unknown", "synproxy": "unknown",
+}  # fmt: skip
+NO_MATTER = ("counter", "log", "mangle", "masquerade", "snat", "ct helper", "ct timeout", "set", "comment")
+
+
+def _of_nft(place: str, rule: Mapping[str, Any]) -> Iterator[Rule]:
+    """A rule for each thing that it does."""
+    matches: list[Match] = []
+    text = f"a rule of `nft list chain {place}`"
+    for statement in rule["expr"]:
+        for name, body in statement.items():
+            if name == "match":
+                matches += _of_match(body)
+            elif name in ("jump", "goto"):
+                yield Rule(text, tuple(matches), "jump" if name == "jump" else "goto", str(body["target"]))
+            elif name in VERDICTS:
+                yield Rule(text, tuple(matches), VERDICTS[name])
+            elif name not in NO_MATTER:
+                matches.append(Match("other"))
+
+
+META = {"l4proto": "protocol", "nfproto": "family", "iifname": "device", "oifname": "device", "iif": "device",
+        "oif": "device", "skuid": "uid"}  # fmt: skip
+PAYLOADS = {
+    "saddr": "source", "daddr": "destination", "sport": "from_port", "dport": "to_port", "protocol": "protocol",
+    "nexthdr": "protocol",
+}  # fmt: skip
+
+
+def _of_match(body: Mapping[str, Any]) -> Iterator[Match]:
+    left, negated = body["left"], body["op"] == "!="
+    known = isinstance(left, dict) and body["op"] in ("==", "!=", "in")
+    payload, meta, tracking = (left.get(name) if known else None for name in ("payload", "meta", "ct"))
+    if payload and payload.get("field") in PAYLOADS:
+        spoken = payload["protocol"]
+        if spoken in ("tcp", "udp"):
+            yield Match("protocol", (spoken,))
+        elif spoken in ("ip", "ip6"):
+            yield Match("family", ("ipv4" if spoken == "ip" else "ipv6",))
+        field = PAYLOADS[payload["field"]]
+    elif meta and meta.get("key") in META:
+        field = META[meta["key"]]
+    elif tracking and tracking.get("key") == "state":
+        field = "state"
+    else:
+        yield Match("other")
+        return
+    try:
+        yield Match(field, tuple(_value(field, each) for each in _several(body["right"])), negated)
+    except (ValueError, KeyError, TypeError):
+        yield Match("other")
+
+
+def _several(right: Any) -> list[Any]:
+    if isinstance(right, dict) and "set" in right:
+        return list(right["set"])
+    return right if isinstance(right, list) else [right]
+
+
+def _value(field: str, found: Any) -> Any:
+    """Raises ValueError for a named set, whose members may be anything."""
+    if isinstance(found, str) and found.startswith("@"):
+        raise ValueError("a named set")
+    if field in ("source", "destination"):
+        if isinstance(found, dict):
+            prefix = found["prefix"]
+            return ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}", strict=False)
+        return ipaddress.ip_network(found)
+    if field in ("from_port", "to_port", "uid"):
+        low, high = found["range"] if isinstance(found, dict) else (found, found)
+        return int(low), int(high)
+    return str(found).upper() if field == "state" else str(found)

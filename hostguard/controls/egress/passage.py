@@ -1,0 +1,193 @@
+"""What other tools do to the packets of a sanctioned way: a rule that drops them, sends them elsewhere or takes them
+out of connection tracking, and a route that leads nowhere. Read, never changed: who is right is yours to say.
+
+Each way is walked through the rules as the kernel walks a packet through them. What a rule asks for may cover all of a
+way, some of it, or none. Only what certainly meets all of it is told: a set, a mark or a rate may let it past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hostguard.control import Context, Verdict
+from hostguard.controls.egress.allowlist import NETWORK, leaving
+from hostguard.controls.egress.foreign import Chain, Covers, Packet, Rule, chains_of
+from hostguard.policy.model import Egress, Network
+
+MOST_TRIED = 64
+"""Packets a family that are walked through the rules, and routes that are asked for."""
+EXPECTED = "no rule and no route of another tool takes a sanctioned way away"
+OURS, OBSERVING = "HOSTGUARD-", "HOSTGUARD-OBSERVE-"
+# The chains that a packet passes on its way, and the replies to it, in order. Where NAT is done, a first packet passes.
+OUT, IN = ("output", "postrouting"), ("prerouting", "input")
+NO_ROUTE = {
+    "EHOSTUNREACH": "a route says unreachable",
+    "EACCES": "a route or a rule of routing says prohibit",
+    "EINVAL": "a route or a rule of routing says blackhole",
+}
+"""What RTM_GETROUTE answers where a route refuses (fib_props in net/ipv4/fib_semantics.c, fib6_prop in net/ipv6).
+ENETUNREACH is none of them: a host without IPv6 has no route to it."""
+
+
+@dataclass(frozen=True)
+class Sanctioned:
+    """One way of the policy: `inbound` where others connect in. `name` is its key."""
+
+    name: str
+    network: Network
+    protocol: str
+    port: int
+    account: str | None
+    inbound: bool = False
+
+    @property
+    def family(self) -> str:
+        return f"ipv{self.network.version}"
+
+    def request(self, uids: Mapping[str, int]) -> Packet:
+        there = Packet(self.family, self.protocol, leaves=not self.inbound, to_port=self.port)
+        if self.inbound:
+            return replace(there, source=self.network)
+        uid = uids.get(self.account) if self.account else None
+        return replace(there, destination=self.network, uid=uid)
+
+    def reply(self) -> Packet:
+        back = Packet(self.family, self.protocol, leaves=self.inbound, from_port=self.port, state="ESTABLISHED")
+        return replace(back, destination=self.network) if self.inbound else replace(back, source=self.network)
+
+
+def sanctioned(egress: Egress) -> Iterator[Sanctioned]:
+    """Everything that must get through; of names the addresses are nobody's to know here."""
+    for name, who in egress.inbound.items():
+        for port in who.ports:
+            for network in who.from_:
+                yield Sanctioned(f"inbound.{name}", network, who.protocol, port, None, inbound=True)
+    for way in leaving(egress):
+        for network in way.networks:
+            yield Sanctioned(".".join(map(str, way.path[1:3])), network, way.protocol, way.port, way.account)
+
+
+def tried(egress: Egress) -> list[Sanctioned]:
+    """As many of them as are walked: of each way the first network first."""
+    found: list[Sanctioned] = []
+    for family in NETWORK:
+        of_family = [way for way in sanctioned(egress) if way.family == family]
+        turn: dict[tuple[object, ...], int] = {}
+        ordered = []
+        for way in of_family:
+            key = (way.name, way.protocol, way.port, way.account)
+            turn[key] = turn.get(key, -1) + 1
+            ordered.append((turn[key], way))
+        found += [way for _, way in sorted(ordered, key=lambda pair: pair[0])[:MOST_TRIED]]
+    return found
+
+
+def asks(context: Context) -> Mapping[str, Any]:
+    egress = context.policy.egress
+    if egress is None:
+        raise ValueError("the policy has no section `egress`: its controls must not be asked")
+    ways = [way for way in tried(egress) if not way.inbound]
+    to = [[str(way.network.network_address), way.protocol, way.port, way.account or ""] for way in ways]
+    return {"rules": {"collect": "rules"}, "routes": {"collect": "routes", "to": to}}
+
+
+def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
+    assert context.policy.egress is not None  # noqa: S101 - `asks` saw to it
+    ways = tried(context.policy.egress)
+    uids = {name: uid for name, uid in said["routes"]["uids"].items() if uid is not None}
+    found = dict.fromkeys([*_by_rules(ways, said["rules"], uids), *_by_routes(ways, said["routes"]["found"])])
+    if found:
+        return Verdict("fail", EXPECTED, "; ".join(found))
+    return Verdict("pass", EXPECTED, f"{len(ways)} ways, and none meets such a rule or route")
+
+
+def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[str]:
+    for way, answer in zip((way for way in ways if not way.inbound), routes, strict=True):
+        if answer in NO_ROUTE:
+            yield f"{NO_ROUTE[answer]}: {way.name} ({way.network}) is not reached"
+
+
+def _by_rules(ways: Iterable[Sanctioned], rules: Mapping[str, Any], uids: Mapping[str, int]) -> Iterator[str]:
+    for family in NETWORK:
+        chains = chains_of(family, rules)
+        if not any(_matters(chain) for chain in chains):
+            continue
+        for way in ways:
+            if way.family == family:
+                yield from _of_way(way, chains, uids)
+
+
+def _matters(chain: Chain) -> bool:
+    return chain.policy == "drop" or any(rule.does in ("drop", "elsewhere", "notrack") for rule in chain.rules)
+
+
+def _of_way(way: Sanctioned, chains: tuple[Chain, ...], uids: Mapping[str, int]) -> Iterator[str]:
+    """What keeps a way from working, at the first place where it is met."""
+    request, reply = way.request(uids), way.reply()
+    tracked = True
+    for packet, hooks in ((request, IN if way.inbound else OUT), (reply, OUT if way.inbound else IN)):
+        for hook in hooks:
+            for base in (chain for chain in chains if chain.hook == hook):
+                walk = Walk(base, chains)
+                end = walk.through(base, packet if tracked else replace(packet, state="UNTRACKED"))
+                if walk.untracked:
+                    tracked = False
+                    if way.inbound or (way.account and way.protocol == "tcp"):
+                        yield f"{walk.untracked} takes {way.name} out of connection tracking: {_lost(way)}"
+                        return
+                if end.does in ("drop", "elsewhere"):
+                    what = "is dropped" if end.does == "drop" else "is sent elsewhere"
+                    which = "a reply of " if packet is reply else ""
+                    yield f"{end.text}: {which}{way.name} {what}"
+                    return
+
+
+def _lost(way: Sanctioned) -> str:
+    return "nobody there is answered" if way.inbound else "the last packets of its connections are held"
+
+
+class Walk:
+    """One packet's way through a base chain. `untracked`: the rule that took it out of tracking."""
+
+    def __init__(self, base: Chain, chains: tuple[Chain, ...]) -> None:
+        self.inside = {chain.name: chain for chain in chains if chain.table == base.table}
+        self.untracked, self.let_past = "", False
+
+    def through(self, chain: Chain, packet: Packet, above: tuple[str, ...] = ()) -> Rule:
+        """Where it ends: a rule that drops it, sends it elsewhere or accepts it, or one that says `on` at the end."""
+        for rule in chain.rules:
+            covers = rule.covers(packet)
+            if covers is Covers.NO or rule.does == "on":
+                continue
+            if rule.does == "notrack":
+                self.untracked = self.untracked or (rule.text if covers is Covers.ALL else "")
+            elif rule.does in ("jump", "goto"):
+                end = self._into(rule, packet, (*above, chain.name))
+                if covers is Covers.ALL and (end.does != "on" or rule.does == "goto"):
+                    return end
+                self.let_past |= end.does == "accept" or rule.does == "goto"
+            elif covers is Covers.SOME or rule.does == "unknown":
+                self.let_past |= rule.does in ("accept", "return", "unknown")
+            elif rule.does == "return":
+                break
+            else:
+                return self._certain(rule)
+        if not above and chain.policy == "drop":
+            return self._certain(Rule(f"{chain.title}'s policy", (), "drop"))
+        return END
+
+    def _into(self, rule: Rule, packet: Packet, above: tuple[str, ...]) -> Rule:
+        if rule.chain.startswith(OURS):
+            # What comes in is accepted where it answers us; what leaves, where the policy names it.
+            ours = not rule.chain.startswith(OBSERVING) and (packet.leaves or packet.state == "ESTABLISHED")
+            return replace(END, does="accept") if ours else END
+        inside = self.inside.get(rule.chain)
+        return END if inside is None or rule.chain in above else self.through(inside, packet, above)
+
+    def _certain(self, rule: Rule) -> Rule:
+        return END if self.let_past and rule.does != "accept" else rule
+
+
+END = Rule("", (), "on")
