@@ -520,8 +520,13 @@ class Table(TypedDict):
     rules: dict[str, list[str]]
 
 
+class Families(TypedDict):
+    ipv4: dict[str, Table]
+    ipv6: dict[str, Table] | None
+
+
 class AllRules(TypedDict):
-    iptables: dict[str, dict[str, Table]]
+    iptables: Families
     nft: list[dict[str, Any]]
 
 

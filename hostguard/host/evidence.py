@@ -211,9 +211,11 @@ def _rules(_request: Request) -> Any:
 
     nft tells a table of iptables in words that iptables-save alone reads; ours is netdev's.
     """
-    families = [family for family in ruleset.COMMAND if family != "ipv6" or has_ipv6()]
-    shown = {family: ruleset.tables(family) for family in families}
-    parsed = {family: {name: ruleset.parse(text) for name, text in of.items()} for family, of in shown.items()}
+    parsed: Dict[str, Any] = {"ipv4": None, "ipv6": None}  # None: a kernel without it
+    for family in parsed if has_ipv6() else ["ipv4"]:
+        if ruleset.backend(family) is None:
+            raise HostError("{} is not installed on this host".format(ruleset.COMMAND[family]))
+        parsed[family] = {name: ruleset.parse(text) for name, text in ruleset.tables(family).items()}
     return {"iptables": parsed, "nft": ruleset.nft_of_others()}
 
 

@@ -103,7 +103,8 @@ SAID: dict[str, Any] = {
     "files": {"/etc/nsswitch.conf": "hosts: files dns\n", "/etc/nscd.conf": ""},
     "units": ["docker.service"],
     "chains": ["DOCKER"],
-    "rules": {"iptables": {"ipv4": {"raw": {"policies": {"OUTPUT": "ACCEPT"}, "rules": {"OUTPUT": []}}}}, "nft": []},
+    "rules": {"iptables": {"ipv4": {"raw": {"policies": {"OUTPUT": "ACCEPT"}, "rules": {"OUTPUT": []}}}, "ipv6": {}},
+              "nft": []},
     "firewalld": "",
 }  # fmt: skip
 

@@ -126,7 +126,7 @@ class Chain:
 
 def chains_of(family: str, said: Mapping[str, Any]) -> tuple[Chain, ...]:
     """All chains that packets of a family pass."""
-    return (*_iptables(said["iptables"].get(family, {})), *_nft(family, said["nft"]))
+    return (*_iptables(said["iptables"][family] or {}), *_nft(family, said["nft"]))
 
 
 # iptables

@@ -46,7 +46,7 @@ class Sanctioned:
     def family(self) -> str:
         return f"ipv{self.network.version}"
 
-    def request(self, uids: Mapping[str, int]) -> Packet:
+    def request(self, uids: Mapping[str, int | None]) -> Packet:
         there = Packet(self.family, self.protocol, leaves=not self.inbound, to_port=self.port)
         if self.inbound:
             return replace(there, source=self.network)
@@ -96,7 +96,8 @@ def asks(context: Context) -> Mapping[str, Any]:
 def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
     assert context.policy.egress is not None  # noqa: S101 - `asks` saw to it
     ways = tried(context.policy.egress)
-    uids = {name: uid for name, uid in said["routes"]["uids"].items() if uid is not None}
+    # One that the host has not is told by the rules that name it.
+    uids = {way.account: said["routes"]["uids"][way.account] for way in ways if way.account}
     found = dict.fromkeys([*_by_rules(ways, said["rules"], uids), *_by_routes(ways, said["routes"]["found"])])
     if found:
         return Verdict("fail", EXPECTED, "; ".join(found))
@@ -109,7 +110,7 @@ def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[st
             yield f"{NO_ROUTE[answer]}: {way.name} ({way.network}) is not reached"
 
 
-def _by_rules(ways: Iterable[Sanctioned], rules: Mapping[str, Any], uids: Mapping[str, int]) -> Iterator[str]:
+def _by_rules(ways: Iterable[Sanctioned], rules: Mapping[str, Any], uids: Mapping[str, int | None]) -> Iterator[str]:
     for family in NETWORK:
         chains = chains_of(family, rules)
         if not any(_matters(chain) for chain in chains):
@@ -123,7 +124,7 @@ def _matters(chain: Chain) -> bool:
     return chain.policy == "drop" or any(rule.does in ("drop", "elsewhere", "notrack") for rule in chain.rules)
 
 
-def _of_way(way: Sanctioned, chains: tuple[Chain, ...], uids: Mapping[str, int]) -> Iterator[str]:
+def _of_way(way: Sanctioned, chains: tuple[Chain, ...], uids: Mapping[str, int | None]) -> Iterator[str]:
     """What keeps a way from working, at the first place where it is met."""
     request, reply = way.request(uids), way.reply()
     tracked = True
