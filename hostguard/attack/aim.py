@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from hostguard.attack.case import Case, Holds, To, Who, case
 from hostguard.attack.cases import CASES
 from hostguard.attack.cases.sockets import MPTCP
 from hostguard.controls.egress.allowlist import ASKER, DNS, NTP, allowed
-from hostguard.policy.checks import destinations
+from hostguard.policy.checks import destinations, holds
 from hostguard.policy.model import Address, Egress, Network
 
 STRANGER = "nobody"
 """An account that no policy names; the rehearsal gives it to whoever is not a service."""
+FOREIGN = "foreign.example"
+"""Below it is no name of a policy: RFC 2606 keeps it from being anybody's."""
 NAMED = "192.88.99.1"
 """Where every name leads to in the rehearsal's world: no private address, and nobody's any more (RFC 7526)."""
 # Documentation and benchmark addresses that a policy may hold too: the first that it does not.
@@ -117,8 +119,21 @@ def attempts(egress: Egress, link: Link = Link()) -> list[Attempt]:
         if permits(egress, attempt, {attempt.account}):
             continue
         held.append(replace(attempt, by_account=permits(egress, attempt, everybody) and not attempt.case.leg))
+    held = _each_once(held)
     # With NAT comes connection tracking: before it fragments are what they are, after it flows are tracked.
     return sorted([*sanctioned(egress), *held], key=lambda one: (one.case.layer == "flows", one.case.leg == "nat"))
+
+
+def _each_once(found: Iterable[Attempt]) -> list[Attempt]:
+    """Without those that are the same once they are aimed: under `via: direct` the proxy is an application like any."""
+    kept: dict[tuple[object, ...], Attempt] = {}
+    for one in found:
+        case = one.case
+        who = "any" if case.who in ("application", "proxy", "asker") else case.who
+        options = tuple(sorted((key, str(value)) for key, value in case.options.items()))
+        what = (case.way, case.leg, case.count, options, who, one.account, one.address, one.port, one.source)
+        kept.setdefault(what, one)
+    return list(kept.values())
 
 
 def permits(egress: Egress, attempt: Attempt, accounts: Container[str]) -> bool:
@@ -206,6 +221,11 @@ def one_of(host: str) -> str:
     return host.replace("*", "any")
 
 
+def looks_up(egress: Egress) -> str:
+    """Who may ask for names, be it the resolvers or the host's own."""
+    return (egress.resolver_users or (STRANGER,))[0]
+
+
 def asker(egress: Egress) -> str:
     return ASKER if egress.hosts else (egress.resolver_users or (STRANGER,))[0]
 
@@ -215,7 +235,7 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
         "application": STRANGER, "proxy": proxy(egress), "asker": asker(egress), "root": "root", "admin": "root",
         "container": "container", "peer": STRANGER,
     }  # fmt: skip
-    for each in CASES:
+    for each in (fit for case_ in CASES if (fit := _of_names(egress, case_))):
         for to in each.to:
             for address, port in aimed(egress, link, to, each):
                 if (6 if ":" in address else 4) not in each.families:
@@ -227,6 +247,8 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
                 if answered(egress, address, port, each.options.get("protocol", "tcp") if begun else seems):
                     continue
                 account = accounts["proxy" if each.leg == "segments" else each.who]
+                if each.way == "question":
+                    account = looks_up(egress)
                 if begun:
                     yield Attempt(each, account, "", port, sanctioned, source=address)
                 else:
@@ -235,6 +257,19 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
         if service.users and service.cidrs:
             by_other = replace(_BY_OTHER, tries=f"service {name}, by another account", way=service.protocol)
             yield Attempt(by_other, STRANGER, first(service.cidrs[0]), service.ports[0])
+
+
+def _of_names(egress: Egress, each: Case) -> Case | None:
+    """A case with a name in the place of what it is of; None for one that this policy has no use for."""
+    if each.layer != "names":
+        return each
+    if each.way != "question":
+        return None if egress.hosts else each
+    exact = [host for host in egress.hosts if not host.startswith("*.")]
+    alone = [host for host in exact if not any(holds(other, f"below.{host}") for other in egress.hosts)]
+    wildcards = [host.removeprefix("*.") for host in egress.hosts if host.startswith("*.")]
+    of = {"foreign": [FOREIGN] if egress.hosts else [], "exact": alone, "wildcard": wildcards}[each.options["of"]]
+    return replace(each, options={"below": of[0]}) if of else None
 
 
 _BY_OTHER = next(case for case in CASES if case.id == "tcp.past-proxy")

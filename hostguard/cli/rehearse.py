@@ -60,9 +60,9 @@ def command(
 
     tries = attempts(loaded.policy.egress, links.LINK)  # type: ignore[arg-type]  # looked at above
     if find("dnsmasq") is None:  # the stage says so
-        tries = [attempt for attempt in tries if attempt.case.way != "name"]
+        tries = [attempt for attempt in tries if attempt.case.way not in ("name", "question")]
     bundle = compile_policy(loaded).bundle()
-    outcome = Outcome(tries)
+    outcome = Outcome(tries, loaded.policy.egress.frames)  # type: ignore[union-attr]  # looked at above
     try:
         with screen.progress() as progress:
             for told in perform(
@@ -94,8 +94,8 @@ def show(outcome: Outcome, everything: bool) -> int:
     from rich.text import Text
 
     from hostguard.cli import screen
+    from hostguard.rehearse.outcome import COUNTED, WRONG, Word
     from hostguard.rehearse.outcome import UNSEEN as NOT_SEEN
-    from hostguard.rehearse.outcome import WRONG, Word
 
     if "error" in outcome.said:
         raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
@@ -106,8 +106,12 @@ def show(outcome: Outcome, everything: bool) -> int:
     console.print()
     console.print(_by_layer([v for v in verdicts if not v.attempt.sanctioned]))
     console.print()
-    for reason, names in _reasons([v.attempt.case for v in verdicts if v.word is Word.NOT_HELD]).items():
+    for reason, names in _by_reason([v.attempt.case for v in verdicts if v.word is Word.NOT_HELD]).items():
         console.print(Text.assemble(("Not held: ", "yellow"), f"{', '.join(dict.fromkeys(names))}: {reason}"))
+    left_open = [v.attempt.name for v in verdicts if v.word is Word.LEFT_OPEN]
+    if left_open:
+        head = f"Left open by the policy itself (egress.frames: allow), {len(left_open)} ways: "
+        console.print(Text.assemble((head, "bold red"), ", ".join(dict.fromkeys(left_open))))
     absent = dict.fromkeys(v.attempt.name for v in verdicts if v.word is Word.ABSENT)
     if absent:
         console.print(Text.assemble(("Not to be had here: ", "yellow"), ", ".join(absent)))
@@ -119,11 +123,13 @@ def show(outcome: Outcome, everything: bool) -> int:
         f"rollback: {'identical to before' if outcome.said.get('identical') else 'NOT as before'}"
     )
     bad, unseen = sum(word in WRONG for word in words), sum(word in NOT_SEEN for word in words)
-    judged = [v for v in verdicts if v.word in (Word.HELD, Word.OUT)]
+    judged = [v for v in verdicts if v.word in COUNTED]
+    by_policy = f", {len(left_open)} of them left open by the policy" if left_open else ""
     console.print(
         f"Escaped: {sum(v.escaped[0] for v in judged)} of {len(judged)} before, "
-        f"{sum(v.escaped[1] for v in judged)} of {len(judged)} after. {words.count(Word.ALLOWED)} sanctioned ways "
-        f"work, {words.count(Word.NOT_HELD)} others nothing holds, {bad} are wrong, {unseen} could not be seen."
+        f"{sum(v.escaped[1] for v in judged)} of {len(judged)} after{by_policy}. "
+        f"{words.count(Word.ALLOWED)} sanctioned ways work, {words.count(Word.NOT_HELD)} others nothing holds, "
+        f"{bad} are wrong, {unseen} could not be seen."
     )
     if Word.NOT_TRIED in words:
         console.print(
@@ -135,14 +141,11 @@ def show(outcome: Outcome, everything: bool) -> int:
     return UNSEEN if unseen else 0
 
 
-def _reasons(cases: Sequence[Case]) -> dict[str, list[str]]:
+def _by_reason(cases: Sequence[Case]) -> dict[str, list[str]]:
     """What is not held, by the reason."""
-    from hostguard.attack.case import Holds
-
     found: dict[str, list[str]] = {}
     for case in cases:
-        reason = case.held_by if case.holds is Holds.NOTHING else "egress.frames: allow, or a kernel before 5.16"
-        found.setdefault(reason, []).append(case.tries)
+        found.setdefault(case.held_by, []).append(case.tries)
     return found
 
 
@@ -172,7 +175,8 @@ def _by_layer(verdicts: Sequence[Verdict]) -> Table:
     for layer in dict.fromkeys(verdict.attempt.case.layer for verdict in verdicts):
         members = [v for v in verdicts if v.attempt.case.layer == layer and v.before]
         before, after = (sum(verdict.escaped[at] for verdict in members) for at in (0, 1))
-        held, unheld = (sum(v.word == word for v in members) for word in ("held", "not held"))
+        held = sum(v.word == "held" for v in members)
+        unheld = sum(v.word in ("not held", "left open") for v in members)
         table.add_row(layer, *map(str, (len(members), before, after, held, unheld)))
     return table
 

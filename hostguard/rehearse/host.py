@@ -98,7 +98,7 @@ class Host:
             case.way, attempt.address, attempt.port, mark, sources[":" in attempt.address],
             case.options.get("on", legs.OUT),
             *(("00" * 6, "00" * 6) if "on" in case.options else (self.hardware.hex(), self.outer.hex())),
-            TIMEOUT if attempt.sanctioned else 0.0, dict(case.options),
+            TIMEOUT if attempt.sanctioned or case.way == "question" else 0.0, dict(case.options),
         )  # fmt: skip
 
     def _left(self, shot: Shot, outer: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from hostguard.attack.aim import Attempt
 from hostguard.attack.case import Holds
@@ -18,13 +18,19 @@ class Word(StrEnum):
     OUT = "GETS OUT"
     NOT_HELD = "not held"
     """Nothing of the policy's holds it, and its case says why."""
+    LEFT_OPEN = "left open"
+    """The policy itself leaves it open."""
+    NO_HOOK = "gets out: no hook for frames here"
+    """The policy would hold it, and this kernel can't."""
     ABSENT = "not to be had here"
     NO_PROOF = "not seen to work: proves nothing"
     NOT_TRIED = "not tried: one account only"
 
 
 WRONG = {Word.CUT_OFF, Word.OUT}
-UNSEEN = {Word.NO_PROOF, Word.NOT_TRIED}
+UNSEEN = {Word.NO_PROOF, Word.NOT_TRIED, Word.NO_HOOK}
+COUNTED = {Word.HELD, Word.OUT, Word.LEFT_OPEN, Word.NO_HOOK}
+"""What hostguard is there to hold: all of these ways that were seen to work before."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Verdict:
 @dataclass
 class Outcome:
     tries: Sequence[Attempt]
+    frames: Literal["hold", "allow"] = "hold"
+    """What the policy does with frames."""
     results: dict[tuple[int, str], Mapping[str, Any]] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
     not_rehearsed: list[str] = field(default_factory=list)
@@ -73,8 +81,11 @@ class Outcome:
 
     def _word(self, attempt: Attempt, before: bool, after: bool) -> Word:
         if after:
-            unheld = attempt.sanctioned is None or (attempt.case.holds is Holds.FRAMES and not self.said.get("hooked"))
-            return Word.NOT_HELD if unheld else Word.OUT
+            if attempt.sanctioned is None:
+                return Word.NOT_HELD
+            if attempt.case.holds is Holds.FRAMES and self.frames == "allow":
+                return Word.LEFT_OPEN
+            return Word.OUT if attempt.case.holds is not Holds.FRAMES or self.said.get("hooked") else Word.NO_HOOK
         return Word.HELD if before else Word.NO_PROOF
 
     @property

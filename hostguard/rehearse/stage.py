@@ -42,11 +42,13 @@ def play(
     bundle: dict[str, Any], tries: Iterable[Attempt], names: Iterable[str], all_accounts: bool, tell: Tell
 ) -> None:
     """Set the stage, try, apply, try again, go back; tell what happens, one dict a step."""
+    tries = list(tries)
     accounts = furnish(names, all_accounts)
+    (Path("/etc") / "resolv.conf").write_text(asks_first(tries), encoding="ascii")
     able, unable = rehearsable(bundle["resources"])
     for reason in unable:
         tell({"not rehearsed": reason})
-    host = Host(accounts, list(tries), all_accounts)
+    host = Host(accounts, tries, all_accounts)
     untouched = firewall()
     tell({"step": "trying every way out, as the host is"})
     for number in range(len(host.tries)):
@@ -68,6 +70,11 @@ def play(
     host.legs["nat"].end()
     rolled = transaction.rollback(0, options, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
+
+
+def asks_first(tries: Iterable[Attempt]) -> str:
+    """What /etc/resolv.conf says before the policy comes: the resolver that it has, which is asked for any name."""
+    return "".join(f"nameserver {each.address}\n" for each in tries if each.case.way == "question")
 
 
 @contextlib.contextmanager

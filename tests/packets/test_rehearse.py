@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,59 @@ def test_names_are_resolved_by_the_real_resolver(tmp_path: Path) -> None:
         conf["content"] = conf["content"].replace("ipset=/api.provider.com/", "ipset=/other.provider.com/")
 
     assert [attempt.name for attempt in wrong(rehearse(unfilled, path))] == ["provider a by its name"]
+
+
+@pytest.mark.needs("dnsmasq")
+def test_a_name_that_the_policy_does_not_name_reaches_no_resolver(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(BY_NAME)
+    words = {verdict.attempt.case.id: verdict.word for verdict in rehearse(lambda _: None, path).verdicts()}
+    assert words["names.foreign"] is words["names.below"] is Word.HELD
+    assert words["names.wildcard"] is Word.NOT_HELD
+    assert "names.question" not in words
+
+    def passed_on(bundle: dict[str, Any]) -> None:
+        (conf,) = (r for r in bundle["resources"] if r.get("path", "").endswith("names.conf"))
+        conf["content"] = conf["content"].replace("local=/#/", "server=192.0.2.53").replace("local=/*.", "#")
+
+    assert {"names.foreign", "names.below"} <= ids(rehearse(passed_on, path))
+
+
+FIGURE = r"Escaped: (\d+) of (\d+) before, (\d+) of (\d+) after"
+
+
+def test_what_the_policy_leaves_open_is_counted_as_out_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8").replace("containers: deny", "frames: allow"))
+    command = [sys.executable, "-m", "hostguard", "rehearse", "--policy", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in WELL
+    figure = re.search(FIGURE, done.stdout)
+    assert figure, done.stdout
+    before, counted, after, again = map(int, figure.groups())
+    held = sum(verdict.word is Word.HELD for verdict in rehearse(lambda _: None).verdicts())
+    assert before == counted == again == held
+    by_the_hook = {attempt.case.id for attempt in attempts_of(EXAMPLE) if attempt.case.holds is Holds.FRAMES}
+    assert len(by_the_hook) / 2 < after < counted
+    assert f"{after} of them left open by the policy" in done.stdout
+    assert f"(egress.frames: allow), {after} ways" in done.stdout
+    assert "a frame with UDP" in done.stdout
+
+
+def attempts_of(path: Path) -> list[Attempt]:
+    egress = load(path).policy.egress
+    assert egress is not None
+    return attempts(egress, links.LINK)
+
+
+def test_what_is_the_same_once_it_is_aimed_is_tried_once(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8").replace("via: proxy", "via: direct"))
+    direct, by_proxy = ({a.case.id for a in attempts_of(each)} for each in (path, EXAMPLE))
+    assert "tcp.by-proxy" in by_proxy - direct
+    what = Counter((a.case.way, str(a.case.options), a.case.leg, a.account, a.case.who, a.address, a.port, a.source)
+                   for a in attempts_of(path) if not a.sanctioned)  # fmt: skip
+    assert set(what.values()) == {1}
 
 
 @pytest.mark.needs("root")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from hostguard.attack.case import ACCOUNT, DEFAULT, Case, Holds, case
 
@@ -10,6 +11,12 @@ tcp = partial(case, way="tcp", layer="TCP", harmless=True)
 udp = partial(case, way="udp", layer="UDP", harmless=True)
 MPTCP, UDP_LITE = 262, 136
 KERNEL_SENDS = "OUTPUT sees it as any other: " + DEFAULT
+
+
+def question(id: str, tries: str, held_by: str, **more: Any) -> Case:
+    """Asked as any program asks, where the policy has names."""
+    return case(id, "asker", tries, "question", held_by, layer="names", to=("resolver",), port=53, **more)
+
 
 CASES: tuple[Case, ...] = (
     tcp("tcp.connect", "application", "another address"),
@@ -80,7 +87,15 @@ CASES: tuple[Case, ...] = (
         harmless=False),
     udp("udp.global-multicast", "application", "a group that routers pass on", to=("global multicast",), port=9,
         harmless=False),
+    question("names.foreign", "data as a name that the policy does not name",
+             "the host's own resolver answers that there is none, and asks nobody", of="foreign"),
+    question("names.below", "data as a name below one that the policy names",
+             "`api.provider.com` is that name, and none below it", of="exact"),
+    question("names.wildcard", "data as a name below a `*.` of the policy",
+             "nothing: whoever can choose the name tells its owner's name servers something. Name them one by one",
+             of="wildcard", holds=Holds.NOTHING),
     case("names.question", "asker", "data as a name, through the sanctioned resolver", "udp",
-         "nothing: the resolver answers for any name. Choose one that filters", layer="names", to=("resolver",),
+         "nothing: the resolver answers for any name. Choose one that filters, or name providers by `hosts`",
+         layer="names", to=("resolver",),
          port=53, holds=Holds.NOTHING),
 )  # fmt: skip

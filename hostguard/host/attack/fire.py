@@ -16,6 +16,7 @@ from .shot import Shot, Unprepared
 WAYS = {
     "tcp": "sockets",
     "name": "sockets",
+    "question": "sockets",
     "udp": "sockets",
     "ping": "sockets",
     "loopback": "sockets",

@@ -64,9 +64,16 @@ def token(mark: int) -> bytes:
     return MAGIC + struct.pack("!I", mark)
 
 
+def label(mark: int) -> str:
+    """A shot's mark as a label of a name: of digits alone, since a resolver may write letters in either case."""
+    return "4747{:010d}".format(mark)
+
+
 def signs(mark: int, port: int) -> List[bytes]:
-    """What a frame of a shot has one of: its token, or its ports, where they are all that the kernel lets us choose."""
-    return [token(mark), struct.pack("!HH", mark, port), struct.pack("!HH", port, mark)]
+    """What a frame of a shot has one of: its token, its label, or its ports, where they are all that the kernel lets us
+    choose."""
+    ports = [struct.pack("!HH", mark, port), struct.pack("!HH", port, mark)]
+    return [token(mark), label(mark).encode("ascii"), *ports]
 
 
 def shows(frame: bytes, looked_for: List[bytes], all_of: List[bytes]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Callable, Dict
 
 from . import packets
-from .shot import Shot, preparing
+from .shot import Shot, family_of, label, preparing
 
 IPPROTO_UDPLITE, IPPROTO_MPTCP = 136, 262
 SOL_UDP, UDP_SEGMENT = 17, 103
@@ -127,6 +127,27 @@ def tcp(shot: Shot) -> Answer:
 def name(shot: Shot) -> Answer:
     """As any program does: ask for the address, and connect to it."""
     return tcp(replace(shot, address=socket.gethostbyname(shot.address)))
+
+
+def question(shot: Shot) -> Answer:
+    """Ask whom /etc/resolv.conf names for a name that holds the mark (RFC 1035), and wait for the answer: who passes
+    questions on has done so by then."""
+    name = "{}.{}".format(label(shot.mark), shot.options["below"])
+    labels = b"".join(bytes([len(part)]) + part.encode("ascii") for part in name.split("."))
+    asked = struct.pack("!HHHHHH", shot.mark, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1)
+    server = _nameserver() or shot.address
+    with socket.socket(family_of(server), socket.SOCK_DGRAM) as caller:
+        caller.settimeout(shot.wait)
+        caller.sendto(asked, (server, shot.port))
+        with contextlib.suppress(socket.timeout, ConnectionError):
+            caller.recv(2048)
+    return {}
+
+
+def _nameserver() -> str:
+    with open("/etc/resolv.conf", encoding="ascii", errors="replace") as file:
+        rows = [line.split() for line in file]
+    return next((row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"), "")
 
 
 def udp(shot: Shot) -> Answer:
