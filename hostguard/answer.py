@@ -530,6 +530,16 @@ class AllRules(TypedDict):
     nft: list[dict[str, Any]]
 
 
+class Packets(TypedDict):
+    ipv4: int | None
+    ipv6: int | None
+
+
+class Denied(TypedDict):
+    packets: Packets
+    accounts: dict[str, int]
+
+
 class Routes(TypedDict):
     uids: dict[str, int | None]
     found: list[str]
@@ -550,6 +560,7 @@ SAID: dict[str, Any] = {
     "chains": list[str],
     "rules": AllRules,
     "routes": Routes,
+    "denied": Denied,
     "firewalld": str,
     "tree": list[Entry],
     "unit-environment": dict[str, list[str]],

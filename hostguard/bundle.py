@@ -30,15 +30,15 @@ class Compiled:
     areas: tuple[str, ...] | None = None
     """What it speaks for; None: all areas, so that what an earlier policy wanted elsewhere is given back."""
 
-    def bundle(self, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What travels to a host; `extra` evidence is what a command asks beyond its controls."""
+    def bundle(self) -> dict[str, Any]:
+        """What travels to a host."""
         asked = {f"{control}/{name}": request for control, of in self.evidence.items() for name, request in of.items()}
         return {
             "schema": SCHEMA,
             "policy": {"path": self.loaded.path, "sha256": self.loaded.sha256},
             "areas": None if self.areas is None else list(self.areas),
             "resources": list(self.resources),
-            "evidence": {**asked, **(extra or {})},
+            "evidence": asked,
         }
 
     def to_apply(self) -> dict[str, Any]:

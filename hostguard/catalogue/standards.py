@@ -37,6 +37,7 @@ ASKS: Mapping[str, Mapping[str, str]] = {
         "CC6.6": "logical access measures against threats from outside the system's boundary",
         "CC6.7": "information is sent, moved and removed by and to authorised users and processes only",
         "CC7.1": "changes to configurations that open a weakness, and newly found vulnerabilities, are detected",
+        "CC7.2": "components are monitored for anomalies that point to malicious acts, disasters and errors",
         "A1.1": "capacity and its use are watched and evaluated, so that demand can be met",
     },
     CIS_DEBIAN: {

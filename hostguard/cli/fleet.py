@@ -146,9 +146,7 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def look(
-    loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None, ask: Mapping[str, Any] | None = None
-) -> list[Looked]:
+def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None) -> list[Looked]:
     """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
     import json
 
@@ -158,7 +156,6 @@ def look(
     from hostguard.seen import Seen, in_words_of
 
     compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
-    extra = dict(ask or {})
 
     def policy_of(overlay: Mapping[str, Any]) -> Compiled:
         key = json.dumps(overlay, sort_keys=True)
@@ -168,7 +165,7 @@ def look(
 
     def request(overlay: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return {"do": "read", "bundle": policy_of(overlay).bundle(extra)}
+            return {"do": "read", "bundle": policy_of(overlay).bundle()}
         except load.PolicyError as error:
             raise ValueError(f"the policy can't be used: {error}") from None
 
@@ -184,7 +181,7 @@ def look(
         else:
             own = policy_of(event.result["policy"])
             try:
-                found[event.host] = (event.host, own, Seen.of(own.bundle(extra), answer))
+                found[event.host] = (event.host, own, Seen.of(own.bundle(), answer))
             except Exception as error:  # whatever one host is, the others are told of
                 found[event.host] = (event.host, own, f"its answer can't be read: {in_words_of(error)}")
     return list(found.values())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hostguard.seen import Seen
 
 DIFFERENT, UNSEEN = 2, 3
+SOCKETS = "egress.processes/sockets"
 PASSAGE = "egress.passage"
 """What no apply mends, and nobody should apply without having read."""
 
@@ -53,14 +54,13 @@ def command(
 
 def show_fleet(loaded: LoadedPolicy, chosen: Target) -> tuple[bool, bool]:
     """Print every host's plan; whether there is any difference, and whether anything could not be seen."""
-    from hostguard import impact
     from hostguard.cli import screen
     from hostguard.seen import in_words_of
     from hostguard.visible import one_line
 
     console = screen.result()
     different = unseen = False
-    for host, compiled, seen in fleet.look(loaded, chosen, ask=impact.ASK):
+    for host, compiled, seen in fleet.look(loaded, chosen):
         console.rule(f"[bold]{host}", align="left", characters="─")
         if isinstance(seen, str):
             console.print(f"not reached: {one_line(seen)}", markup=False)
@@ -81,7 +81,6 @@ def look(policy: object) -> tuple[Compiled, Seen]:
     """The compiled policy, and this host as it is."""
     from pathlib import Path
 
-    from hostguard import impact
     from hostguard.bundle import compile_policy
     from hostguard.cli import screen
     from hostguard.seen import Seen
@@ -91,7 +90,7 @@ def look(policy: object) -> tuple[Compiled, Seen]:
     loaded = load(policy)
     tell_weakened(loaded)
     compiled = compile_policy(loaded)
-    bundle = compiled.bundle(extra=impact.ASK)
+    bundle = compiled.bundle()
     with screen.progress(), host_errors():
         return compiled, Seen.of(bundle, local.read(bundle))
 
@@ -109,9 +108,10 @@ def unread(seen: Seen) -> list[str]:
 
 def show(compiled: Compiled, seen: Seen) -> bool:
     """Print the plan on stdout; whether there is any difference."""
-    from hostguard import impact, verdict
+    from hostguard import verdict
     from hostguard.cli import screen
     from hostguard.controls import CATALOGUE
+    from hostguard.controls.egress import impact
     from hostguard.report import plan
     from hostguard.seen import in_words_of
     from hostguard.visible import one_line
@@ -121,7 +121,7 @@ def show(compiled: Compiled, seen: Seen) -> bool:
     plan.show(console, differences, unread(seen), seen.missing())
     egress = compiled.loaded.policy.egress
     if egress and any(resource["kind"] in ("ruleset", "ipset", "frames") for resource, _ in differences):
-        said = seen.evidence["sockets"]
+        said = seen.evidence[SOCKETS]
         try:
             cuts, why = impact.cuts(egress, said["said"]) if "said" in said else [], said.get("unreadable", "")
         except Exception as error:  # what a host's kernel is said to have answered may be anything

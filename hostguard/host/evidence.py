@@ -17,7 +17,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-from . import firewalld
+from . import firewalld, store
 from .facts import account_of, gather, has_ipv6
 from .kinds import frames, ruleset, unit
 from .program import find, run
@@ -259,6 +259,38 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
+DENIED = "hostguard deny: "
+OUR_CHAIN = re.compile(r"^\[(\d+):\d+\] -A HOSTGUARD-OUTPUT -j DROP$", re.MULTILINE)
+MOST_LINES = 1000
+
+
+def _denied(_request: Request) -> Any:
+    """Packets that our chain has dropped since its rules were loaded, by family (None: there is no such rule), and how
+    many lines of the journal, the last of them, name each account."""
+    packets: Dict[str, Optional[int]] = {}
+    for family, command in ruleset.COMMAND.items():
+        found = OUR_CHAIN.search(run([command + "-save", "-c", "-t", "filter"], check=False).stdout)
+        packets[family] = int(found.group(1)) if found else None
+    accounts: Dict[str, int] = {}
+    for uid in re.findall(r"^{}.* UID=(\d+)".format(DENIED), _journal(), re.MULTILINE):
+        name = account_of(int(uid))
+        accounts[name] = accounts.get(name, 0) + 1
+    return {"packets": packets, "accounts": accounts}
+
+
+def _journal() -> str:
+    """The kernel's lines since the last apply; "" where there is no journal, or none that one may read."""
+    record = store.current()
+    if record is None or find("journalctl") is None:
+        return ""
+    since = record["created"].replace("T", " ").replace("Z", " UTC")
+    argv = ["journalctl", "-k", "-q", "-o", "cat", "--no-pager", "--since", since, "--grep", "^" + DENIED, "-n"]
+    try:
+        return run([*argv, str(MOST_LINES)], check=False, timeout=20).stdout
+    except HostError:
+        return ""  # it hangs, or says too much: who was denied is for the log, that something was is counted
+
+
 def _firewalld(_request: Request) -> Any:
     """Why firewalld, were it to run, would flush our rules."""
     return firewalld.flushes()
@@ -481,6 +513,7 @@ COLLECTORS: Dict[str, Callable[[Request], Any]] = {
     "chains": _chains,
     "rules": _rules,
     "routes": _routes,
+    "denied": _denied,
     "firewalld": _firewalld,
     "tree": _tree,
     "unit-environment": _unit_environment,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hostguard import impact
+from hostguard.controls.egress import impact
 from hostguard.controls.egress.allowlist import DNS, NTP
 from hostguard.observe.seen import Process, Seen, Sight, Way
 from hostguard.policy.checks import holds, named_destinations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.bundle import Compiled, compile_policy
+from hostguard.controls.egress.impact import DUMPS
 from hostguard.host.kinds import frames
 from hostguard.host.resource import resolve
 from hostguard.policy.load import load
@@ -42,6 +43,10 @@ def true_answer(compiled: Compiled) -> dict[str, Any]:
 
 
 def _said(name: str, request: dict[str, Any]) -> Any:
+    if name == "denied":
+        return {"packets": {"ipv4": 3, "ipv6": 0}, "accounts": {"nobody": 2}}
+    if name == "sockets" and request["collect"] == "sockets":
+        return {"dumps": {key: [] for key in DUMPS}, "holders": {}, "accounts": {}, "packet": []}
     if name == "routes":
         return {"uids": {"envoy": 101, "vault-agent": 102}, "found": [""] * len(request["to"])}
     return SAID.get(name)

@@ -77,7 +77,9 @@ def free(at: hostile.Path_) -> bool:
     """Whether a node stands in a mapping whose keys only the host knows: files, processes, devices of swap."""
     if at[3:4] == ("iptables",):
         return len(at) > 5  # tables and chains
-    return at[-2:-1] == ("kinds",) or (at[0] == "evidence" and at[1:2] and str(at[1]).endswith(NAMED_BY_IT))
+    if at[-2:-1] in (("kinds",), ("packets",), ("accounts",)):
+        return True
+    return bool(at[0] == "evidence" and at[1:2] and str(at[1]).endswith(NAMED_BY_IT))
 
 
 NAMED_BY_IT = ("/processes", "/files", "/environment")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.impact import Cut, cuts
+from hostguard.controls.egress.impact import DUMPS, Cut, cuts
 from hostguard.policy.load import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
@@ -30,7 +30,12 @@ def body(state: int, source: tuple[str, int], destination: tuple[str, int], uid:
 def said(protocol: int, *bodies: bytes) -> dict[str, Any]:
     family = "2" if bodies[0][0] == 2 else "10"
     dumps = {f"{family}/{protocol}": [base64.b64encode(each).decode() for each in bodies]}
-    return {"dumps": dumps, "holders": {"7": [4711, "nc"]}, "accounts": ACCOUNTS, "packet": []}
+    return {
+        "dumps": {**{key: [] for key in DUMPS}, **dumps},
+        "holders": {"7": [4711, "nc"]},
+        "accounts": ACCOUNTS,
+        "packet": [],
+    }
 
 
 def of_example(answer: dict[str, Any]) -> list[Cut]:

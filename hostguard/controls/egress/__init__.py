@@ -25,7 +25,7 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others, passage
+from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others, passage, processes
 from hostguard.policy.model import Egress
 
 
@@ -299,6 +299,26 @@ CONTROLS: tuple[Control, ...] = (
         asks=caches.asks,
         judges=caches.judges,
         evidence="the processes of nscd and of resolvers, their configuration, /etc/nsswitch.conf",
+    ),
+    JudgingControl(
+        id="egress.processes",
+        title="No process is connected past the policy, or tries to be",
+        severity=Severity.MEDIUM,
+        rationale="A connection that was open before the rules came, or one that is tried and never answered, shows a "
+        "process that goes past the proxy or an entry that the policy lacks. Sockets are read as they are now, with "
+        "process and account; a listener on a port that nobody sanctioned is answered by nobody, and told with "
+        "severity low. What the rules have denied since they were loaded is counted, and the journal names accounts.",
+        remediation="End the process, or name what it needs in the policy: `hostguard plan` says with which key, "
+        "`hostguard watch` shows it as it happens.",
+        references=(
+            article("Implementation Logic", "its look with netstat for processes that go past the proxy"),
+            soc2("CC7.2", "a process that goes past the policy is an anomaly, and found at the next audit"),
+            manual("sock_diag(7)"),
+        ),
+        asks=processes.asks,
+        judges=processes.judges,
+        evidence="sock_diag(7), /proc/PID/fd; iptables-save --counters, journalctl --dmesg",
+        weakened=observed,
     ),
     JudgingControl(
         id="egress.passage",

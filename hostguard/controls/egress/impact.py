@@ -18,8 +18,10 @@ from hostguard.visible import visible
 ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}
 """The evidence that this module reads."""
 
-LISTEN, TIME_WAIT, CLOSE = 10, 6, 7  # include/net/tcp_states.h; CLOSE is any unconnected UDP socket
-TCP, UDP = 6, 17
+LISTEN, TIME_WAIT, CLOSE, SYN_SENT = 10, 6, 7, 2  # include/net/tcp_states.h; CLOSE is any unconnected UDP socket
+CLOSING = (4, 5, 9, 11)  # FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING
+DUMPS = {"2/6": "tcp", "2/17": "udp", "10/6": "tcp", "10/17": "udp"}
+"""What a host tells of sockets, by family and protocol in Linux's numbers: all of it, or it is no answer."""
 DHCP_CLIENT = {68, 546}
 LET_OUT = {"0806", "8809", "888e", "88cc"}  # ARP, LACP, 802.1X, LLDP: who is there for one of these loses nothing
 EPHEMERAL = 32768
@@ -37,6 +39,8 @@ class Socket:
     destination_port: int
     account: str
     process: str
+    orphaned: bool = False
+    """Its program has closed it, and the kernel says the last of it."""
 
     @property
     def listens(self) -> bool:
@@ -51,15 +55,16 @@ class Cut:
     account: str
     what: str
     advice: str
+    listens: bool = False
+    sends_frames: bool = False
 
 
 def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
     """The sockets in an answer of the `sockets` collector."""
     from pyroute2.netlink.diag import inet_diag_msg
 
-    for key, bodies in said["dumps"].items():
-        protocol = {TCP: "tcp", UDP: "udp"}[int(key.partition("/")[2])]
-        for encoded in bodies:
+    for key, protocol in DUMPS.items():
+        for encoded in said["dumps"][key]:
             body = base64.b64decode(encoded)
             # pyroute2 reads a whole message: give back the header that the host took off.
             message = inet_diag_msg(struct.pack("=IHHII", 16 + len(body), 20, 2, 1, 0) + body)
@@ -76,6 +81,7 @@ def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
                 message["idiag_dport"],
                 visible(said["accounts"].get(uid, uid)),
                 f"{command} ({pid})" if pid else "",
+                inode == "0" and message["idiag_state"] in CLOSING,
             )
 
 
@@ -102,7 +108,7 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
             continue
         if socket.listens:
             services.update(dict.fromkeys(_service(socket, egress)))
-        elif socket.state != TIME_WAIT and not socket.destination.is_unspecified:
+        elif socket.state != TIME_WAIT and not socket.orphaned and not socket.destination.is_unspecified:
             port = (socket.protocol, socket.destination_port)
             hosts = [host for account in (None, socket.account) for host in named.get((account, *port), [])]
             connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask, hosts)))
@@ -114,7 +120,8 @@ def _senders(egress: Egress, packet: Iterable[Sequence[Any]]) -> Iterator[Cut]:
         held = ((visible(command), pid) for pid, command, protocol in packet if protocol not in LET_OUT)
         for command, pid in dict.fromkeys(held):
             what = "has a packet socket: frames that it sends are held, what it hears is not"
-            yield Cut(f"{command} ({pid})" if pid else command, "", what, "egress.frames: allow, if it must send")
+            named = f"{command} ({pid})" if pid else command
+            yield Cut(named, "", what, "egress.frames: allow, if it must send", sends_frames=True)
 
 
 def _connection(
@@ -130,7 +137,8 @@ def _connection(
             advice = f"egress.inbound: from {_end(socket.destination)}, port {socket.source_port}"
             yield Cut(socket.process, socket.account, what, advice)
     elif not may_leave(socket):
-        what = f"connected to {_end(socket.destination)} {socket.protocol} {socket.destination_port}"
+        verb = "tries to connect to" if socket.state == SYN_SENT else "connected to"
+        what = f"{verb} {_end(socket.destination)} {socket.protocol} {socket.destination_port}"
         advice = f"egress.providers or services: {_end(socket.destination)}, port {socket.destination_port}"
         if hosts:  # only the resolvers know, and only when it is applied
             advice = f"nothing, if the resolvers say that {' or '.join(hosts)} leads there; else {advice}"
@@ -142,7 +150,8 @@ def _service(socket: Socket, egress: Egress) -> Iterator[Cut]:
     if socket.protocol == "udp" and socket.source_port in DHCP_CLIENT:
         server = 67 if socket.source_port == 68 else 547
         advice = f"egress.services: the DHCP server, protocol udp, port {server}, or leases are lost at renewal"
-        yield Cut(socket.process, socket.account, f"renews its lease by DHCP (udp {socket.source_port})", advice)
+        renews = f"renews its lease by DHCP (udp {socket.source_port})"
+        yield Cut(socket.process, socket.account, renews, advice, listens=True)
         return
     if socket.protocol == "udp" and socket.source_port >= EPHEMERAL:
         return  # a client's own socket, as any resolver or time client has
@@ -151,7 +160,7 @@ def _service(socket: Socket, egress: Egress) -> Iterator[Cut]:
     )
     if not answered:
         advice = f"egress.inbound: port {socket.source_port}, from those who may use it"
-        yield Cut(socket.process, socket.account, what, advice)
+        yield Cut(socket.process, socket.account, what, advice, listens=True)
 
 
 def _end(address: Address) -> str:
