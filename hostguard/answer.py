@@ -101,6 +101,7 @@ class Told(Outcome):
     changes: list[tuple[str, str, str, str, str, str]]
     owed: list[str]
     missing: NotRequired[list[str]]
+    outlived: NotRequired[list[str]]
 
 
 class Blocked(Outcome):
@@ -115,6 +116,7 @@ class Failed(Outcome):
     generation: int
     trouble: list[str]
     error: NotRequired[str]
+    restarted: NotRequired[list[str]]
 
 
 class Confirmed(Outcome):
@@ -338,11 +340,16 @@ class Unit(TypedDict):
     flushed: NotRequired[str]
 
 
-class Running(TypedDict):
+class Process_(TypedDict):
     pid: int
+    command: str
     nofile: int
     cgroups: list[str]
+
+
+class Running(Process_):
     processes: int
+    since_start: Process_
 
 
 class Set(TypedDict):

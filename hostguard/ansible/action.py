@@ -267,6 +267,7 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
         result["generation"] = answer["generation"]
     if outcome in ("applied", "would change", "unchanged", GONE_BACK):
         owed = "".join(f"; a restart of {unit} is owed" for unit in result["owed"])
+        owed += "".join(f"; {one_line(reason)}" for reason in answer.get("outlived", []))
         owed += "".join(f"; named in the policy, and {one_line(reason)}" for reason in result["missing"])
         if answer.get("unseen"):
             owed += f"; which services must still be restarted is not known: {one_line(answer['unseen'])}"
@@ -284,7 +285,8 @@ def words(answer: Mapping[str, Any]) -> str:
             error,
             "the way back failed too: {}; this host goes on trying".format("; ".join(answer["trouble"]))
             if answer.get("trouble")
-            else "this host is as it was before",
+            else "this host is as it was before"
+            + (f", but that it has restarted {', '.join(answer['restarted'])}" if answer.get("restarted") else ""),
         ),
         store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
         "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",

@@ -123,6 +123,8 @@ def say(answer: dict[str, object], seconds: float) -> None:
         console.print(f"Applied as generation {answer['generation']}: {len(_list(answer['changes']))} changes.")
     for reason in _list(answer.get("missing", [])):
         screen.remarks().print(f"Named in the policy, and not on this host: {reason}", markup=False)
+    for reason in _list(answer.get("outlived", [])):
+        screen.remarks().print(f"{reason}. End it when it suits.", markup=False)
     for unit in _list(answer["owed"]):
         console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
 
@@ -131,6 +133,8 @@ def failure(answer: dict[str, object]) -> list[str]:
     """What a failed transaction has left, in lines."""
     trouble = _list(answer["trouble"])
     state = "this host goes on trying: see `hostguard history`" if trouble else "this host is as it was before"
+    if restarted := _list(answer.get("restarted", [])):
+        state += f", but that it has restarted {', '.join(restarted)}"
     return [
         f"generation {answer['generation']} failed: {answer['error']}",
         *(f"the way back failed too: {each}" for each in trouble),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import lock, store, window
-from .kinds import KINDS
+from .kinds import KINDS, process
 from .kinds import unit as units
 from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
@@ -100,16 +100,24 @@ def _carry_out(
         changes=prepared.changes(),
     )
     left: Dict[str, List[Difference]] = {}
+    restarted: List[str] = []
+    outlived: Dict[str, str] = {}
 
     def write() -> List[str]:
-        _write(changing, seen, progress)
+        _write(changing, seen, progress, restarted)
         give_back(leftovers, origins)
         progress("looking again")
-        left.update(_differences(resources))
-        return _unreached(left, options["restart"])
+        again, now = observe(resources)
+        left.update({r["id"]: differ(r, now[r["id"]]) for r in again})
+        processes = [r for r in again if r["kind"] == "process" and r["unit"] in restarted]
+        outlived.update({r["id"]: process.outlived_restart(r, now[r["id"]]) for r in processes})
+        return _unreached({name: of for name, of in left.items() if not outlived.get(name)}, options["restart"])
 
     answer = _as_a_whole(record, options["confirm_within"], progress, write)
-    return answer if answer["outcome"] == "failed" else dict(answer, owed=_owed(left), missing=_missing(seen))
+    if answer["outcome"] == "failed":
+        return dict(answer, restarted=restarted)
+    kept = sorted({each for each in outlived.values() if each})
+    return dict(answer, owed=_owed(left), missing=_missing(seen), outlived=kept)
 
 
 def _as_a_whole(
@@ -345,17 +353,14 @@ def _capture(resources: List[Resource]) -> Dict[str, Any]:
     return captured
 
 
-def _write(changing: List[Resource], seen: Dict[str, Observation], progress: Progress) -> None:
+def _write(changing: List[Resource], seen: Dict[str, Observation], progress: Progress, restarted: List[str]) -> None:
     for kind, members in by_kind(changing).items():
         progress("writing {} {}{}".format(len(members), kind, "s" if len(members) > 1 else ""))
+        if kind == "process":
+            restarted += sorted({r["unit"] for r in members})
         KINDS[kind].write(members, seen)
         if kind == "file":
             reload_for(members)
-
-
-def _differences(resources: List[Resource]) -> Dict[str, List[Difference]]:
-    _, seen = observe(resources)
-    return {r["id"]: differ(r, seen[r["id"]]) for r in resources}
 
 
 def _unreached(left: Dict[str, List[Difference]], restart: bool) -> List[str]:

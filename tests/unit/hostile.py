@@ -73,8 +73,9 @@ def _value(r: dict[str, Any]) -> Any:
     if kind == "slice":
         return {k: r[k] for k in ("memory_max", "memory_high", "cpu_quota", "tasks_max") if r.get(k) is not None}
     if kind == "process":
-        return {"pid": 7, "nofile": 1 << 20, "cgroups": ["/hostguard.slice/hostguard-egress.slice/envoy.service"],
-                "processes": 1}  # fmt: skip
+        one = {"pid": 7, "command": "envoy", "nofile": 1 << 20,
+               "cgroups": ["/hostguard.slice/hostguard-egress.slice/envoy.service"]}  # fmt: skip
+        return {**one, "processes": 1, "since_start": one}
     if kind == "ipset":
         entries = [e.replace("/32,", ",").replace("/128,", ",") for e in r["entries"]]
         return {"type": r["type"], "header": "family inet", "entries": entries}

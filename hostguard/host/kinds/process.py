@@ -6,7 +6,7 @@ starts without an error under a hard limit of 20,000, and the process gets 20,00
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 from .. import cgroup
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
@@ -27,20 +27,48 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
     processes = cgroup.processes(path) if path else []
     if main and main not in processes:
         processes.append(main)  # it was moved out, and is the service's all the same
-    limits: Dict[int, int] = {}
-    groups: Dict[str, None] = {path: None}
+    found: List[Running] = []
     for pid in processes:
         try:
-            limits[pid] = open_files(pid)
-            groups.update(dict.fromkeys(cgroup.paths_of(pid)))
+            found.append(Running(pid, open_files(pid), cgroup.paths_of(pid), started(pid)))
         except FileNotFoundError:
             continue  # it ended while we looked
         except OSError as error:
             return unreadable("/proc/{}/limits: {}".format(pid, error.strerror))
-    if not limits:
+    if not found:
         return not_applicable("{} has no running process".format(resource["unit"]))
-    worst = min(limits, key=lambda pid: limits[pid])
-    return value({"pid": worst, "nofile": limits[worst], "cgroups": list(groups), "processes": len(processes)})
+    begun = next((each.started for each in found if each.pid == main), 0)
+    anew = [each for each in found if each.started >= begun]
+    return value({**_worst(found, path), "processes": len(found), "since_start": _worst(anew, path)})
+
+
+class Running(NamedTuple):
+    """One process of a service; `started` in ticks since the boot."""
+
+    pid: int
+    nofile: int
+    groups: List[str]
+    started: int
+
+
+def _worst(found: List[Running], path: str) -> Dict[str, Any]:
+    worst = min(found, key=lambda each: each.nofile)
+    groups = dict.fromkeys([path, *(group for each in found for group in each.groups)])
+    return {"pid": worst.pid, "command": command(worst.pid), "nofile": worst.nofile, "cgroups": list(groups)}
+
+
+def command(pid: int) -> str:
+    try:
+        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return "?"
+
+
+def started(pid: int) -> int:
+    """starttime of /proc/PID/stat, the 22nd field; the second is a name in brackets, which may hold any byte."""
+    with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def open_files(pid: int) -> int:
@@ -58,13 +86,25 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         return []
     found = []
     if resource.get("nofile") is not None and seen.value["nofile"] < resource["nofile"]:
-        have = "{} (process {})".format(seen.value["nofile"], seen.value["pid"])
+        have = "{nofile} (process {pid}, {command})".format(**seen.value)
         found.append(Difference("open files", have, "≥ {}".format(resource["nofile"]), restart=resource["unit"]))
     wanted_slice = resource.get("slice", "")
     outside = [path for path in seen.value["cgroups"] if wanted_slice and not _inside(path, wanted_slice)]
     if outside:
         found.append(Difference("cgroup", outside[0], wanted_slice, restart=resource["unit"]))
     return found
+
+
+def outlived_restart(resource: Resource, seen: Observation) -> str:
+    """Which process keeps its old values though the service was started anew (KillMode=process, as containerd's shims
+    and open sessions of sshd have it); "" where none does, or where the service itself has not what is wanted."""
+    if seen.state != VALUE or not differ(resource, seen):
+        return ""
+    if differ(resource, value(dict(seen.value["since_start"], processes=0))):
+        return ""
+    return "process {pid} ({command}) of {unit} outlived its restart, and keeps what it had".format(
+        unit=resource["unit"], **seen.value
+    )
 
 
 def _inside(path: str, name: str) -> bool:
