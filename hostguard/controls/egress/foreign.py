@@ -25,7 +25,11 @@ WALKED = {
     "filter": ("OUTPUT", "INPUT"),
     "security": ("OUTPUT", "INPUT"),
 }
-EVERY_PORT = (0, 65535)
+Span = tuple[int, int]
+"""From a number to a number, both of them in it."""
+EVERY_PORT: Span = (0, 65535)
+OF_A_CLIENT: Span = (1024, 65535)
+"""What a client's own port may be: the kernel gives none below 1024 (ip_local_port_range)."""
 
 
 class Covers(enum.IntEnum):
@@ -45,9 +49,9 @@ class Packet:
     leaves: bool
     source: Network | None = None
     destination: Network | None = None
-    from_port: int | None = None
-    to_port: int | None = None
-    uid: int | None = None
+    from_port: Span | None = None
+    to_port: Span | None = None
+    uid: Span | None = None
     state: str = "NEW"
 
 
@@ -88,12 +92,14 @@ def _networks(seen: Network | None, values: Sequence[Network]) -> Covers:
     return Covers.SOME if any(seen.overlaps(value) for value in same) else Covers.NO
 
 
-def _numbers(seen: int | None, values: Sequence[tuple[int, int]]) -> Covers:
+def _numbers(seen: Span | None, values: Sequence[Span]) -> Covers:
     if EVERY_PORT in values:
         return Covers.ALL
     if seen is None:
         return Covers.SOME
-    return Covers.ALL if any(low <= seen <= high for low, high in values) else Covers.NO
+    if any(low <= seen[0] and seen[1] <= high for low, high in values):
+        return Covers.ALL
+    return Covers.SOME if any(low <= seen[1] and seen[0] <= high for low, high in values) else Covers.NO
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def _match(field: str, value: str, *, negated: bool) -> Match:
     return Match(field, tuple(value.split(",")), negated)
 
 
-def _span(text: str) -> tuple[int, int]:
+def _span(text: str) -> Span:
     low, _, high = text.replace(":", "-").partition("-")
     return int(low), int(high or low)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK, leaving
-from hostguard.controls.egress.foreign import Chain, Covers, Packet, Rule, chains_of
+from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
 from hostguard.policy.model import Egress, Network
 
 MOST_TRIED = 64
@@ -47,14 +47,17 @@ class Sanctioned:
         return f"ipv{self.network.version}"
 
     def request(self, uids: Mapping[str, int | None]) -> Packet:
-        there = Packet(self.family, self.protocol, leaves=not self.inbound, to_port=self.port)
+        there = Packet(
+            self.family, self.protocol, not self.inbound, from_port=OF_A_CLIENT, to_port=(self.port, self.port)
+        )
         if self.inbound:
             return replace(there, source=self.network)
         uid = uids.get(self.account) if self.account else None
-        return replace(there, destination=self.network, uid=uid)
+        return replace(there, destination=self.network, uid=None if uid is None else (uid, uid))
 
     def reply(self) -> Packet:
-        back = Packet(self.family, self.protocol, leaves=self.inbound, from_port=self.port, state="ESTABLISHED")
+        back = Packet(self.family, self.protocol, self.inbound, from_port=(self.port, self.port), to_port=OF_A_CLIENT,
+                      state="ESTABLISHED")  # fmt: skip
         return replace(back, destination=self.network) if self.inbound else replace(back, source=self.network)
 
 
