@@ -110,6 +110,7 @@ class Blocked(Outcome):
 
 class Done(Told):
     generation: int
+    session: NotRequired[str]
 
 
 class Failed(Outcome):
@@ -514,6 +515,7 @@ class Sockets(TypedDict):
     holders: dict[str, tuple[int, str]]
     accounts: dict[str, str]
     packet: list[tuple[int, str, str]]
+    session: str
 
 
 class PacketSockets(TypedDict):

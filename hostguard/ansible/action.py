@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
 from hostguard import verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
+from hostguard.controls.egress.impact import session_cut
 from hostguard.host import store
 from hostguard.host.resource import HostError
 from hostguard.policy import load, model
@@ -188,16 +189,18 @@ class Changing(HostguardAction):
                 **self.aftermath(generation, end + GRACE, command, max(PAUSE, seconds / 60), limits),
             }
         trouble = "the time was over before anybody could confirm"
+        lost = ""
         while time.monotonic() < end:
             try:
                 self.new_connection()
                 self.ask({"do": "confirm"}, command, limits.until(end))
                 return {"outcome": "applied"}
             except (AnsibleConnectionFailure, NoAnswer) as error:
-                trouble = f"no new connection to the host: {error}"
+                trouble = lost = f"no new connection to the host came through in time: {error}"
                 time.sleep(PAUSE)
             except HostRefused as refused:
-                trouble = str(refused)
+                # Once the host has gone back it lets us in again, and has nothing that waits: that was not the trouble.
+                trouble = lost or str(refused)
                 break
         return {"error": trouble, **self.aftermath(generation, end + GRACE, command, limits=limits)}
 
@@ -223,8 +226,17 @@ class Apply(Changing):
     def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self.arguments(APPLY_SPEC)
-        request = {"do": "apply", "bundle": self.compiled(arguments).to_apply(), "options": self.options(arguments)}
-        return {**result, **told(self.carry_out(request, arguments, task_vars or {}))}
+        compiled = self.compiled(arguments)
+        request = {"do": "apply", "bundle": compiled.to_apply(), "options": self.options(arguments)}
+        answer = self.carry_out(request, arguments, task_vars or {})
+        egress = compiled.loaded.policy.egress
+        if (
+            answer["outcome"] == store.ROLLED_BACK
+            and egress
+            and (cut := session_cut(egress, answer.get("session", "")))
+        ):
+            answer = {**answer, "error": f"{answer['error']}; {cut}"}
+        return {**result, **told(answer)}
 
 
 class Rollback(Changing):

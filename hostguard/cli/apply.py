@@ -81,6 +81,13 @@ def command(
     if not plan.show(compiled, seen):
         # The host looks again under its lock: an unchanged host is the host's word, not ours.
         yes = True
+    elif cut := plan.session_cut(compiled, seen):
+        if not seconds:
+            keep = "leave the confirm window on, so that this host goes back by itself"
+            raise Stop(CALL, [f"it would cut this session for good: {cut}; {keep}, or name the network in the policy"])
+        if not yes and not screen.typed("It cuts the session that you type in. To apply it all the same", "cut me off"):
+            raise Stop(CALL, ["nothing was touched"])
+        yes = True
     if not screen.agreed("Apply this?", yes):
         raise Stop(CALL, ["nothing was touched"])
     options = {"confirm_within": seconds, "restart": restart, "check": False}

@@ -106,6 +106,14 @@ def unread(seen: Seen) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
+def session_cut(compiled: Compiled, seen: Seen) -> str:
+    """Why applying this would cut the SSH session that asks for it; "" where it would not."""
+    from hostguard.controls.egress import impact
+
+    egress, said = compiled.loaded.policy.egress, seen.evidence.get(SOCKETS, {})
+    return impact.session_cut(egress, said["said"]["session"]) if egress and "said" in said else ""
+
+
 def show(compiled: Compiled, seen: Seen) -> bool:
     """Print the plan on stdout; whether there is any difference."""
     from hostguard import verdict
@@ -129,7 +137,7 @@ def show(compiled: Compiled, seen: Seen) -> bool:
         if why:
             console.print(f"\nThe open connections could not be read: {one_line(why)}", markup=False)
         else:
-            plan.show_cuts(console, cuts, egress.mode == "enforce")
+            plan.show_cuts(console, cuts, egress.mode == "enforce", session_cut(compiled, seen))
     for result in verdict.judge(
         compiled, "", seen, [control for control in CATALOGUE if control.id == PASSAGE]
     ).results:

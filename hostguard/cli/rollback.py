@@ -159,7 +159,8 @@ def show_cuts(document: dict[str, Any]) -> None:
         screen.result().print(f"\nWhat it would cut is not known: {error}", markup=False)
         return
     if egress and "said" in said:
-        plan.show_cuts(screen.result(), impact.cuts(egress, said["said"]), egress.mode == "enforce")
+        cut = impact.session_cut(egress, said["said"]["session"])
+        plan.show_cuts(screen.result(), impact.cuts(egress, said["said"]), egress.mode == "enforce", cut)
 
 
 def say(answer: dict[str, Any]) -> None:

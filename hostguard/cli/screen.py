@@ -52,11 +52,18 @@ def progress() -> Iterator[Progress]:
 
 def agreed(question: str, yes: bool) -> bool:
     """Whether the person says yes; without `--yes` and without a terminal there is nobody to ask."""
+    return yes or _asked(f"{question} [y/N] ").lower() in ("y", "yes")
+
+
+def typed(question: str, words: str) -> bool:
+    """Whether the person types these words: for what nobody should say yes to by habit."""
+    return _asked(f'{question}, type "{words}": ') == words
+
+
+def _asked(question: str) -> str:
     from hostguard.cli.failure import CALL, Stop
 
-    if yes:
-        return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Stop(CALL, ["there is no terminal to ask on: give --yes; nothing was touched"])
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

@@ -17,7 +17,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-from . import firewalld, store
+from . import firewalld, store, window
 from .facts import account_of, gather, has_ipv6
 from .kinds import frames, ruleset, unit
 from .program import find, run
@@ -376,7 +376,7 @@ def _listeners(_request: Request) -> Any:
 
 def _sockets(_request: Request) -> Any:
     """Every TCP and UDP socket as sock_diag(7) answers, in base64; which process holds which inode, and the names
-    of the accounts, which only this host knows; who has a packet socket."""
+    of the accounts, which only this host knows; who has a packet socket; and the SSH connection that asks."""
     dumps = {}
     accounts: Dict[str, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -387,7 +387,13 @@ def _sockets(_request: Request) -> Any:
                 accounts[str(uid)] = account_of(uid)
             dumps["{}/{}".format(family, protocol)] = [base64.b64encode(part).decode("ascii") for part in raw]
     holders = _holders()
-    return {"dumps": dumps, "holders": holders, "accounts": accounts, "packet": _named(_packet(), holders)}
+    return {
+        "dumps": dumps,
+        "holders": holders,
+        "accounts": accounts,
+        "packet": _named(_packet(), holders),
+        "session": window.connection(),
+    }
 
 
 def _packet_sockets(_request: Request) -> Any:

@@ -159,6 +159,7 @@ def _as_a_whole(
         "outcome": "unconfirmed" if seconds else "applied",
         "generation": record["number"],
         "changes": record["changes"],
+        "session": window.connection(),
     }
 
 

@@ -112,9 +112,12 @@ def show_in_the_way(console: Console, result: Result) -> None:
         console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(result.actual)}"))
 
 
-def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool) -> None:
+def show_cuts(console: Console, cuts: Iterable[Cut], enforcing: bool, session: str = "") -> None:
+    """Print what would be cut; `session` says why the connection of whoever asks would be."""
     rows = list(cuts)
     console.print()
+    if session:
+        console.print(Text(f"THIS SESSION WOULD BE CUT: {session}.", "bold red"))
     if not rows:
         console.print("No open connection and no listening service would be cut.")
         return

@@ -48,6 +48,7 @@ ALLOWED = {
     "attack": {"attack", "controls", "generated", "host", "policy"},
     "rehearse": {"attack", "controls", "host", "policy", "rehearse"},
     "ansible": {
+        "controls",
         "ansible",
         "bundle",
         "generated",

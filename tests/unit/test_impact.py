@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.controls.egress.impact import DUMPS, Cut, cuts
+from hostguard.controls.egress.impact import DUMPS, Cut, cuts, session_cut
 from hostguard.policy.load import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
@@ -111,3 +111,24 @@ def test_what_a_name_may_lead_to_is_left_open(tmp_path: Path) -> None:
     assert by_proxy.advice.startswith("nothing, if the resolvers say that a.com leads there; else egress.providers")
     (by_other,) = cuts(egress, said(6, body(ESTABLISHED, (HERE, 40000), ("203.0.113.5", 443), 33, 7)))
     assert "a.com" not in by_other.advice
+
+
+@pytest.mark.parametrize(
+    ("session", "cut"),
+    [
+        ("10.77.0.9 50022 10.77.0.1 22", ""),
+        ("198.51.100.7 50022 10.77.0.1 22", "198.51.100.7 for port 22"),
+        ("10.77.0.9 50022 10.77.0.1 2222", "10.77.0.9 for port 2222"),
+        ("::ffff:10.77.0.9 50022 ::ffff:10.77.0.1 22", ""),
+        ("fe80::1%eth0 50022 fe80::2%eth0 22", "fe80::1 for port 22"),
+        ("", ""),
+        ("nobody knows", ""),
+        ("x y z ssh", ""),
+    ],
+)
+def test_the_session_that_asks(session: str, cut: str) -> None:
+    egress = load(EXAMPLE).policy.egress
+    assert egress is not None
+    said = session_cut(egress, session)
+    assert (cut in said) if cut else not said
+    assert session_cut(egress.model_copy(update={"mode": "observe"}), session) == ""

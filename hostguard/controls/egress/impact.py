@@ -115,6 +115,22 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
     return [*connections, *services, *_senders(egress, said["packet"])]
 
 
+def session_cut(egress: Egress, session: str) -> str:
+    """Why the SSH connection that asks would be cut ("peer port host port", as sshd has it); "" where it would not be,
+    or where nobody came in by SSH."""
+    words = session.split()
+    if len(words) != 4 or egress.mode != "enforce":
+        return ""
+    try:
+        peer, port = native(words[0].partition("%")[0]), int(words[3])
+    except ValueError:
+        return ""
+    for way in egress.inbound.values():
+        if way.protocol == "tcp" and port in way.ports and any(peer in network for network in way.from_):
+            return ""
+    return f"egress.inbound names no network that holds {peer} for port {port}, where this SSH connection comes from"
+
+
 def _senders(egress: Egress, packet: Iterable[Sequence[Any]]) -> Iterator[Cut]:
     if egress.frames == "hold":
         held = ((visible(command), pid) for pid, command, protocol in packet if protocol not in LET_OUT)
