@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,14 +26,18 @@ PolicyOption = Annotated[
 ]
 
 
-def load(named: Path | None) -> LoadedPolicy:
-    """The policy, its warnings said on stderr. Every problem is said at once, and ends the command."""
+def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:
+    """The policy: which one, and its warnings, said on stderr. Every problem is said at once, and ends the command.
+
+    Unless the command is harmless whatever the policy says, root follows none that others could have written.
+    """
     from hostguard.policy.load import PolicyError
 
     try:
-        return look(named)
+        loaded = look(named, harmless=harmless)
     except PolicyError as error:
         raise wrong(error.problems) from None
+    return loaded
 
 
 def wrong(problems: Sequence[Problem]) -> Stop:
@@ -40,14 +45,58 @@ def wrong(problems: Sequence[Problem]) -> Stop:
     return Stop(CALL, [*map(str, problems), f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
 
 
-def look(named: Path | None) -> LoadedPolicy:
-    """The policy, its warnings said on stderr. Raises PolicyError."""
+def look(named: Path | None, *, harmless: bool = True) -> LoadedPolicy:
+    """The policy: which one, and its warnings, said on stderr. Raises PolicyError."""
     from hostguard.policy import load as loading
 
-    loaded = loading.load(loading.find(named))
+    try:
+        path = loading.find(named)
+    except loading.PolicyError:
+        loaded = _kept()
+        if loaded is None:
+            raise
+    else:
+        if not harmless:
+            _trust(path)
+        loaded = loading.load(path)
+    where = Path(loaded.path).absolute() if Path(loaded.path).exists() else f"of {loaded.path}"
+    typer.echo(f"hostguard: policy {where} (sha256 {loaded.sha256[:12]})", err=True)
     for warning in loaded.warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     return loaded
+
+
+def _trust(path: Path) -> None:
+    """Ends the command where root would follow what somebody else can write. Who has come by sudo is trusted with his
+    own files: he may do as root whatever they say."""
+    import os
+
+    from hostguard.policy.trust import distrusted
+
+    if os.geteuid() != 0:
+        return
+    uids, gids = ({0} | {int(said) for said in (os.environ.get(name, ""),) if said.isdecimal()}
+                  for name in ("SUDO_UID", "SUDO_GID"))  # fmt: skip
+    if reason := distrusted(path, uids, gids):
+        raise Stop(CALL, [f"{path}: root follows no policy that others can write: {reason}", "nothing was touched"])
+
+
+def _kept() -> LoadedPolicy | None:
+    """The policy that was applied to this host last, which the host keeps; None where there is none, or for who may not
+    read it."""
+    from hostguard.host import store
+    from hostguard.host.resource import HostError
+    from hostguard.policy import load as loading
+
+    try:
+        record = store.current()
+    except (HostError, OSError):
+        return None
+    document = (record or {}).get("policy", {}).get("document")
+    if record is None or not document:
+        return None
+    loaded = loading.of_variables(document, f"generation {record['number']}, applied to this host last")
+    return replace(loaded, sha256=record["policy"]["sha256"])
 
 
 def tell_weakened(loaded: LoadedPolicy) -> None:

@@ -38,7 +38,7 @@ def command(
     from hostguard.cli.failure import CALL
     from hostguard.host.program import find
 
-    loaded = load(policy)
+    loaded = load(policy, harmless=True)
     if loaded.policy.egress is None:
         raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
     missing = [name for name in ("iptables", "ip6tables", "ipset", "nft", "ip") if find(name) is None]

@@ -28,7 +28,7 @@ def command(
 
     if (rps is None) != (p99 is None):
         raise Stop(CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])
-    chosen = _of_numbers(rps, p99, headroom) if rps is not None else load(policy).policy
+    chosen = _of_numbers(rps, p99, headroom) if rps is not None else load(policy, harmless=True).policy
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("number", no_wrap=True)
     table.add_column("derived", justify="right", no_wrap=True)
