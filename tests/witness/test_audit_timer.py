@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hostguard import __version__
 from tests.lab import Host, Lab, debian, diff
 from tests.lab.fleet import Fleet
 from tests.lab.host import PODMAN
@@ -49,6 +50,11 @@ class Timed:
         return wheel
 
     def play(self, *options: str, **variables: object) -> Run:
+        done = self.tried(*options, **variables)
+        assert done.code == 0, done.text
+        return done
+
+    def tried(self, *options: str, **variables: object) -> Run:
         given = {
             "hostguard_policy": wanted(),
             "hostguard_audit_wheel": str(self.wheel),
@@ -57,9 +63,7 @@ class Timed:
             "hostguard_audit_schedule": "*-*-01 00:00:00",  # audits are ours to start
             **variables,
         }
-        done = play(self.fleet, ["audit_timer"], given, *options)
-        assert done.code == 0, done.text
-        return done
+        return play(self.fleet, ["audit_timer"], given, *options)
 
     def audit(self) -> dict[str, str]:
         """What the timer does; what systemd says of it."""
@@ -112,8 +116,18 @@ def timed(untouched: Timed, before: dict[str, str]) -> Iterator[Timed]:
 def test_a_second_run_changes_nothing(timed: Timed) -> None:
     assert changed(timed.play()) == []
     assert changed(timed.play("--check")) == []
-    by_name = timed.play(hostguard_audit_wheel="", hostguard_audit_package="hostguard")
-    assert changed(by_name) == [], "however it was installed"
+    own_index = {"PIP_INDEX_URL": "https://packages.internal.example/simple"}
+    pinned = timed.play(hostguard_audit_wheel="", hostguard_audit_package=f"hostguard=={__version__}",
+                        hostguard_audit_pip_environment=own_index)  # fmt: skip
+    assert changed(pinned) == [], "however it was installed"
+
+
+@pytest.mark.parametrize("package", ["", "hostguard", "hostguard>=0.1", "hostguard==0.1.0", "git+https://x.test@main"])
+def test_a_source_that_is_not_pinned_is_refused(timed: Timed, package: str) -> None:
+    done = timed.tried("--check", hostguard_audit_wheel="", hostguard_audit_package=package,
+                       hostguard_audit_pip_environment={})  # fmt: skip
+    assert done.code != 0
+    assert "expected a wheel on the controller" in done.text
 
 
 def test_the_timer_runs(timed: Timed) -> None:
