@@ -31,6 +31,8 @@ class Exit(enum.IntEnum):
     """The call or the policy is wrong; nothing was touched."""
     UNSEEN = 3
     """Something could not be checked or reached."""
+    ITSELF = 4
+    """hostguard itself failed, or its result could not be written: nothing is known of the host."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-CALL, UNSEEN = 2, 3  # hostguard.verdict.Exit, which costs the import of the whole catalogue
+CALL, UNSEEN, ITSELF = 2, 3, 4  # hostguard.verdict.Exit, which costs the import of the whole catalogue
 
 
 class Stop(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from hostguard.cli import (
     history,
     init,
     learn,
+    output,
     plan,
     prove,
     rehearse,
@@ -27,11 +29,19 @@ from hostguard.cli import (
     validate,
     watch,
 )
-from hostguard.cli.failure import Stop
+from hostguard.cli.failure import CALL, ITSELF, Stop
 from hostguard.visible import visible
 
 YOUNG = 100_000
 """New objects before the garbage collector looks: at Python's own 700 it takes as long as an allowlist of 100,000."""
+
+INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C ended."""
+EXIT_CODES = (
+    "Exit codes: 0 all well, 1 a control fails, something gets out, or a host was rolled back, 2 the call or the "
+    "policy is wrong and nothing was touched, 3 something could not be seen or reached, 4 hostguard itself failed, or "
+    "its result could not be written."
+)
 
 app = typer.Typer(
     name="hostguard",
@@ -63,7 +73,7 @@ for module, panel in (
     (checks, CATALOGUE),
     (explain, CATALOGUE),
 ):
-    app.command(name=module.__name__.rpartition(".")[2], rich_help_panel=panel)(module.command)
+    app.command(name=module.__name__.rpartition(".")[2], rich_help_panel=panel, epilog=EXIT_CODES)(module.command)
 
 
 def version(asked: bool) -> None:
@@ -82,15 +92,40 @@ def hostguard(
 
 
 def run() -> None:
-    """The entry point: bad input ends in words and an exit code, never in a traceback."""
+    """The entry point: whatever goes wrong ends in words and an exit code of its own, never in a traceback."""
     gc.set_threshold(YOUNG, 20, 20)
+    code = ITSELF
+    try:
+        output.prepare()
+        code = _code_of(app)
+        output.finish()
+    except output.CantWrite as error:
+        output.give_up()
+        code = ITSELF
+        if not error.reader_left:
+            _say([str(error)])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:  # a fault of ours is no finding, and exit code 1 is one
+        if os.environ.get("HOSTGUARD_TRACEBACK"):
+            raise
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _say([f"hostguard itself failed: {said} (HOSTGUARD_TRACEBACK=1 shows where; please report it)"])
+    sys.exit(code)
+
+
+def _code_of(app: typer.Typer) -> int:
+    """Run a command; its exit code."""
     try:
         app()
     except Stop as stop:
-        for line in (each for lines in stop.lines for each in lines.splitlines()):
-            print(f"hostguard: {visible(line)}", file=sys.stderr)
-        sys.exit(stop.exit)
-    except BrokenPipeError:
-        # Who reads us went away (`| head`): nothing is left to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _say([each for lines in stop.lines for each in lines.splitlines()])
+        return stop.exit
+    except SystemExit as end:  # how typer ends, after its own words
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else CALL
+    return 0
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"hostguard: {visible(line)}", file=sys.stderr)
