@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from hostguard.policy import excerpt
+
 Path = tuple[str | int, ...]
 """Where a value stands in a policy: keys, and positions in lists."""
 
@@ -28,11 +30,13 @@ WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, 
 
 
 class NotADocument(Exception):
-    """What stands in the file is no policy document. `line` counts from 1; 0 where there is none."""
+    """What stands in the file is no policy document. `line` and `column` count from 1; 0 where there is none. `excerpt`
+    is the line itself, with a caret below the place."""
 
-    def __init__(self, line: int, key: str, found: str, expected: str) -> None:
+    def __init__(self, line: int, key: str, found: str, expected: str, column: int = 0, excerpt: str = "") -> None:
         super().__init__(found)
         self.line, self.key, self.found, self.expected = line, key, found, expected
+        self.column, self.excerpt = column, excerpt
 
 
 @dataclass
@@ -64,7 +68,7 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             found = self.anchors.get(event.anchor or "")
             if found is None:
-                raise NotADocument(line, dotted(path), f"*{event.anchor}", "an alias of an anchor that stands above")
+                raise NotADocument(line, dotted(path), f"*{event.anchor}", "an anchor above, or the text in quotes")
             self.count(found.size, line)
             return found
         if event.tag and not isinstance(event, yaml.ScalarEvent):
@@ -142,11 +146,27 @@ def read(raw: bytes) -> Document:
     try:
         return _one_document(events)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = error.problem or error.context or "no YAML"
-        raise NotADocument(mark.line + 1 if mark else 0, "", said, "YAML") from None
+        raise _no_yaml(error, text) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise NotADocument(line, "", f"the control character {error.character!a}", "text without any") from None
     except yaml.YAMLError as error:
-        raise NotADocument(0, "", str(error).splitlines()[0], "YAML") from None
+        raise NotADocument(0, "", safe(str(error).splitlines()[0]), "YAML") from None
+
+
+def _no_yaml(error: yaml.MarkedYAMLError, text: str) -> NotADocument:
+    # A text whose quote is never closed begins at the context, and ends with the file.
+    unclosed = "quoted" in (error.context or "") and error.context_mark
+    mark = unclosed or error.problem_mark or error.context_mark
+    said = " ".join((error.problem or error.context or "it").removeprefix("found ").split())
+    if mark is None:
+        return NotADocument(0, "", safe(said), "YAML")
+    lines = text.splitlines()
+    cause = excerpt.cause(lines, mark.line, mark.column) or excerpt.Cause(
+        mark.line, mark.column, f"what is no YAML ({safe(said)})", "YAML"
+    )
+    shown = excerpt.shown(lines, cause.line, cause.column)
+    return NotADocument(cause.line + 1, "", cause.found, cause.expected, cause.column + 1, shown)
 
 
 def _one_document(events: Iterator[Any]) -> Document:

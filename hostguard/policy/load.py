@@ -25,18 +25,24 @@ LINES_DEEP = 2  # sections and their keys
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a policy. `line` 0: the whole file, or a value that came from an inventory."""
+    """One thing wrong with a policy. `line` 0: the whole file, or a value that came from an inventory.
+
+    `column` (from 1; 0: none) and `excerpt`, the line with a caret, are of what is no YAML.
+    """
 
     file: str
     line: int
     key: str
     found: str
     expected: str
+    column: int = 0
+    excerpt: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
+        where = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
         key = f"{self.key}: " if self.key else ""
-        return f"{where}: {key}found {self.found}, expected {self.expected}"
+        said = f"{where}: {key}found {self.found}, expected {self.expected}"
+        return f"{said}\n{self.excerpt}" if self.excerpt else said
 
 
 class PolicyError(Exception):
@@ -90,7 +96,8 @@ def parse(raw: bytes, name: str, overlays: Iterable[tuple[str, Mapping[str, Any]
     try:
         document = read(raw)
     except NotADocument as error:
-        raise PolicyError([Problem(name, error.line, error.key, error.found, error.expected)]) from None
+        said = (error.line, error.key, error.found, error.expected, error.column, error.excerpt)
+        raise PolicyError([Problem(name, *said)]) from None
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         raise PolicyError([Problem(name, 1, "", found, "a mapping that begins with `version: 1`")])
