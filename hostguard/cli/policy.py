@@ -34,7 +34,7 @@ def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:
     from hostguard.policy.load import PolicyError
 
     try:
-        loaded = look(named, harmless=harmless)
+        loaded = look(named, harmless=harmless, name=True)
     except PolicyError as error:
         raise wrong(error.problems) from None
     return loaded
@@ -42,11 +42,12 @@ def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:
 
 def wrong(problems: Sequence[Problem]) -> Stop:
     count = len(problems)
-    return Stop(CALL, [*map(str, problems), f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
+    said = (line for problem in problems for line in (str(problem), *problem.excerpt.splitlines()))
+    return Stop(CALL, [*said, f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
 
 
-def look(named: Path | None, *, harmless: bool = True) -> LoadedPolicy:
-    """The policy: which one, and its warnings, said on stderr. Raises PolicyError."""
+def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> LoadedPolicy:
+    """The policy: which one (`name`), and its warnings, said on stderr. Raises PolicyError."""
     from hostguard.policy import load as loading
 
     try:
@@ -59,8 +60,9 @@ def look(named: Path | None, *, harmless: bool = True) -> LoadedPolicy:
         if not harmless:
             _trust(path)
         loaded = loading.load(path)
-    where = Path(loaded.path).absolute() if Path(loaded.path).exists() else f"of {loaded.path}"
-    typer.echo(f"hostguard: policy {where} (sha256 {loaded.sha256[:12]})", err=True)
+    if name:
+        where = Path(loaded.path).absolute() if Path(loaded.path).exists() else f"of {loaded.path}"
+        typer.echo(f"hostguard: policy {where} (sha256 {loaded.sha256[:12]})", err=True)
     for warning in loaded.warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     return loaded

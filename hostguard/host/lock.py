@@ -34,9 +34,12 @@ def locked() -> Iterator[None]:
         os.pwrite(descriptor, who.ljust(LOCK_LENGTH).encode("ascii"), 0)
         store.clear()
         program.held.append(descriptor)
+        # Whatever the caller's says: under 027 a folder on the way to the secrets would be closed to their owner.
+        asked = os.umask(0o022)
         try:
             yield
         finally:
+            os.umask(asked)
             program.held.remove(descriptor)
     finally:
         os.close(descriptor)

@@ -13,6 +13,14 @@ from hostguard.policy.document import Path
 from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice, Waiver
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
+RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
+WHOLE_NUMBERS = {
+    "fs.file-max", "fs.nr_open", "net.core.netdev_max_backlog", "net.core.somaxconn", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_timestamps", "net.ipv4.tcp_tw_reuse",
+}  # fmt: skip
+"""Those that are compared as numbers. The kernel takes none of them with a sign or a word."""
+WHOLE = 2**63 - 1
 
 
 class Finding(NamedTuple):
@@ -198,11 +206,22 @@ def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:
         yield Finding(("kernel", "net.ipv4.tcp_timestamps"), "0", "1: tcp_tw_reuse needs timestamps")
     if PORT_RANGE in kernel:
         yield from _port_range(kernel[PORT_RANGE])
+    for key in sorted(WHOLE_NUMBERS & kernel.keys()):
+        if not re.fullmatch("[0-9]{1,19}", kernel[key]) or int(kernel[key]) > WHOLE:
+            yield Finding(("kernel", key), kernel[key], f"a whole number from 0 to {WHOLE}")
+    ports = kernel.get(RESERVED_PORTS)
+    if ports is not None and not _are_ports(ports):
+        yield Finding(("kernel", RESERVED_PORTS), ports, 'ports and ranges with commas, such as "8080,8443-8450"')
     for key, expected in late.refused(kernel):
         yield Finding(("kernel", key), kernel[key], expected)
     opens = kernel.get("fs.nr_open")
     if opens and nofile and opens.isdigit() and int(opens) < nofile:
         yield Finding(("kernel", "fs.nr_open"), opens, f"at least limits.nofile ({nofile})")
+
+
+def _are_ports(text: str) -> bool:
+    spans = [re.fullmatch("([0-9]{1,5})(?:-([0-9]{1,5}))?", part.strip(), re.ASCII) for part in text.split(",")]
+    return all(span and 1 <= int(span[1]) <= int(span[2] or span[1]) <= 65535 for span in spans)
 
 
 def _port_range(text: str) -> Iterator[Finding]:

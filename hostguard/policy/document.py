@@ -149,7 +149,8 @@ def read(raw: bytes) -> Document:
         raise _no_yaml(error, text) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise NotADocument(line, "", f"the control character {error.character!a}", "text without any") from None
+        found = f"the character {_number(error.character):#x}: control characters are not allowed"
+        raise NotADocument(line, "", found, "text") from None
     except yaml.YAMLError as error:
         raise NotADocument(0, "", safe(str(error).splitlines()[0]), "YAML") from None
 
@@ -158,15 +159,21 @@ def _no_yaml(error: yaml.MarkedYAMLError, text: str) -> NotADocument:
     # A text whose quote is never closed begins at the context, and ends with the file.
     unclosed = "quoted" in (error.context or "") and error.context_mark
     mark = unclosed or error.problem_mark or error.context_mark
-    said = " ".join((error.problem or error.context or "it").removeprefix("found ").split())
+    said = " ".join((error.problem or error.context or "it").split())
     if mark is None:
         return NotADocument(0, "", safe(said), "YAML")
     lines = text.splitlines()
     cause = excerpt.cause(lines, mark.line, mark.column) or excerpt.Cause(
-        mark.line, mark.column, f"what is no YAML ({safe(said)})", "YAML"
+        mark.line, mark.column, "what is no YAML", "YAML"
     )
     shown = excerpt.shown(lines, cause.line, cause.column)
-    return NotADocument(cause.line + 1, "", cause.found, cause.expected, cause.column + 1, shown)
+    found = f"{cause.found} ({safe(said)})"
+    return NotADocument(cause.line + 1, "", found, cause.expected, cause.column + 1, shown)
+
+
+def _number(character: Any) -> int:
+    """PyYAML's own reader names a character by itself, libyaml's by its number."""
+    return character if isinstance(character, int) else ord(character)
 
 
 def _one_document(events: Iterator[Any]) -> Document:

@@ -30,7 +30,7 @@ class Late(NamedTuple):
     unlimited: str = ""
 
 
-DEVICE = r"[A-Za-z0-9_-]+"
+DEVICE = r"[A-Za-z0-9_/-]+"
 LATE = (
     Late(rf"net\.ipv4\.conf\.{DEVICE}\.arp_ignore", 0, 3,
          "8 answers nobody who asks where this host is, and 4 to 7 are reserved: it is cut off as soon as its "

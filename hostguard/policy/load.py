@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import json
@@ -41,8 +42,7 @@ class Problem:
     def __str__(self) -> str:
         where = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
         key = f"{self.key}: " if self.key else ""
-        said = f"{where}: {key}found {self.found}, expected {self.expected}"
-        return f"{said}\n{self.excerpt}" if self.excerpt else said
+        return f"{where}: {key}found {self.found}, expected {self.expected}"
 
 
 class PolicyError(Exception):
@@ -291,7 +291,10 @@ def _expected(detail: Any, path: Path) -> str:
     if kind == "expected":
         return str(context["expected"])
     if kind == "extra_forbidden":
-        return "one of " + ", ".join(known_keys(path[:-1]))
+        known = known_keys(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=2)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"one of {', '.join(known)}{meant}"
     if kind == "literal_error":
         return f"{context['expected']}"
     if kind == "missing":

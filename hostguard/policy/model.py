@@ -37,14 +37,22 @@ def grammar(pattern: str, expected: str) -> Callable[[Any], str]:
     return check
 
 
+LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+NAME = re.compile(rf"(?:\*\.)?(?:{LABEL}\.)+(?=[a-z]){LABEL}", re.ASCII | re.IGNORECASE)
 ADDRESS_LETTERS = re.compile(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", re.ASCII)
 
 
 def network(found: Any) -> Network:
     expected = "a network, such as 203.0.113.0/24 or 2001:db8::5/128"
+    if isinstance(found, str) and NAME.fullmatch(found):
+        raise unexpected(f"{expected}; a name belongs under `hosts`")
     # ipaddress takes whatever follows a % as a zone: letters that no rule may see.
     if not isinstance(found, str) or not ADDRESS_LETTERS.fullmatch(found):
         raise unexpected(expected)
+    address_, _, length = found.partition("/")
+    longest = 128 if ":" in address_ else 32
+    if length and int(length) > longest:
+        raise unexpected(f"a prefix of at most /{longest}")
     try:
         meant = ipaddress.ip_network(found)
     except ValueError:
@@ -74,6 +82,8 @@ def address(found: Any) -> Address:
 
 
 def port(found: Any) -> int:
+    if isinstance(found, str) and re.fullmatch(r"[0-9]{1,5} *[-:] *[0-9]{1,5}", found, re.ASCII):
+        raise unexpected("a port from 1 to 65535: a range is written port by port, [8000, 8001, 8002]")
     if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= 65535:
         raise unexpected("a port from 1 to 65535")
     return found
@@ -92,6 +102,17 @@ def number(above: float, most: float) -> Callable[[Any], float]:
     def check(found: Any) -> float:
         if isinstance(found, bool) or not isinstance(found, int | float) or not above < found <= most:
             raise unexpected(f"a number above {above:g}, at most {most:g}")
+        return float(found)
+
+    return check
+
+
+def factor(least: float, most: float) -> Callable[[Any], float]:
+    def check(found: Any) -> float:
+        if isinstance(found, bool) or not isinstance(found, int | float) or not least <= found <= most:
+            raise unexpected(
+                f"a number from {least:g} to {most:g}: below {least:g} a host is smaller than its own peak"
+            )
         return float(found)
 
     return check
@@ -172,8 +193,13 @@ def either(*words: str) -> Callable[[Any], Any]:
 
 def sysctl_value(found: Any) -> str:
     text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
-    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ,./:_+-]{0,199}|-?[0-9]+", text, re.ASCII):
-        raise unexpected("a number, or words of letters, digits and , . / : _ + - on one line")
+    if (
+        not isinstance(text, str)
+        or not re.fullmatch(r"[ -~]{1,200}", text, re.ASCII)
+        or not text.strip()
+        or "${" in text
+    ):
+        raise unexpected("a number, or one line of at most 200 printable characters of ASCII, without `${`")
     return " ".join(text.split())
 
 
@@ -195,9 +221,6 @@ def date(found: Any) -> datetime.date:
         except ValueError:
             pass
     raise unexpected("a date, such as 2026-12-31")
-
-
-LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
 def host_name(found: Any) -> str:
@@ -238,7 +261,10 @@ Service = Annotated[
 Key = Annotated[
     str,
     PlainValidator(
-        grammar(r"[a-z0-9]+(\.[A-Za-z0-9_-]{1,64}){1,8}", "a sysctl's name with dots, such as net.core.somaxconn")
+        grammar(
+            r"[a-z0-9]+(?:\.[A-Za-z0-9_-]{1,32}(?:/[A-Za-z0-9_-]{1,32}){0,3}){1,8}",
+            "a sysctl's name with dots, such as net.core.somaxconn; a dot of a device's is a slash: eth0/100",
+        )
     ),
 ]
 Version = Annotated[
@@ -286,8 +312,8 @@ class Capacity(Section):
     """The highest number of requests a second to third parties that was ever seen."""
     p99: Annotated[float, PlainValidator(duration)]
     """The 99th percentile of the third parties' latency."""
-    headroom: Annotated[float, PlainValidator(number(0, 100))] = 2.0
-    """Room above that peak, as a factor."""
+    headroom: Annotated[float, PlainValidator(factor(1, 100))] = 2.0
+    """Room above that peak, as a factor: 1 is none."""
 
 
 class Provider(Section):

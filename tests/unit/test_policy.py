@@ -125,6 +125,29 @@ def named(hosts: str) -> str:
         (DIRECT + "  providers: {a: {cidrs: ['::/0']}}\n", "egress.providers.a.cidrs[0]", "the whole internet"),
         (DIRECT + "  providers: {a: {cidrs: ['::ffff:1.2.3.4/128']}}\n", "egress.providers.a.cidrs[0]", "IPv4 network"),
         (DIRECT + "  providers: {a: {cidrs: ['fe80::1%eth0/128']}}\n", "egress.providers.a.cidrs[0]", "a network"),
+        (DIRECT + "  providers: {a: {cidrs: [api.provider.com]}}\n", "egress.providers.a.cidrs[0]", "under `hosts`"),
+        (DIRECT + "  providers: {a: {cidrs: ['*.Provider.com']}}\n", "egress.providers.a.cidrs[0]", "under `hosts`"),
+        (DIRECT + "  providers: {a: {cidrs: [10.0.0.0/33]}}\n", "egress.providers.a.cidrs[0]", "at most /32"),
+        (DIRECT + "  providers: {a: {cidrs: ['2001:db8::/129']}}\n", "egress.providers.a.cidrs[0]", "at most /128"),
+        (DIRECT + "  providers: {a: {cidrs: [1.2.3.4/32], ports: [8000-8010]}}\n", "egress.providers.a.ports[0]",
+         "port by port"),
+        (DIRECT + "  providers: {a: {cidr: [1.2.3.4/32]}}\n", "egress.providers.a.cidr", "did you mean cidrs?"),
+        (HEAD + "capacity: {peak_rps: 10, p99: 1s, headroom: 0.5}\n", "capacity.headroom", "from 1 to 100"),
+        *[
+            (HEAD + f'kernel: {{{key}: "{setting}"}}\n', f"kernel.{key}", expected)
+            for key, setting, expected in (
+                ("fs.file-max", "unlimited", "a whole number"),
+                ("net.core.somaxconn", "lots", "a whole number"),
+                ("net.core.netdev_max_backlog", "-1", "a whole number"),
+                ("net.ipv4.tcp_keepalive_time", "60s", "a whole number"),
+                ("net.ipv4.ip_local_reserved_ports", "8080 8081", "with commas"),
+                ("net.ipv4.ip_local_reserved_ports", "99999", "with commas"),
+                ("net.ipv4.ip_local_reserved_ports", "9000-8000", "with commas"),
+                ("kernel.core_pattern", "${uid:root}", "without"),
+                ("kernel.core_pattern", " ", "printable"),
+            )
+        ],
+        (HEAD + "kernel: {net.ipv4.conf.eth0//x.rp_filter: 1}\n", "kernel.net.ipv4.conf.eth0//x.rp_filter", "eth0/100"),
         (DIRECT, "egress.providers", "at least one provider"),
         (DIRECT + "  providers: {a: {cidrs: 1.2.3.4/32}}\n", "egress.providers.a.cidrs", "a list"),
         (DIRECT + "  providers: {a: {cidrs: [1.2.3.4/32], ports: [443, 443]}}\n", "egress.providers.a.ports", "once"),
@@ -253,6 +276,20 @@ def test_a_date_may_be_quoted_and_a_waiver_manages_nothing(read: Load) -> None:
         policy = read(waived(f"expires: {quote}2026-12-31{quote}")).policy
         assert policy.waivers[0].expires == date(2026, 12, 31)
         assert policy.sections == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "setting"),
+    [
+        ("kernel.core_pattern", "|/bin/false"),
+        ("kernel.core_pattern", "/var/crash/core.%e"),
+        ("kernel.core_pattern", "%p"),
+        ("net.ipv4.conf.eth0/100.rp_filter", "1"),
+        ("net.ipv4.ip_local_reserved_ports", "8080,8443-8450"),
+    ],
+)
+def test_kernel_values_that_are_meant(read: Load, key: str, setting: str) -> None:
+    assert read(HEAD + f'kernel: {{{key}: "{setting}"}}\n').policy.kernel == {key: setting}
 
 
 def test_words_mean_what_they_look_like(read: Load) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import socket
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -24,29 +25,37 @@ HEADER = "# Written by hostguard: edit the policy instead. The name sorts after 
 
 
 class Assignment(NamedTuple):
-    """One line of sysctl.d: `key` with dots, the file and line that hold it."""
+    """One line of sysctl.d: `key` with dots, the file and line that hold it. `value` None keeps globs from the key.
+    `after` is the program that sets it once systemd-sysctl has, "" for systemd-sysctl."""
 
     key: str
-    value: str
+    value: Optional[str]
     path: str
     line: int
+    after: str = ""
+
+
+OTHER = str.maketrans("./", "/.")
+"""Separators and what they are within a name: net.ipv4.conf.eth0/100.rp_filter is of the device eth0.100."""
 
 
 def path_of(key: str) -> str:
-    return "/proc/sys/" + key.replace(".", "/")
+    return "/proc/sys/" + key.translate(OTHER)
 
 
-def parse(text: str, path: str) -> List[Assignment]:
-    """The assignments of one file. A key may use slashes, and `-` before it means: ignore errors."""
+def parse(text: str, path: str, after: str = "") -> List[Assignment]:
+    """The lines of one file. `-` before a key means: ignore errors; without a value: let no glob set it."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line[0] in "#;":
             continue
         key, equals, setting = line.partition("=")
-        if not equals:
+        key = key.strip()
+        if not equals and not key.startswith("-"):
             continue
-        found.append(Assignment(normal_key(key.strip().lstrip("-")), normal(setting), path, number))
+        key = normal_key(key[1:].strip() if key.startswith("-") else key)
+        found.append(Assignment(key, normal(setting) if equals else None, path, number, after))
     return found
 
 
@@ -54,8 +63,14 @@ def normal_key(key: str) -> str:
     """sysctl.d(5): if the first separator is a slash, slashes separate and a dot belongs to a name."""
     dot, slash = key.find("."), key.find("/")
     if slash != -1 and (dot == -1 or slash < dot):
-        return key.replace("/", ".")
+        return key.translate(OTHER)
     return key
+
+
+def matches(glob: str, key: str) -> bool:
+    """As glob(7) takes a path: what a star stands for ends with its folder."""
+    patterns, parts = path_of(glob).split("/"), path_of(key).split("/")
+    return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 def normal(setting: str) -> str:
@@ -64,12 +79,16 @@ def normal(setting: str) -> str:
 
 
 def winner(assignments: List[Assignment], key: str) -> Optional[Assignment]:
-    """The assignment that a boot ends with. An exact key beats a glob, whatever their order."""
+    """The assignment that a boot ends with. Of systemd-sysctl's an exact key beats a glob, whatever their order, and
+    also where it has no value; what another program sets afterwards beats them all."""
+    after = [a for a in assignments if a.after and a.key == key]
+    if after:
+        return after[-1]
     exact = [a for a in assignments if a.key == key]
     if exact:
-        return exact[-1]
-    globs = [a for a in assignments if any(c in a.key for c in "*?[") and fnmatch.fnmatchcase(key, a.key)]
-    return globs[-1] if globs else None
+        return exact[-1] if exact[-1].value is not None else None
+    globs = [a for a in assignments if any(c in a.key for c in "*?[") and matches(a.key, key)]
+    return globs[-1] if globs and globs[-1].value is not None else None
 
 
 def configuration() -> List[Assignment]:
@@ -90,7 +109,31 @@ def configuration() -> List[Assignment]:
                 found += parse(file.read(), chosen[name])
         except FileNotFoundError:
             continue  # a dangling link; one to /dev/null reads as empty and masks, as it should
-    return found
+    return found + _ufw()
+
+
+UFW_CONF, UFW_DEFAULTS, UFW_SYSCTL = "/etc/ufw/ufw.conf", "/etc/default/ufw", "/etc/ufw/sysctl.conf"
+
+
+def _ufw() -> List[Assignment]:
+    """What ufw sets when it starts, at every boot, and at `ufw reload`: IPT_SYSCTL of /etc/default/ufw (ufw(8))."""
+    if _shell_variable(UFW_CONF, "ENABLED").lower() != "yes":
+        return []
+    path = _shell_variable(UFW_DEFAULTS, "IPT_SYSCTL")
+    try:
+        with open(path or UFW_SYSCTL, encoding="utf-8", errors="replace") as file:
+            return parse(file.read(), path or UFW_SYSCTL, after="ufw")
+    except OSError:
+        return []  # ufw sets nothing then
+
+
+def _shell_variable(path: str, name: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found = re.findall(r"^\s*{}=[\"']?([^\"'\s#]*)".format(name), file.read(), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[-1] if found else ""
 
 
 BOOT_UNIT = "systemd-sysctl.service"
@@ -173,7 +216,7 @@ def _observation(
             "live": live,
             "boot": boot.value if boot else None,
             "boot_from": at(boot) if boot else None,
-            "later": next((at(a) for a in assignments if a.key == key and sorts_after_ours(a.path)), None),
+            "later": next((at(a) for a in assignments if a.key == key and (a.after or sorts_after_ours(a.path))), None),
             "trouble": trouble,
             "foreign": foreign,
         }
@@ -362,7 +405,7 @@ def set_live(key: str, setting: str) -> None:
 def our_lines() -> Dict[str, str]:
     try:
         with open(OUR_FILE, encoding="utf-8", errors="backslashreplace") as file:
-            return {a.key: a.value for a in parse(file.read(), OUR_FILE)}
+            return {a.key: a.value for a in parse(file.read(), OUR_FILE) if a.value is not None}
     except FileNotFoundError:
         return {}
 
