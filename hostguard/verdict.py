@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from hostguard.policy import Waiver
 from hostguard.seen import Seen, in_words_of, where
 from hostguard.visible import cut
 
+ROOT = re.compile(r"\broot\b|[Pp]ermission denied|Operation not permitted")
+"""How a host says that it would tell root more."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 MOST_SHOWN = 3
 
@@ -74,6 +77,15 @@ class Result:
     def decides(self) -> bool:
         """Whether it fails, and a gate may fail by it: it is new, and more than preferred."""
         return self.status == "fail" and not self.known and not self.preferred
+
+    @property
+    def remediation(self) -> str:
+        """What to do: of what was not seen, what makes it seen."""
+        if self.status != "unknown":
+            return self.control.remediation
+        if ROOT.search(self.actual):
+            return "Run the audit as root: sudo hostguard audit."
+        return "See to it that it can be read, and audit again: what was not seen may be well."
 
     @property
     def references(self) -> tuple[Reference, ...]:

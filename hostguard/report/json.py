@@ -41,7 +41,7 @@ def _result(result: Result) -> dict[str, Any]:
         "expected": result.expected,
         "actual": result.actual,
         "evidence": result.evidence,
-        "remediation": control.remediation,
+        "remediation": result.remediation,
         "references": [str(reference) for reference in result.references],
     }
     if waiver := result.waiver:

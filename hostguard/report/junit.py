@@ -60,7 +60,7 @@ def _body(result: Result) -> str:
         ("evidence", result.evidence),
         ("waiver", of_waiver(result)),
         *(("drift", of_change(change)) for change in result.drift),
-        ("to do", result.control.remediation),
+        ("to do", result.remediation),
     )
     return "\n".join(f"{name}: {text}" for name, text in said if text)
 

@@ -95,10 +95,13 @@ def _silent(report: Report) -> str:
 
 
 def _mending(wrong: Sequence[tuple[str, Result]]) -> str:
-    controls = {result.control.id: result.control for _, result in wrong}
+    # Worst first: of a control that fails somewhere that is what is to be mended, wherever it could not be seen.
+    firsts: dict[str, Result] = {}
+    for _, result in wrong:
+        firsts.setdefault(result.control.id, result)
     lines = [
-        f"- **`{control.id}`** {prose(control.title, None)}. {prose(control.remediation, None)}"
-        for control in controls.values()
+        f"- **`{result.control.id}`** {prose(result.control.title, None)}. {prose(result.remediation, None)}"
+        for result in firsts.values()
     ]
     return _folded("How to mend " + ("it" if len(lines) == 1 else "them"), [], lines, "mending")
 

@@ -133,7 +133,7 @@ def _explained(console: Console, result: Result, *, seen: bool = True) -> None:
         ("expected", result.expected),
         ("seen", result.actual if seen else ""),
         ("where", result.evidence if seen else ""),
-        ("to do", result.control.remediation),
+        ("to do", result.remediation),
     ):
         if said:
             rows.add_row(name, Text(said))

@@ -109,8 +109,8 @@ def test_the_help_names_every_format() -> None:
 
 def test_the_table_shows_what_is_known_after_what_is_new() -> None:
     text = said("table", CASES["compared"])
-    assert "bar1: 37 pass, 3 fail, 2 of them new, 1 unknown, 1 waived\n" in text
-    assert "bar2: 40 pass, 1 fail, 1 of them new, 1 unknown\n" in text
+    assert f"bar1: {len(CATALOGUE) - 5} pass, 3 fail, 2 of them new, 1 unknown, 1 waived\n" in text
+    assert f"bar2: {len(CATALOGUE) - 2} pass, 1 fail, 1 of them new, 1 unknown\n" in text
     first, explained = text.index("known    platform.aes"), text.index("known platform.aes")
     assert text.index("FAIL     platform.cpus") < first
     assert text.index("FAIL platform.openssl-running") < explained
