@@ -31,7 +31,7 @@ def pam(context: Context) -> Sequence[Resource]:
 
 def systemd_default(context: Context) -> Sequence[Resource]:
     control, limit = "limits.systemd-default", context.sizing.nofile
-    hard = max(limit, SYSTEMD_HARD)
+    hard = _hard(limit)
     return [
         file(control, SYSTEM_FILE, render("system.conf.j2", soft=limit, hard=hard)),
         {"id": "unit:manager", "kind": "unit", "control": control, "unit": "",
@@ -42,15 +42,20 @@ def systemd_default(context: Context) -> Sequence[Resource]:
 
 def units(context: Context) -> Sequence[Resource]:
     control, limit = "limits.units", context.sizing.nofile
+    hard = _hard(limit)
     found: list[Resource] = []
     for unit in _named(context):
-        found.append(file(control, DROP_IN.format(unit), render("unit-limits.conf.j2", nofile=limit)))
+        found.append(file(control, DROP_IN.format(unit), render("unit-limits.conf.j2", soft=limit, hard=hard)))
         found.append(
             {"id": f"unit:{unit}:limits", "kind": "unit", "control": control, "unit": unit,
-             "properties": {"LimitNOFILE": str(limit), "LimitNOFILESoft": str(limit)},
-             "assigned": {"LimitNOFILE": str(limit)}, "file": DROP_IN.format(unit)}
+             "properties": {"LimitNOFILE": str(hard), "LimitNOFILESoft": str(limit)},
+             "assigned": {"LimitNOFILE": f"{limit}:{hard}"}, "file": DROP_IN.format(unit)}
         )  # fmt: skip
     return found
+
+
+def _hard(limit: int) -> int:
+    return max(limit, SYSTEMD_HARD)
 
 
 def running(context: Context) -> Sequence[Resource]:
@@ -103,7 +108,8 @@ CONTROLS: tuple[Control, ...] = (
         title="The named services have the open files they need",
         severity=Severity.HIGH,
         rationale="A proxy holds two sockets for each request under way. At its limit every further one fails with "
-        "EMFILE, 'Too many open files' (the article speaks of EAGAIN), while the machine is idle.",
+        "EMFILE, 'Too many open files' (the article speaks of EAGAIN), while the machine is idle. The hard limit, to "
+        "which a service may raise its own, stays systemd's: 524288, or the same where that is more.",
         remediation="Run `hostguard apply`. Where a later drop-in wins (`systemctl cat UNIT`), remove it.",
         references=(
             FILES,

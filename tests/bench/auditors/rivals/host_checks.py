@@ -187,7 +187,7 @@ def test_limits_systemd_default(host: Host) -> None:
 
 def test_limits_units(host: Host) -> None:
     is_as_kept(host, "limits-drop-in")
-    assert shown(host, SERVICE, "LimitNOFILE", "LimitNOFILESoft") == [str(OPEN_FILES)] * 2
+    assert shown(host, SERVICE, "LimitNOFILE", "LimitNOFILESoft") == ["524288", str(OPEN_FILES)]
 
 
 def test_limits_running(host: Host) -> None:
