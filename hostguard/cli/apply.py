@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hostguard.cli import fleet, waves
-from hostguard.cli.failure import CALL, Stop, host_errors, need_root
+from hostguard.cli.failure import CALL, Stop, as_root, host_errors, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,
@@ -161,7 +161,7 @@ def wait(generation: int, seconds: float) -> None:
     from hostguard.cli import screen
     from hostguard.host import store, window
 
-    told = f"Applied, and kept only if confirmed within {seconds:g} s. From a NEW connection: sudo hostguard confirm"
+    told = f"Applied, and kept only if confirmed within {seconds:g} s. From a NEW connection: {as_root('confirm')}"
     screen.remarks().print(told)
     try:
         with screen.progress() as progress:

@@ -26,7 +26,7 @@ def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
     except HostError as error:
         raise Stop(exit_code, [str(error)]) from None
     except PermissionError as error:
-        raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root (sudo)"]) from None
+        raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root: {as_root('…')}"]) from None
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -34,8 +34,26 @@ def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
         raise Stop(exit_code, [f"{where}{error.strerror or error}"]) from None
 
 
+# Where sudo looks on Debian and on most others (secure_path in /etc/sudoers): not in a user's venv or pipx.
+SUDO_LOOKS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def as_root(words: str) -> str:
+    """The command that runs this hostguard as root, whether sudo finds it by its name or not."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    program = Path(sys.argv[0]).absolute()
+    if program.name == "__main__.py":
+        return f"sudo {sys.executable} -m hostguard {words}"
+    found = shutil.which(program.name, path=SUDO_LOOKS)
+    same = found is not None and Path(found).resolve() == program.resolve()
+    return f"sudo {program.name if same else program} {words}"
+
+
 def need_root(what: str) -> None:
     import os
 
     if os.geteuid() != 0:
-        raise Stop(CALL, [f"{what} changes this host and needs root: sudo hostguard {what}"])
+        raise Stop(CALL, [f"{what} changes this host and needs root: {as_root(what)}"])
