@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli import fleet, waves
+from hostguard.cli import fleet, plan, waves
 from hostguard.cli.failure import CALL, Stop, as_root, host_errors, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
@@ -21,6 +22,9 @@ from hostguard.cli.fleet import (
     WithinOption,
 )
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
+
+if TYPE_CHECKING:
+    from hostguard.planned import Planned
 
 FAILED = 1
 
@@ -39,6 +43,10 @@ def command(
     restart: Annotated[
         bool, typer.Option("--restart", help="Restart the services that would run on with old values.")
     ] = False,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="Apply what `hostguard plan -o FILE` showed, or refuse."),
+    ] = None,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     canary: CanaryOption = None,
@@ -56,11 +64,15 @@ def command(
     """
     seconds = window(confirm_within)
     if inventory:
+        if saved:
+            raise Stop(CALL, ["--plan: of this host alone, without -i"])
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
         loaded = load(policy)
         tell_weakened(loaded)
+        if not yes:
+            plan.of_fleet(loaded, chosen)
         raise typer.Exit(waves.apply(loaded, chosen, options, rollout, yes=yes))
     fleet.only_with_inventory(
         limit=limit,
@@ -74,26 +86,48 @@ def command(
     )
     need_root("apply")
 
-    from hostguard.cli import plan, screen
+    from hostguard.cli import screen
     from hostguard.target import local
 
-    compiled, seen = plan.look(policy)
-    if not plan.show(compiled, seen):
+    loaded = load(policy)
+    tell_weakened(loaded)
+    (name, compiled, _), found = plan.of_this_host(loaded)
+    if saved:
+        _must_be(saved, name, loaded.sha256, found)
+    if not found.differences or saved:
         # The host looks again under its lock: an unchanged host is the host's word, not ours.
         yes = True
-    elif cut := plan.session_cut(compiled, seen):
-        if not seconds:
-            keep = "leave the confirm window on, so that this host goes back by itself"
-            raise Stop(CALL, [f"it would cut this session for good: {cut}; {keep}, or name the network in the policy"])
-        if not yes and not screen.typed("It cuts the session that you type in. To apply it all the same", "cut me off"):
-            raise Stop(CALL, ["nothing was touched"])
-        yes = True
+    if found.session:
+        yes = _cuts_itself(found.session, seconds, yes)
     if not screen.agreed("Apply this?", yes):
         raise Stop(CALL, ["nothing was touched"])
     options = {"confirm_within": seconds, "restart": restart, "check": False}
     with screen.progress() as progress, host_errors():
         answer = local.apply(compiled.to_apply(), options, progress)
     say(answer, seconds)
+
+
+def _must_be(saved: Path, host: str, sha256: str, now: Planned) -> None:
+    from hostguard import planned
+
+    try:
+        planned.must_be(saved.read_bytes(), host, sha256, now)
+    except OSError as error:
+        raise Stop(CALL, [f"--plan {saved}: can't read: {error.strerror}"]) from None
+    except planned.NotThisPlan as error:
+        raise Stop(CALL, [f"--plan {saved}: {error}", "nothing was touched"]) from None
+
+
+def _cuts_itself(why: str, seconds: float, yes: bool) -> bool:
+    """Whether somebody has said that the session he types in may be cut."""
+    from hostguard.cli import screen
+
+    if not seconds:
+        keep = "leave the confirm window on, so that this host goes back by itself"
+        raise Stop(CALL, [f"it would cut this session for good: {why}; {keep}, or name the network in the policy"])
+    if not yes and not screen.typed("It cuts the session that you type in. To apply it all the same", "cut me off"):
+        raise Stop(CALL, ["nothing was touched"])
+    return True
 
 
 def window(text: str) -> float:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli import fleet
-from hostguard.cli.failure import host_errors
+from hostguard.cli import fleet, targets
+from hostguard.cli.failure import CALL, Stop, as_root
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
 if TYPE_CHECKING:
-    from hostguard.bundle import Compiled
-    from hostguard.fleet.engine import Target
-    from hostguard.policy.load import LoadedPolicy
-    from hostguard.seen import Seen
+    from collections.abc import Sequence
 
-DIFFERENT, UNSEEN = 2, 3
-SOCKETS = "egress.processes/sockets"
-PASSAGE = "egress.passage"
-"""What no apply mends, and nobody should apply without having read."""
+    from hostguard.fleet.engine import Target
+    from hostguard.planned import Planned
+    from hostguard.policy.load import LoadedPolicy
+
+BLOCKED, DIFFERENT, UNSEEN = 1, 2, 3
 
 
 def command(
@@ -28,6 +27,16 @@ def command(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
     ] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="A line a control, not one a difference.")] = False,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json (hostguard.plan/1).")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, for `hostguard apply --plan`.")
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME."),
+    ] = None,
+    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
@@ -36,117 +45,88 @@ def command(
 ) -> None:
     """Show the difference, and what it would cut.
 
-    The connections and services that enforcing would cut are named by process and account.
+    The connections and services that enforcing would cut are named by process and account. Exit code 1: something is
+    in the way, and apply would refuse; 3: something could not be read.
     """
-    if inventory:
-        chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
-        loaded = load(policy)
-        tell_weakened(loaded)
-        different, unseen = show_fleet(loaded, chosen)
-    else:
-        fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
-        compiled, seen = look(policy)
-        different, unseen = show(compiled, seen), bool(unread(seen))
-    if unseen:
-        raise typer.Exit(UNSEEN)
-    raise typer.Exit(DIFFERENT if detailed_exitcode and different else 0)
-
-
-def show_fleet(loaded: LoadedPolicy, chosen: Target) -> tuple[bool, bool]:
-    """Print every host's plan; whether there is any difference, and whether anything could not be seen."""
-    from hostguard.cli import screen
-    from hostguard.seen import in_words_of
-    from hostguard.visible import one_line
-
-    console = screen.result()
-    different = unseen = False
-    for host, compiled, seen in fleet.look(loaded, chosen):
-        console.rule(f"[bold]{host}", align="left", characters="─")
-        if isinstance(seen, str):
-            console.print(f"not reached: {one_line(seen)}", markup=False)
-            unseen = True
-            continue
-        try:
-            different |= show(compiled, seen)
-            unseen |= bool(unread(seen))
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # whatever one host is, the others are shown
-            console.print(f"what it says can't be shown: {in_words_of(error)}", markup=False)
-            unseen = True
-    return different, unseen
-
-
-def look(policy: object) -> tuple[Compiled, Seen]:
-    """The compiled policy, and this host as it is."""
-    from pathlib import Path
-
-    from hostguard.bundle import compile_policy
-    from hostguard.cli import screen
-    from hostguard.seen import Seen
-    from hostguard.target import local
-
-    assert policy is None or isinstance(policy, Path)  # noqa: S101 - typer made it
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
+                               answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     loaded = load(policy)
     tell_weakened(loaded)
-    compiled = compile_policy(loaded)
-    bundle = compiled.bundle()
-    with screen.progress(), host_errors():
-        return compiled, Seen.of(bundle, local.read(bundle))
-
-
-def unread(seen: Seen) -> list[str]:
-    from hostguard.host.resource import UNREADABLE
-
-    reasons = [
-        seen.observations[r["id"]].reason
-        for r in seen.resources
-        if seen.observations[r["id"]].state == UNREADABLE and not r.get("blocked")
-    ]
-    return list(dict.fromkeys(reasons))
-
-
-def session_cut(compiled: Compiled, seen: Seen) -> str:
-    """Why applying this would cut the SSH session that asks for it; "" where it would not."""
-    from hostguard.controls.egress import impact
-
-    egress, said = compiled.loaded.policy.egress, seen.evidence.get(SOCKETS, {})
-    return impact.session_cut(egress, said["said"]["session"]) if egress and "said" in said else ""
-
-
-def show(compiled: Compiled, seen: Seen) -> bool:
-    """Print the plan on stdout; whether there is any difference."""
-    from hostguard import verdict
-    from hostguard.cli import screen
-    from hostguard.controls import CATALOGUE
-    from hostguard.controls.egress import impact
-    from hostguard.report import plan
-    from hostguard.seen import in_words_of
-    from hostguard.visible import one_line
-
-    console = screen.result()
-    differences = seen.differences()
-    plan.show(console, differences, unread(seen), seen.missing())
-    egress = compiled.loaded.policy.egress
-    if egress and any(resource["kind"] in ("ruleset", "ipset", "frames") for resource, _ in differences):
-        said = seen.evidence[SOCKETS]
-        try:
-            cuts, why = impact.cuts(egress, said["said"]) if "said" in said else [], said.get("unreadable", "")
-        except Exception as error:  # what a host's kernel is said to have answered may be anything
-            cuts, why = [], f"what the host says makes no sense: {in_words_of(error)}"
-        if why:
-            console.print(f"\nThe open connections could not be read: {one_line(why)}", markup=False)
-        else:
-            plan.show_cuts(console, cuts, egress.mode == "enforce", session_cut(compiled, seen))
-    for result in verdict.judge(
-        compiled, "", seen, [control for control in CATALOGUE if control.id == PASSAGE]
-    ).results:
-        plan.show_in_the_way(console, result)
-    console.print()
-    count = sum(len(found) for _, found in differences)
-    if count:
-        controls = len({resource["control"] for resource, _ in differences})
-        console.print(f"{count} differences in {len(differences)} resources of {controls} controls.")
+    plans = planned(looked_at.look(loaded))
+    if format_ == "json" or output:
+        _write(loaded, plans, output)
     else:
-        console.print("No difference: this host is as the policy wants it.")
-    return bool(differences)
+        _show(plans, brief=brief, alone=not inventory and not host)
+    raise typer.Exit(_code(plans, detailed_exitcode))
+
+
+def _code(plans: Sequence[tuple[str, Planned | str]], detailed: bool) -> int:
+    seen = [plan for _, plan in plans if not isinstance(plan, str)]
+    if any(plan.blocked for plan in seen):
+        return BLOCKED
+    if len(seen) < len(plans) or any(plan.unread for plan in seen):
+        return UNSEEN
+    return DIFFERENT if detailed and any(plan.differences for plan in seen) else 0
+
+
+def planned(looked: Sequence[fleet.Looked]) -> list[tuple[str, Planned | str]]:
+    """The plan of each host, or why there is none."""
+    from hostguard import planned as plans
+    from hostguard.seen import in_words_of
+
+    found: list[tuple[str, Planned | str]] = []
+    for host, compiled, seen in looked:
+        try:
+            found.append((host, seen if isinstance(seen, str) else plans.of(compiled, seen)))
+        except Exception as error:  # whatever one host is, the others are shown
+            found.append((host, f"what it says can't be shown: {in_words_of(error)}"))
+    return found
+
+
+def _show(plans: Sequence[tuple[str, Planned | str]], *, brief: bool, alone: bool) -> None:
+    from hostguard.cli import screen
+    from hostguard.report import plan
+
+    (_, first), *others = plans or [("", "no host")]
+    if not alone or others or isinstance(first, str):
+        plan.fleet(screen.result(), plans, brief=brief)
+        return
+    plan.show(screen.result(), first, brief=brief)
+    if first.blocked:
+        screen.result().print("An apply would refuse: something is in the way (above).")
+    elif first.differences:
+        screen.result().print(f"Next: {as_root('apply')}", markup=False)
+
+
+def _write(loaded: LoadedPolicy, plans: Sequence[tuple[str, Planned | str]], output: Path | None) -> None:
+    from hostguard import planned as plans_
+    from hostguard.cli.whole_file import replace
+
+    text = plans_.render(loaded.path, loaded.sha256, plans)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        replace(output, text)
+    except OSError as error:
+        raise Stop(CALL, [f"{output}: can't write: {error.strerror}"]) from None
+
+
+def of_this_host(loaded: LoadedPolicy) -> tuple[fleet.Looked, Planned]:
+    """This host and its plan, shown on stdout."""
+    from hostguard import planned as plans
+    from hostguard.cli import screen
+    from hostguard.report import plan
+
+    ((host, compiled, seen),) = targets.ThisHost().look(loaded)
+    assert not isinstance(seen, str)  # noqa: S101 - this host is here
+    found = plans.of(compiled, seen)
+    plan.show(screen.result(), found)
+    return (host, compiled, seen), found
+
+
+def of_fleet(loaded: LoadedPolicy, chosen: Target) -> None:
+    """What an apply would do to the hosts of an inventory, shown before anybody is asked."""
+    _show(planned(fleet.look(loaded, chosen)), brief=True, alone=False)

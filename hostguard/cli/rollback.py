@@ -133,7 +133,7 @@ def show(foreseen: dict[str, Any]) -> None:
     found: dict[str, list[Difference]] = {}
     for identity, *difference in foreseen["changes"]:
         found.setdefault(identity, []).append(Difference(*difference))
-    plan.show(console, [(resources[identity], differences) for identity, differences in found.items()], [])
+    plan.differences(console, [(resources[identity], differences) for identity, differences in found.items()])
     document = (foreseen["policy"] or {}).get("document")
     if document and any(resources[identity]["kind"] in IN_THE_KERNEL for identity in found):
         show_cuts(document)

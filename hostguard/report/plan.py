@@ -1,4 +1,4 @@
-"""The plan for a person: every difference, what can't be reached, and what enforcing would cut."""
+"""The plan for a person: every difference, what can't be reached, what enforcing would cut, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,61 +11,131 @@ from rich.text import Text
 
 from hostguard.controls.egress.impact import Cut
 from hostguard.host.resource import Difference, Resource
+from hostguard.planned import ADD, CHANGE, REMOVE, Differences, Planned, kind_of
 from hostguard.seen import where
 from hostguard.verdict import Result
 from hostguard.visible import cut, visible
 
-Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 MOST_LINES = 40
-MOST_NEW = 8
 MOST_COMPARED = 1000
+SIGN = {ADD: ("+", "green"), CHANGE: ("~", "yellow"), REMOVE: ("-", "red")}
 
 
-def show(console: Console, differences: Differences, unread: Sequence[str], missing: Sequence[str] = ()) -> None:
-    """Print the differences, grouped by the control that wants them, and what stands in the way of some."""
-    by_control: dict[str, list[tuple[Resource, Sequence[Difference]]]] = {}
-    for resource, found in differences:
-        by_control.setdefault(resource["control"], []).append((resource, found))
-    for control, members in by_control.items():
-        console.print(Text(said(control), "bold"))
-        for resource, found in members:
-            for difference in found:
-                _difference(console, resource, difference)
-    for reason in unread:
+def show(console: Console, planned: Planned, *, brief: bool = False) -> None:
+    """Print one host's plan; `brief`: a line a control instead of one a difference."""
+    differences(console, planned.differences, brief=brief)
+    for reason in planned.unread:
         console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(reason)}"))
-    if missing:
-        console.print()
-        console.print(Text("Named in the policy, and not on this host (the audit fails until it is):", "bold yellow"))
-        for reason in missing:
-            console.print(Text.assemble(("  ! ", "yellow"), said(reason)))
-    blocked = sorted({d.blocked for _, found in differences for d in found if d.blocked})
-    owed = sorted({d.restart for _, found in differences for d in found if d.restart})
-    if blocked:
-        console.print()
-        console.print(Text("In the way (apply refuses until it is gone):", "bold red"))
-        for reason in blocked:
-            console.print(Text.assemble(("  ! ", "red"), said(reason)))
-    if owed:
+    _listed(
+        console, planned.missing, "Named in the policy, and not on this host (the audit fails until it is):", "yellow"
+    )
+    _listed(console, planned.blocked, "In the way (apply refuses until it is gone):", "red")
+    if planned.owed:
         console.print()
         console.print(Text.assemble(("Restarts owed", "bold yellow"), " (apply makes them with --restart): "), end="")
-        console.print(Text(said(", ".join(owed))))
+        console.print(Text(said(", ".join(planned.owed))))
+    if planned.cuts_unknown:
+        console.print()
+        console.print(Text(f"The open connections could not be read: {said(planned.cuts_unknown)}"))
+    elif planned.cuts is not None:
+        show_cuts(console, planned.cuts, planned.enforcing, planned.session)
+    if planned.taken:
+        _in_the_way(console, planned.taken)
+    console.print()
+    console.print(summary(planned))
+
+
+def summary(planned: Planned) -> str:
+    if not planned.differences:
+        return "No difference: this host is as the policy wants it."
+    count = planned.count
+    controls = len({resource["control"] for resource, _ in planned.differences})
+    changes = f"{count[ADD]} to add, {count[CHANGE]} to change, {count[REMOVE]} to remove, of {controls} controls."
+    total = f"{sum(count.values())} differences in {len(planned.differences)} resources"
+    return f"{total}: {changes}"
+
+
+def fleet(console: Console, plans: Sequence[tuple[str, Planned | str]], *, brief: bool = False) -> None:
+    """Print the plans of hosts, those that are alike once, and a table of all of them."""
+    alike: dict[str, list[str]] = {}
+    of: dict[str, Planned | str] = {}
+    for host, planned in plans:
+        key = planned if isinstance(planned, str) else repr(planned.plain())
+        alike.setdefault(key, []).append(host)
+        of[key] = planned
+    for key, hosts in alike.items():
+        planned = of[key]
+        together = f" ({len(hosts)} hosts alike)" if len(hosts) > 1 else ""
+        console.rule(Text(visible(", ".join(hosts)) + together, "bold"), align="left", characters="─")
+        if isinstance(planned, str):
+            console.print(Text(f"not reached: {said(planned)}"))
+        else:
+            show(console, planned, brief=brief)
+        console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("host", "add", "change", "remove", "would be cut", ""):
+        table.add_column(column, overflow="fold", justify="left" if column in ("host", "") else "right")
+    for host, planned in plans:
+        table.add_row(*map(Text, _row(host, planned)))
+    console.print(table)
+
+
+def _row(host: str, planned: Planned | str) -> tuple[str, ...]:
+    if isinstance(planned, str):
+        return visible(host), "", "", "", "", "not reached"
+    remarks = [f"{len(planned.blocked)} in the way"] if planned.blocked else []
+    remarks += [f"{len(planned.unread)} not read"] if planned.unread else []
+    remarks += ["your session is cut"] if planned.session else []
+    remarks += [f"{len(planned.missing)} missing"] if planned.missing else []
+    numbers = (str(planned.count[name]) for name in (ADD, CHANGE, REMOVE))
+    return visible(host), *numbers, str(len(planned.cuts or ())), ", ".join(remarks)
+
+
+def differences(console: Console, found: Differences, *, brief: bool = False) -> None:
+    """Print the differences, grouped by the control that wants them."""
+    by_control: dict[str, list[tuple[Resource, Sequence[Difference]]]] = {}
+    for resource, of_resource in found:
+        by_control.setdefault(resource["control"], []).append((resource, of_resource))
+    for control, members in by_control.items():
+        if brief:
+            kinds = [kind_of(each) for _, of_resource in members for each in of_resource]
+            counted = ", ".join(f"{kinds.count(name)} to {name}" for name in SIGN if name in kinds)
+            console.print(Text.assemble((said(control), "bold"), f": {counted}"))
+            continue
+        console.print(Text(said(control), "bold"))
+        for resource, of_resource in members:
+            for difference in of_resource:
+                _difference(console, resource, difference)
+
+
+def _listed(console: Console, reasons: Sequence[str], head: str, colour: str) -> None:
+    if not reasons:
+        return
+    console.print()
+    console.print(Text(head, f"bold {colour}"))
+    for reason in reasons:
+        console.print(Text.assemble(("  ! ", colour), said(reason)))
 
 
 def _difference(console: Console, resource: Resource, difference: Difference) -> None:
+    if resource.get("blocked"):
+        console.print(Text.assemble(("  ! ", "red"), said(f"{where(resource)}: in the way (below)")))
+        return
     head = said(f"{where(resource)} · {difference.field}")
+    mark, style = SIGN[kind_of(difference)]
+    first = (f"  {mark} ", style)
+    if not difference.have and "\n" in difference.want and resource["kind"] == "file":
+        # Rules are shown once: as the kernel's, and not again as the file that a boot loads them from.
+        console.print(Text.assemble(first, f"{head}: {len(difference.want.splitlines())} lines"))
+        return
     if "\n" in difference.have or "\n" in difference.want:
-        mark, style = ("~", "yellow") if difference.have else ("+", "green")
-        console.print(Text.assemble((f"  {mark} ", style), head))
+        console.print(Text.assemble(first, head))
         for line in changed_lines(difference.have, difference.want):
             console.print(Text("      " + said(line), {"+": "green", "-": "red"}.get(line[:1], "dim")))
         return
     have, want = said(difference.have), said(difference.want)
-    if not difference.want:
-        console.print(Text.assemble(("  - ", "red"), head, ": ", (have, "red")))
-    elif not difference.have:
-        console.print(Text.assemble(("  + ", "green"), head, ": ", (want, "green")))
-    else:
-        console.print(Text.assemble(("  ~ ", "yellow"), head, ": ", (have, "red"), " → ", (want, "green")))
+    shown = {"-": [(have, "red")], "+": [(want, "green")]}.get(mark, [(have, "red"), " → ", (want, "green")])
+    console.print(Text.assemble(first, head, ": ", *shown))
 
 
 def said(text: str) -> str:
@@ -75,9 +145,6 @@ def said(text: str) -> str:
 
 def changed_lines(have: str, want: str) -> list[str]:
     """The lines that differ, with one line around them, and no more of a long text than a person reads."""
-    if not have and len(want.splitlines()) > MOST_NEW:
-        written = want.splitlines()
-        return [*("+" + line for line in written[:MOST_NEW]), f"… and {len(written) - MOST_NEW} more lines"]
     before, after = have.splitlines(), want.splitlines()
     if max(len(before), len(after)) > MOST_COMPARED:
         return _only_in_one(before, after)
@@ -100,7 +167,7 @@ def _only_in_one(before: Sequence[str], after: Sequence[str]) -> list[str]:
     return [*shown, f"… and {more} more lines"] if more else shown
 
 
-def show_in_the_way(console: Console, result: Result) -> None:
+def _in_the_way(console: Console, result: Result) -> None:
     """What keeps a sanctioned way from working, which an apply leaves as it is."""
     if result.status == "fail":
         console.print()

@@ -31,6 +31,7 @@ ALLOWED = {
     "waivers": {"controls", "policy", "verdict"},
     "drift": {"control", "controls", "host", "seen", "verdict", "visible"},
     "baseline": {"control", "verdict"},
+    "planned": {"bundle", "controls", "host", "seen", "verdict"},
     "observe": {"controls", "host", "observe", "policy"},
     "report": {
         "__version__",
@@ -38,6 +39,7 @@ ALLOWED = {
         "controls",
         "host",
         "observe",
+        "planned",
         "policy",
         "report",
         "seen",
