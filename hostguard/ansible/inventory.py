@@ -81,6 +81,17 @@ class Inventory:
         except AnsibleError as error:
             raise InventoryError(str(error)) from None
 
+    def policy(self, name: str) -> dict[str, Any]:
+        """What the inventory says of a host's policy, without all else that reaching it would take.
+
+        Raises InventoryError where that can't be used.
+        """
+        try:
+            variables = self._variables.get_vars(play=self._play, host=self._inventory.get_host(name))
+            return _policy(name, variables, Templar(loader=self._loader, variables=variables))
+        except AnsibleError as error:
+            raise InventoryError(str(error)) from None
+
     def _host(self, name: str) -> Host:
         host = self._inventory.get_host(name)
         task = self._play.compile()[0].block[0].copy()
@@ -92,10 +103,14 @@ class Inventory:
         connection = _connection(task, settings, variables, templar)
         action = HostAction(task=task, connection=connection, play_context=settings, loader=self._loader,
                             templar=templar, shared_loader_obj=plugins)  # fmt: skip
-        policy = plain(templar.template(variables.get(POLICY))) or {}
-        if not isinstance(policy, dict):
-            raise InventoryError(f"{name}: {POLICY}: found {policy!r}, expected a mapping")
-        return Host(name, policy, action, action.command(variables))
+        return Host(name, _policy(name, variables, templar), action, action.command(variables))
+
+
+def _policy(name: str, variables: Mapping[str, Any], templar: Templar) -> dict[str, Any]:
+    policy = plain(templar.template(variables.get(POLICY))) or {}
+    if not isinstance(policy, dict):
+        raise InventoryError(f"{name}: {POLICY}: found {policy!r}, expected a mapping")
+    return policy
 
 
 @functools.cache

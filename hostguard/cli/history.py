@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
 import typer
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import UNSEEN, host_errors
+from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.visible import one_line
 
 REQUEST = {"do": "history"}
+SCHEMA = "hostguard.history/1"
+FIELDS = ("resource", "field", "have", "want", "blocked", "restart")
 
 
 def command(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="What generation N changed on this host.", show_default=False)
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="F", help="table or json (hostguard.history/1).")
+    ] = "table",
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
@@ -23,25 +32,84 @@ def command(
 ) -> None:
     """List the generations of this host, or of the hosts of an inventory.
 
-    When, by whom, which policy, and what became of each.
+    When, by whom, which policy, and what became of each. With N: what that generation changed here, and why it failed.
     """
-    from hostguard.target import local
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    if number is not None:
+        if inventory:
+            raise Stop(CALL, ["what a generation changed is told on its host alone: leave -i out"])
+        _one(number, format_)
+        return
+    found = _asked(inventory, limit, forks, answer_within, answer_size)
+    if format_ == "json":
+        hosts = [{"host": host, **({"error": one_line(a["error"])} if "error" in a else {"generations": a["records"]})}
+                 for host, a in found.items()]  # fmt: skip
+        typer.echo(json.dumps({"schema": SCHEMA, "hosts": hosts}, ensure_ascii=False, indent=2))
+    else:
+        for host, answer in found.items():
+            if inventory:
+                typer.echo(f"{host}:")
+            if "error" in answer:
+                typer.echo(one_line(answer["error"]))
+            else:
+                show(answer["records"])
+    raise typer.Exit(UNSEEN if any("error" in answer for answer in found.values()) else 0)
 
+
+def _asked(
+    inventory: list[str] | None,
+    limit: str | None,
+    forks: int | None,
+    answer_within: str | None,
+    answer_size: str | None,
+) -> dict[str, dict[str, Any]]:
+    """What each host answers, in the inventory's order."""
     if not inventory:
+        from hostguard.target import local
+
         fleet.only_with_inventory(limit=limit, forks=forks, answer_within=answer_within, answer_size=answer_size)
         with host_errors():
-            show(local.ask(REQUEST)["records"])
-        return
-    unseen = False
+            return {local.name(): local.ask(REQUEST)}
     chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
-    for host, answer in fleet.ask(chosen, REQUEST):
-        typer.echo(f"{host}:")
-        if "error" in answer:
-            typer.echo(one_line(answer["error"]))
-            unseen = True
-        else:
-            show(answer["records"])
-    raise typer.Exit(UNSEEN if unseen else 0)
+    found = dict(fleet.ask(chosen, REQUEST))
+    return {host: found[host] for host in fleet.hosts(chosen) if host in found}
+
+
+def _one(number: int, format_: str) -> None:
+    """What one generation changed: its record stays on the host, since what was replaced may be anybody's."""
+    from hostguard.cli import screen
+    from hostguard.host import store
+
+    with host_errors():
+        records = store.records()
+    record = next((each for each in records if each["number"] == number), None)
+    if record is None:
+        known = ", ".join(str(each["number"]) for each in records) or "none"
+        raise Stop(CALL, [f"there is no generation {number} on this host; there are: {known}"])
+    changes = [dict(zip(FIELDS, change, strict=False)) for change in record["changes"]]
+    if format_ == "json":
+        described = {key: record.get(key) for key in ("number", "created", "status", "by", "to", "error")}
+        plain = {"schema": SCHEMA, **described, "changes": changes}
+        typer.echo(json.dumps(plain, ensure_ascii=False, indent=2, default=str))
+        return
+    console = screen.result()
+    console.print(f"Generation {number}, {one_line(record['created'])}, by {one_line(record['by'])}: "
+                  f"{one_line(record['status'])}", markup=False)  # fmt: skip
+    if record.get("error"):
+        console.print(f"It failed: {one_line(record['error'])}", markup=False)
+    for change in changes:
+        console.print(f"  {_in_words(change)}", markup=False)
+
+
+def _in_words(change: dict[str, str]) -> str:
+    have, want = (_short(change.get(key, "")) for key in ("have", "want"))
+    return f"{one_line(change['resource'])} · {one_line(change['field'])}: {have or 'nothing'} → {want or 'nothing'}"
+
+
+def _short(text: str) -> str:
+    count = len(text.splitlines())
+    return one_line(text) if count < 2 else f"{count} lines"
 
 
 def show(records: list[dict[str, Any]]) -> None:

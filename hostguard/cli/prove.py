@@ -103,12 +103,13 @@ def _table(name: str, results: Sequence[Mapping[str, Any]], everything: bool) ->
 
     console = screen.result()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("way out", "as", "to", "", "seen by"):
+    for column in (*(["id"] if everything else []), "way out", "as", "to", "", "seen by"):
         table.add_column(column, overflow="fold")
     for result in results:
         if everything or result["status"] in ("out", "unknown"):
             word = Text(WORDS[result["status"]], STYLES.get(result["status"], "yellow"))
-            table.add_row(result["tries"], result["account"], result["address"], word, Text(result["evidence"]))
+            id_ = [result["id"]] if everything else []
+            table.add_row(*id_, result["tries"], result["account"], result["address"], word, Text(result["evidence"]))
     if table.row_count:
         console.print(table)
         console.print()

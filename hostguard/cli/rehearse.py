@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import UNSEEN, Stop
+from hostguard.cli.failure import CALL, UNSEEN, Stop
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hostguard.attack.aim import Attempt
     from hostguard.attack.case import Case
     from hostguard.policy import Policy
-    from hostguard.rehearse.outcome import Outcome, Verdict
+    from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
 FAILED = 1
 
@@ -28,6 +29,9 @@ def command(
         bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="F", help="table or json (hostguard.rehearsal/1).")
+    ] = "table",
 ) -> None:
     """Try the policy in throw-away namespaces.
 
@@ -35,9 +39,10 @@ def command(
     is allowed, what is held and what nothing holds. Needs no root and leaves nothing.
     """
     from hostguard.cli import screen
-    from hostguard.cli.failure import CALL
     from hostguard.host.program import find
 
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
     loaded = load(policy, harmless=True)
     if loaded.policy.egress is None:
         raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
@@ -72,7 +77,7 @@ def command(
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
         raise Stop(UNSEEN, [str(refused)]) from None
-    code = show(outcome, everything)
+    code = tell(outcome) if format_ == "json" else show(outcome, everything)
     raise typer.Exit(0 if partial_ok and code == UNSEEN else code)
 
 
@@ -89,20 +94,50 @@ def accounts(policy: Policy) -> set[str]:
     return found
 
 
+SCHEMA = "hostguard.rehearsal/1"
+
+
+def tell(outcome: Outcome) -> int:
+    """Print what came of it for programs; the exit code."""
+    import json
+
+    if "error" in outcome.said:
+        raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
+    figure = outcome.figure()
+    ways = [
+        {"id": v.attempt.case.id, "tries": v.attempt.name, "layer": v.attempt.case.layer, "account": v.attempt.account,
+         "address": v.attempt.address or v.attempt.source, "port": v.attempt.port,
+         "sanctioned": bool(v.attempt.sanctioned), "before": v.before, "after": v.after, "outcome": v.word.name.lower()}
+        for v in outcome.verdicts()
+    ]  # fmt: skip
+    steps = {step: outcome.said.get(step, {}).get("outcome", "not reached") for step in ("applied", "again")}
+    plain = {"schema": SCHEMA, "summary": {**asdict(figure), **steps, "identical": bool(outcome.said.get("identical"))},
+             "not_rehearsed": outcome.not_rehearsed, "ways": ways}  # fmt: skip
+    typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
+    return _code(outcome, figure)
+
+
+def _code(outcome: Outcome, figure: Figure) -> int:
+    if figure.wrong or not outcome.sound:
+        return FAILED
+    return UNSEEN if figure.unseen else 0
+
+
 def show(outcome: Outcome, everything: bool) -> int:
     """Print what came of it; the exit code."""
     from rich.text import Text
 
     from hostguard.cli import screen
-    from hostguard.rehearse.outcome import COUNTED, WRONG, Word
     from hostguard.rehearse.outcome import UNSEEN as NOT_SEEN
+    from hostguard.rehearse.outcome import WRONG, Word
 
     if "error" in outcome.said:
         raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
     verdicts = outcome.verdicts()
     words = [verdict.word for verdict in verdicts]
     console = screen.result()
-    console.print(_each([v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | NOT_SEEN]))
+    listed = [v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | NOT_SEEN]
+    console.print(_each(listed, ids=everything))
     console.print()
     console.print(_by_layer([v for v in verdicts if not v.attempt.sanctioned]))
     console.print()
@@ -122,23 +157,20 @@ def show(outcome: Outcome, everything: bool) -> int:
         f"apply: {_outcome(applied)}; apply again: {_outcome(again)}; "
         f"rollback: {'identical to before' if outcome.said.get('identical') else 'NOT as before'}"
     )
-    bad, unseen = sum(word in WRONG for word in words), sum(word in NOT_SEEN for word in words)
-    judged = [v for v in verdicts if v.word in COUNTED]
-    by_policy = f", {len(left_open)} of them left open by the policy" if left_open else ""
+    figure = outcome.figure()
+    by_policy = f", {figure.left_open} of them left open by the policy" if figure.left_open else ""
     console.print(
-        f"Escaped: {sum(v.escaped[0] for v in judged)} of {len(judged)} before, "
-        f"{sum(v.escaped[1] for v in judged)} of {len(judged)} after{by_policy}. "
-        f"{words.count(Word.ALLOWED)} sanctioned ways work, {words.count(Word.NOT_HELD)} others nothing holds, "
-        f"{bad} are wrong, {unseen} could not be seen."
+        f"Escaped: {figure.escaped_before} of {figure.tried} before, "
+        f"{figure.escaped_after} of {figure.tried} after{by_policy}. "
+        f"{figure.allowed} sanctioned ways work, {figure.not_held} others nothing holds, "
+        f"{figure.wrong} are wrong, {figure.unseen} could not be seen."
     )
     if Word.NOT_TRIED in words:
         console.print(
             "With one account alone, what is held by account can't be tried: install newuidmap (Debian: uidmap) "
             "and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
         )
-    if bad or not outcome.sound:
-        return FAILED
-    return UNSEEN if unseen else 0
+    return _code(outcome, figure)
 
 
 def _by_reason(cases: Sequence[Case]) -> dict[str, list[str]]:
@@ -158,14 +190,15 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _each(verdicts: Sequence[Verdict]) -> Table:
+def _each(verdicts: Sequence[Verdict], *, ids: bool) -> Table:
     from rich.text import Text
 
-    table = _table("attempt", "as", "to", "before", "after", "")
+    table = _table(*(["id"] if ids else []), "attempt", "as", "to", "before", "after", "")
     for verdict in verdicts:
         attempt = verdict.attempt
         word = Text(verdict.word, STYLES.get(verdict.word, "yellow"))
-        table.add_row(attempt.name, _who(attempt), _to(attempt), verdict.before, verdict.after, word)
+        name = [attempt.case.id] if ids else []
+        table.add_row(*name, attempt.name, _who(attempt), _to(attempt), verdict.before, verdict.after, word)
     return table
 
 

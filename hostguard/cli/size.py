@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hostguard.cli.failure import CALL, Stop
 from hostguard.cli.policy import PolicyOption, load
+
+if TYPE_CHECKING:
+    from hostguard.policy.sizing import Number
+
+SCHEMA = "hostguard.size/1"
+WIDTH = 78
 
 
 def command(
@@ -15,30 +24,42 @@ def command(
     rps: Annotated[float | None, typer.Option("--rps", help="Peak requests a second, instead of a policy.")] = None,
     p99: Annotated[str | None, typer.Option("--p99", help="Their P99 latency with its unit: 800ms.")] = None,
     headroom: Annotated[float, typer.Option("--headroom", help="The room above the peak, with --rps.")] = 2.0,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json (hostguard.size/1).")] = "table",
 ) -> None:
     """Show the numbers derived from the capacity.
 
     Each with its formula, and what it would override.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from hostguard.cli import screen
     from hostguard.policy.sizing import size
+
+    if format_ not in ("table", "json"):
+        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
 
     if (rps is None) != (p99 is None):
         raise Stop(CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])
     chosen = _of_numbers(rps, p99, headroom) if rps is not None else load(policy, harmless=True).policy
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("number", no_wrap=True)
-    table.add_column("derived", justify="right", no_wrap=True)
-    table.add_column("formula", overflow="fold")
-    table.add_column("overrides", overflow="fold")
-    for number in size(chosen).numbers:
-        formula = number.formula + (f"; {number.note}" if number.note else "")
-        overrides = number.overrides + (f" (the policy says {number.set_to})" if number.set_to else "")
-        table.add_row(number.name, Text(f"{number.value:,} {number.unit}".strip()), Text(formula), Text(overrides))
-    screen.result().print(table)
+    numbers = size(chosen).numbers
+    if format_ == "json":
+        typer.echo(json.dumps({"schema": SCHEMA, "numbers": [asdict(number) for number in numbers]}, indent=2))
+        return
+    widest = max(len(number.name) for number in numbers)
+    for number in numbers:
+        derived = f"{number.value:,} {number.unit}".strip()
+        typer.echo(f"{number.name:<{widest}}  {derived}")
+        rows = (
+            ("policy says", number.set_to),
+            ("is", number.formula),
+            ("note", number.note),
+            ("sets", _others(number)),
+        )
+        for name, text in rows:
+            if text:
+                typer.echo(textwrap.fill(f"{name} {text}", WIDTH, initial_indent="    ", subsequent_indent="      "))
+
+
+def _others(number: Number) -> str:
+    """What a number sets, where that is not its own name."""
+    return number.overrides if number.overrides != number.name else ""
 
 
 def _of_numbers(rps: float | None, p99: str | None, headroom: float):  # type: ignore[no-untyped-def]  # a late import

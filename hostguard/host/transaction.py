@@ -6,6 +6,7 @@ itself unless everything it wrote is now seen as wanted.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import lock, store, window
@@ -151,7 +152,7 @@ def _as_a_whole(
                 "outcome": "failed",
                 "generation": record["number"],
                 "error": words(error),
-                "trouble": _taken_back(record),
+                "trouble": _taken_back(record, words(error)),
             }
         if not seconds:
             window.end()
@@ -163,13 +164,17 @@ def _as_a_whole(
     }
 
 
-def _taken_back(record: store.Record) -> List[str]:
+def _taken_back(record: store.Record, why: str) -> List[str]:
     """Undo a transaction that failed; returns what went wrong. Then the record stays one that was cut short, which the
     host goes on undoing: see way_back.recover."""
     try:
         trouble = undo(record, store.in_force(before=record["number"]))
         if not trouble:
             store.finish(record, store.FAILED)
+            with contextlib.suppress(
+                OSError
+            ):  # for who reads the history: the state is said, and a full disk says no more
+                store.save(dict(record, error=why))
     except Exception as error:  # whatever it is, somebody must go on trying
         trouble = [words(error)]
     if trouble:

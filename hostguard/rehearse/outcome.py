@@ -45,6 +45,20 @@ class Verdict:
         return self.before == "out", self.after == "out"
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A rehearsal in numbers: of the ways that hostguard is there to hold, how many were tried and how many got out."""
+
+    tried: int
+    escaped_before: int
+    escaped_after: int
+    left_open: int
+    allowed: int
+    not_held: int
+    wrong: int
+    unseen: int
+
+
 @dataclass
 class Outcome:
     tries: Sequence[Attempt]
@@ -87,6 +101,21 @@ class Outcome:
                 return Word.LEFT_OPEN
             return Word.OUT if attempt.case.holds is not Holds.FRAMES or self.said.get("hooked") else Word.NO_HOOK
         return Word.HELD if before else Word.NO_PROOF
+
+    def figure(self) -> Figure:
+        verdicts = self.verdicts()
+        words = [verdict.word for verdict in verdicts]
+        counted = [verdict.escaped for verdict in verdicts if verdict.word in COUNTED]
+        return Figure(
+            tried=len(counted),
+            escaped_before=sum(before for before, _ in counted),
+            escaped_after=sum(after for _, after in counted),
+            left_open=words.count(Word.LEFT_OPEN),
+            allowed=words.count(Word.ALLOWED),
+            not_held=words.count(Word.NOT_HELD),
+            wrong=sum(word in WRONG for word in words),
+            unseen=sum(word in UNSEEN for word in words),
+        )
 
     @property
     def sound(self) -> bool:
