@@ -278,6 +278,7 @@ def test_limits_lines_set_both_kinds_with_a_dash() -> None:
 
 def test_the_sessions_of_pam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pam_limit, "STACKS", str(tmp_path))
+    monkeypatch.setattr(pam_limit, "SSHD", str(tmp_path / "none"))
     (tmp_path / "sshd").write_text("@include common\nsession [success=ok default=bad] /lib/security/pam_loginuid.so\n")
     (tmp_path / "common").write_text("session\tinclude deeper\n")
     (tmp_path / "deeper").write_text("-session optional pam_limits.so # as ever\nsession include sshd\n")
@@ -288,6 +289,35 @@ def test_the_sessions_of_pam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ]
     (tmp_path / "deeper").write_text("auth required pam_limits.so\n# session required pam_limits.so\n")
     assert pam_limit.passed_by() == [f"{tmp_path}/sshd has no pam_limits.so in its session"]
+
+
+@pytest.mark.parametrize(
+    ("text", "included", "well"),
+    [
+        ("UsePAM yes\n", "", True),
+        ("usepam = yes\n", "", True),
+        ('UsePAM "yes" # comment\n', "", True),
+        ("UsePAM no\n", "", False),
+        ("#UsePAM yes\n", "", False),
+        ("", "", False),
+        ("UsePAM no\nUsePAM yes\n", "", False),
+        ("Include conf.d/*.conf\nUsePAM yes\n", "UsePAM no\n", False),
+        ("Include conf.d/*.conf\nUsePAM no\n", "UsePAM yes\n", True),
+        ("Include conf.d/*.conf\nUsePAM yes\n", "Match user x\nUsePAM no\n", True),
+        ("UsePAM yes\nInclude conf.d/*.conf\n", "UsePAM no\n", True),
+    ],
+)
+def test_whether_sshd_asks_pam(
+    text: str, included: str, well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pam.d").mkdir()
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.conf").write_text(included)
+    (tmp_path / "sshd_config").write_text(text)
+    monkeypatch.setattr(pam_limit, "STACKS", str(tmp_path / "pam.d"))
+    monkeypatch.setattr(pam_limit, "SSHD", str(tmp_path / "sshd_config"))
+    found = pam_limit.passed_by()
+    assert found == [] if well else "does not say UsePAM yes" in found[0]
 
 
 def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

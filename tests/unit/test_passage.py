@@ -46,17 +46,23 @@ def tables(**rules: list[str]) -> dict[str, Any]:
     return found
 
 
+STUB = "  sl  local_address rem_address st\n 1: 3500007F:0035 00000000:0000 07 0:0 0:0 0 991 0 4242 2 0 0\n"
+LISTENERS = {"tcp": "", "tcp6": None, "udp": STUB, "udp6": None}
+
+
 def judge(
     ipv4: dict[str, Any] | None = None,
     nft: list[Any] | None = None,
     text: str = POLICY,
     routes: list[str] | None = None,
+    resolv_conf: str = "nameserver 10.0.0.2\n",
 ) -> Verdict:
     assert isinstance(CONTROL, JudgingControl)
     what = compiled(text)
     to = CONTROL.asks(what.context)["routes"]["to"]
     said = {"rules": {"iptables": {"ipv4": ipv4 or {}, "ipv6": {}}, "nft": nft or []},
-            "routes": {"uids": UIDS, "found": routes or [""] * len(to)}}  # fmt: skip
+            "routes": {"uids": {**UIDS, "dnsmasq": 7}, "found": routes or [""] * len(to)},
+            "lookup": resolv_conf, "listeners": LISTENERS}  # fmt: skip
     return CONTROL.judges(what.context, said)
 
 
@@ -242,3 +248,23 @@ def test_of_many_networks_the_first_of_each_way_are_walked() -> None:
     tried = passage.tried(Policy.model_validate(json.loads(json.dumps(compiled(text).loaded.data))).egress)
     assert len([way for way in tried if way.family == "ipv4"]) == passage.MOST_TRIED
     assert {way.name for way in tried} == {"inbound.ssh", "resolvers", "providers.payments"}
+
+
+BROKER = "# systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\n"
+USERS = POLICY.replace("  resolvers: [10.0.0.2]\n", "  resolvers: [10.0.0.2]\n  resolver_users: [envoy]\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "resolv_conf", "status"),
+    [
+        (USERS, BROKER, "fail"),
+        (USERS, "nameserver 10.0.0.2\n", "pass"),
+        (USERS, "nameserver 127.0.0.1\n", "pass"),  # nobody answers there
+        (POLICY, BROKER, "pass"),  # any account may ask
+        (USERS.replace('cidrs: [203.0.113.5/32, "2001:db8::5/128"]', "hosts: [api.provider.com]"), BROKER, "pass"),
+    ],
+)
+def test_a_resolver_on_the_host_that_asks_for_everybody(text: str, resolv_conf: str, status: str) -> None:
+    found = judge(text=text, resolv_conf=resolv_conf)
+    assert found.status == status
+    assert ("the account 991 asks for everybody" in found.actual) == (status == "fail")

@@ -7,12 +7,14 @@ way, some of it, or none. Only what certainly meets all of it is told: a set, a 
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.control import Context, Verdict
-from hostguard.controls.egress.allowlist import NETWORK, leaving
+from hostguard.controls.egress.allowlist import DNS, NETWORK, leaving
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
 from hostguard.policy.model import Egress, Network
 
@@ -93,7 +95,12 @@ def asks(context: Context) -> Mapping[str, Any]:
         raise ValueError("the policy has no section `egress`: its controls must not be asked")
     ways = [way for way in tried(egress) if not way.inbound]
     to = [[str(way.network.network_address), way.protocol, way.port, way.account or ""] for way in ways]
-    return {"rules": {"collect": "rules"}, "routes": {"collect": "routes", "to": to}}
+    return {
+        "rules": {"collect": "rules"},
+        "routes": {"collect": "routes", "to": to},
+        "lookup": {"collect": "text", "path": "/etc/resolv.conf"},
+        "listeners": {"collect": "listeners"},
+    }
 
 
 def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
@@ -101,10 +108,43 @@ def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
     ways = tried(context.policy.egress)
     # One that the host has not is told by the rules that name it.
     uids = {way.account: said["routes"]["uids"][way.account] for way in ways if way.account}
-    found = dict.fromkeys([*_by_rules(ways, said["rules"], uids), *_by_routes(ways, said["routes"]["found"])])
+    found = dict.fromkeys(
+        [
+            *_by_rules(ways, said["rules"], uids),
+            *_by_routes(ways, said["routes"]["found"]),
+            *_by_a_broker(context.policy.egress, said["lookup"] or "", said["listeners"], uids),
+        ]
+    )
     if found:
         return Verdict("fail", EXPECTED, "; ".join(found))
     return Verdict("pass", EXPECTED, f"{len(ways)} ways, and none meets such a rule or route")
+
+
+def _by_a_broker(
+    egress: Egress, resolv_conf: str, listeners: Mapping[str, str | None], uids: Mapping[str, int | None]
+) -> Iterator[str]:
+    """A resolver on the host that asks in the name of all (systemd-resolved's stub, unbound, dnsmasq): the rules see
+    its account, whoever asked it."""
+    asked = re.findall(r"^\s*nameserver\s+(127\.[0-9.]+|::1)\s*$", resolv_conf, re.MULTILINE)
+    if egress.resolver_users is None or egress.hosts or not asked or not egress.resolvers:
+        return
+    may_ask = {uids.get(account) for account in egress.resolver_users}
+    uid = next((uid for address in asked for uid in _who_answers(address, listeners)), None)
+    if uid is not None and uid not in may_ask:
+        yield (
+            f"/etc/resolv.conf leads all lookups to {asked[0]}, where the account {uid} asks for everybody, and it is "
+            "none of egress.resolver_users: no name is looked up. Name it there, or leave resolver_users out"
+        )
+
+
+def _who_answers(address: str, listeners: Mapping[str, str | None]) -> Iterator[int]:
+    """The accounts that listen there for DNS, by /proc/net/udp: words in the host's byte order, all in hexadecimal."""
+    packed = ipaddress.ip_address(address).packed
+    words = [packed[at : at + 4][::-1] for at in range(0, len(packed), 4)]
+    table = listeners["udp" if len(packed) == 4 else "udp6"] or ""
+    for row in (line.split() for line in table.splitlines()[1:]):
+        if row[1].upper() == f"{b''.join(words).hex().upper()}:{DNS:04X}":
+            yield int(row[7])
 
 
 def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[str]:

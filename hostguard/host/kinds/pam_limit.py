@@ -5,6 +5,7 @@ It has no writing of its own: the file that sets it is a resource beside it, and
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from typing import Any, Dict, List, NamedTuple
@@ -66,7 +67,37 @@ def passed_by() -> List[str]:
             found.append("{} names other files of limits than these".format(path))
     if "sshd" in stacks and not any(words[0] == MODULE for words in stacks["sshd"]):
         found.append("{} has no {} in its session".format(os.path.join(STACKS, "sshd"), MODULE))
+    if os.path.isfile(SSHD) and (_of_sshd(SSHD, "usepam") or "no").lower() != "yes":
+        found.append("{} does not say UsePAM yes, and a session over SSH gets none of these limits".format(SSHD))
     return found
+
+
+SSHD = "/etc/ssh/sshd_config"
+
+
+def _of_sshd(path: str, keyword: str, depth: int = 0) -> str:
+    """The value that sshd takes of a keyword outside of Match, "" for none: the first one wins, in the order of the
+    lines and of what they include (sshd_config(5))."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        words = line.strip().replace("=", " ", 1).replace('"', " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        name = words[0].lower()
+        if name == "match":
+            return ""  # to the end of this file; that no UsePAM may stand there is sshd's own rule
+        if name == keyword and len(words) > 1:
+            return words[1]
+        for pattern in words[1:] if name == "include" and depth < DEEPEST else []:
+            for included in sorted(glob.glob(os.path.join(os.path.dirname(SSHD), pattern))):
+                found = _of_sshd(included, keyword, depth + 1)
+                if found:
+                    return found
+    return ""
 
 
 def _session(name: str, depth: int = 0) -> List[List[str]]:
