@@ -515,6 +515,7 @@ class Sockets(TypedDict):
     holders: dict[str, tuple[int, str]]
     accounts: dict[str, str]
     packet: list[tuple[int, str, str]]
+    raw: list[tuple[int, str, str]]
     session: str
 
 

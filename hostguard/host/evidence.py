@@ -392,6 +392,7 @@ def _sockets(_request: Request) -> Any:
         "holders": holders,
         "accounts": accounts,
         "packet": _named(_packet(), holders),
+        "raw": _named(_raw(), holders),
         "session": window.connection(),
     }
 
@@ -411,6 +412,16 @@ def _packet() -> Dict[str, str]:
     """{inode: protocol, as four hexadecimal digits}"""
     rows = (_text({"path": "/proc/net/packet"}) or "").splitlines()[1:]  # a kernel without them has no such file
     return {row.split()[8]: row.split()[3] for row in rows}
+
+
+def _raw() -> Dict[str, str]:
+    """{inode: protocol, as four hexadecimal digits}, of raw sockets: they stand in the place of a port."""
+    found = {}
+    for table in ("raw", "raw6"):
+        for row in (_text({"path": "/proc/net/" + table}) or "").splitlines()[1:]:
+            words = row.split()
+            found[words[9]] = words[1].rpartition(":")[2]
+    return found
 
 
 def _named(sockets: Dict[str, str], holders: Dict[str, Any]) -> List[Any]:

@@ -46,7 +46,14 @@ def _said(name: str, request: dict[str, Any]) -> Any:
     if name == "denied":
         return {"packets": {"ipv4": 3, "ipv6": 0}, "accounts": {"nobody": 2}}
     if name == "sockets" and request["collect"] == "sockets":
-        return {"dumps": {key: [] for key in DUMPS}, "holders": {}, "accounts": {}, "packet": [], "session": ""}
+        return {
+            "dumps": {key: [] for key in DUMPS},
+            "holders": {},
+            "accounts": {},
+            "packet": [],
+            "raw": [],
+            "session": "",
+        }
     if name == "routes":
         return {"uids": {"envoy": 101, "vault-agent": 102}, "found": [""] * len(request["to"])}
     return SAID.get(name)

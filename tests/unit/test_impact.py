@@ -35,6 +35,7 @@ def said(protocol: int, *bodies: bytes) -> dict[str, Any]:
         "holders": {"7": [4711, "nc"]},
         "accounts": ACCOUNTS,
         "packet": [],
+        "raw": [],
     }
 
 
@@ -94,6 +95,7 @@ def test_who_sends_frames_is_named_once() -> None:
     answer = {
         **said(6, body(LISTEN, (ANY, 22), (ANY, 0), 0, 7)),
         "packet": [[8, "dhclient", "0800"], [9, "lldpd", "88cc"], [8, "dhclient", "0003"], [0, "?", "0003"]],
+        "raw": [],
     }
     assert [(cut.process, cut.advice) for cut in of_example(answer)] == [
         ("dhclient (8)", "egress.frames: allow, if it must send"),
@@ -111,6 +113,17 @@ def test_what_a_name_may_lead_to_is_left_open(tmp_path: Path) -> None:
     assert by_proxy.advice.startswith("nothing, if the resolvers say that a.com leads there; else egress.providers")
     (by_other,) = cuts(egress, said(6, body(ESTABLISHED, (HERE, 40000), ("203.0.113.5", 443), 33, 7)))
     assert "a.com" not in by_other.advice
+
+
+@pytest.mark.parametrize(
+    ("protocol", "what"),
+    [("0070", "protocol 112 (VRRP)"), ("00FF", "protocol 255 (any)"), ("00FD", "protocol 253 (another)"), ("0001", "")],
+)
+def test_other_protocols_by_raw_sockets(protocol: str, what: str) -> None:
+    answer = {"dumps": {key: [] for key in DUMPS}, "holders": {}, "accounts": {}, "packet": [],
+              "raw": [[7, "keepalived", protocol]]}  # fmt: skip
+    found = [(cut.process, cut.what) for cut in of_example(answer)]
+    assert found == ([("keepalived (7)", f"sends {what} by a raw socket")] if what else [])
 
 
 @pytest.mark.parametrize(

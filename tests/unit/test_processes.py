@@ -93,7 +93,7 @@ def a_socket(state: int, inode: int, to: str = "198.51.100.66", port: int = 443)
     ends += socket.inet_aton(to).ljust(16, b"\0") + struct.pack("=III", 0, 0, 0)
     body = struct.pack("=BBBB", socket.AF_INET, state, 0, 0) + ends + struct.pack("=IIIII", 0, 0, 0, 1000, inode)
     dumps: dict[str, list[str]] = {**NONE, f"{socket.AF_INET}/{socket.IPPROTO_TCP}": [base64.b64encode(body).decode()]}
-    return {"dumps": dumps, "holders": {"7": [42, "caller"]}, "accounts": {"1000": "jane"}, "packet": []}
+    return {"dumps": dumps, "holders": {"7": [42, "caller"]}, "accounts": {"1000": "jane"}, "packet": [], "raw": []}
 
 
 @pytest.mark.parametrize(("state", "words"), [(ESTABLISHED, "connected to"), (SYN_SENT, "tries to connect to")])
@@ -116,7 +116,7 @@ def test_under_observe_it_is_told_and_the_policy_itself_waives_it() -> None:
 
 
 def test_packet_sockets_are_another_controls() -> None:
-    said = {"dumps": NONE, "holders": {}, "accounts": {}, "packet": [[7, "tcpdump", "0003"]]}
+    said = {"dumps": NONE, "holders": {}, "accounts": {}, "packet": [[7, "tcpdump", "0003"]], "raw": []}
     assert judged(said).status == "pass"
 
 
@@ -132,5 +132,5 @@ def test_packet_sockets_are_another_controls() -> None:
     ],
 )  # fmt: skip
 def test_what_was_denied(packets: dict[str, int | None], accounts: dict[str, int], words: str) -> None:
-    said = {"dumps": NONE, "holders": {}, "accounts": {}, "packet": []}
+    said = {"dumps": NONE, "holders": {}, "accounts": {}, "packet": [], "raw": []}
     assert judged(said, denied={"packets": packets, "accounts": accounts}).actual == f"none; {words}"

@@ -112,7 +112,24 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
             port = (socket.protocol, socket.destination_port)
             hosts = [host for account in (None, socket.account) for host in named.get((account, *port), [])]
             connections.update(dict.fromkeys(_connection(socket, listening, may_leave, may_ask, hosts)))
-    return [*connections, *services, *_senders(egress, said["packet"])]
+    return [*connections, *services, *_senders(egress, said["packet"]), *_raw(said["raw"])]
+
+
+# What raw sockets are mostly there for (IANA's protocol numbers), and what loses nothing: ICMP is ping's and routers'.
+PROTOCOLS = {2: "IGMP", 4: "IP in IP", 41: "IPv6 in IPv4", 46: "RSVP", 47: "GRE", 50: "ESP", 51: "AH", 88: "EIGRP",
+             89: "OSPF", 103: "PIM", 112: "VRRP", 115: "L2TP", 132: "SCTP", 255: "any"}  # fmt: skip
+OF_ICMP = (1, 58)
+
+
+def _raw(raw: Iterable[Sequence[Any]]) -> Iterator[Cut]:
+    """Other protocols than TCP and UDP: two gateways that no longer hear of each other are both masters."""
+    for pid, command, protocol in dict.fromkeys(map(tuple, raw)):
+        number = int(protocol, 16)
+        if number not in OF_ICMP:
+            name = f"{visible(command)} ({pid})" if pid else visible(command)
+            what = f"sends protocol {number} ({PROTOCOLS.get(number, 'another')}) by a raw socket"
+            advice = "no key of a policy: it sanctions TCP and UDP alone, so keep this host out of `egress`, or observe"
+            yield Cut(name, "", what, advice, sends_frames=True)
 
 
 def session_cut(egress: Egress, session: str) -> str:
