@@ -134,6 +134,9 @@ def _egress(egress: Egress) -> Iterator[Finding]:
                 if network.prefixlen == 0:
                     path: Path = ("egress", section, name, "cidrs", at)
                     yield Finding(path, str(network), "a network: this one is the whole internet")
+    if egress.search and not egress.hosts:
+        expected = "no such key: without `hosts` /etc/resolv.conf is not hostguard's"
+        yield Finding(("egress", "search"), f"{len(egress.search)} domains", expected)
     yield from _overlaps(egress)
     yield from _names(egress)
 

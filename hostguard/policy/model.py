@@ -293,6 +293,12 @@ Cidrs = Annotated[tuple[Cidr, ...], BeforeValidator(filled)]
 Ports = Annotated[tuple[Port, ...], BeforeValidator(filled), AfterValidator(distinct)]
 Accounts = Annotated[tuple[Account, ...], BeforeValidator(filled), AfterValidator(distinct)]
 HostName = Annotated[str, PlainValidator(host_name)]
+SearchDomain = Annotated[
+    str,
+    PlainValidator(
+        grammar(rf"(?:{LABEL}\.)*{LABEL}", "a domain in lower case, such as corp.example, at most 253 letters")
+    ),
+]
 Hosts = Annotated[tuple[HostName, ...], BeforeValidator(filled), AfterValidator(distinct)]
 Level = Annotated[Literal["required", "preferred", "off"], PlainValidator(either("required", "preferred", "off"))]
 Protocol = Annotated[Literal["tcp", "udp"], PlainValidator(either("tcp", "udp"))]
@@ -359,6 +365,8 @@ class Egress(Section):
     resolver_users: Accounts | None = None
     """Accounts that may ask the resolvers; left out, any. Where there are `hosts`: that may ask the host's own, which
     alone asks them."""
+    search: Annotated[tuple[SearchDomain, ...], AfterValidator(distinct)] = ()
+    """Domains that short names are looked up in, where the policy has `hosts`: /etc/resolv.conf is then hostguard's."""
     time_servers: tuple[IPAddress, ...] = ()
     """The NTP servers."""
     providers: dict[Name, Provider] = Field(default_factory=dict)

@@ -167,6 +167,8 @@ def named(hosts: str) -> str:
         (named("a.com, a.com"), "egress.providers.a.hosts", "each once"),
         (named("a.com").replace("  resolvers: [10.0.0.2]\n", ""), HOST, "egress.resolvers"),
         (named('api.a.com, "*.a.com"'), "egress.providers.a.hosts[1]", "providers.a names api.a.com"),
+        (named("a.com").replace("via: direct", "via: direct\n  search: [A.com]"), "egress.search[0]", "in lower case"),
+        (DIRECT + "  search: [a.com]\n  providers: {a: {cidrs: [1.2.3.4/32]}}\n", "egress.search", "without `hosts`"),
         (named('"*.b.a.com", "*.a.com"'), "egress.providers.a.hosts[1]", "no overlap"),
         (named("a.com") + '  services: {s: {hosts: ["*.a.com"], ports: [1]}}\n', HOST, "can't tell them apart"),
         (named("a.com") + "  resolver_users: [x]\n  services: {s: {hosts: [b.com], ports: [1], users: [y]}}\n",

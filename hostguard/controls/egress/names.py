@@ -81,7 +81,9 @@ def names(egress: Egress) -> list[Resource]:
     service = render(
         "names.service.j2", folder=FOLDER, account=allowlist.ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT
     )
-    lookup = file(CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS, mark=mark[:8]))
+    lookup = file(
+        CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS, mark=mark[:8], search=egress.search)
+    )
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
         file(CONTROL, CONFIGURATION, content),
