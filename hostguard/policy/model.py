@@ -179,13 +179,14 @@ def path(found: Any) -> str:
     return found
 
 
-def either(*words: str) -> Callable[[Any], Any]:
-    """One of some words. YAML elsewhere (an Ansible inventory) reads a bare `off` as false."""
+def either(*words: str, else_: str = "") -> Callable[[Any], Any]:
+    """One of some words; `else_` says what to do with another one. YAML elsewhere (an Ansible inventory) reads a bare
+    `off` as false."""
 
     def check(found: Any) -> str:
         text = "off" if found is False else found
         if text not in words:
-            raise unexpected(", ".join(words[:-1]) + " or " + words[-1])
+            raise unexpected(", ".join(words[:-1]) + " or " + words[-1] + (else_ if isinstance(found, str) else ""))
         return str(text)
 
     return check
@@ -227,8 +228,26 @@ def host_name(found: Any) -> str:
     """RFC 1123, with a dot in it, and a last label that is no number: that one would be an address."""
     name = found.removeprefix("*.") if isinstance(found, str) else ""
     if len(name) > 253 or not re.fullmatch(rf"(?:{LABEL}\.)+(?=[a-z]){LABEL}", name, re.ASCII):
-        raise unexpected('a host name in lower case, such as api.provider.com, or "*.provider.com" for all below it')
+        hint = ""
+        if "_" in name:
+            hint = "; an underscore is none of a host's name (RFC 1123): name its networks under `cidrs`"
+        elif "*" in name:
+            hint = "; a star stands for whole labels, at the front: name each, or all below the domain"
+        raise unexpected(
+            f'a host name in lower case, such as api.provider.com, or "*.provider.com" for all below it{hint}'
+        )
     return str(found)
+
+
+def account(found: Any) -> str:
+    """A local account's: it stands in rules, units and sets' names."""
+    if not isinstance(found, str) or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", found, re.ASCII):
+        of_a_directory = isinstance(found, str) and re.fullmatch(r"[A-Za-z0-9._@\\-]{1,64}", found, re.ASCII)
+        hint = (
+            "; one of a directory can't stand in a rule: run the service as a local account" if of_a_directory else ""
+        )
+        raise unexpected(f"an account's name: a-z, 0-9, _ and -, at most 32{hint}")
+    return found
 
 
 def filled(found: Any) -> Any:
@@ -248,7 +267,7 @@ def distinct(found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Account = Annotated[
     str,
-    PlainValidator(grammar(r"[a-z_][a-z0-9_-]{0,31}", "an account's name: a-z, 0-9, _ and -, at most 32")),
+    PlainValidator(account),
 ]
 Name = Annotated[str, PlainValidator(grammar(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name of letters, digits, _ . -"))]
 SliceName = Annotated[
@@ -301,7 +320,8 @@ SearchDomain = Annotated[
 ]
 Hosts = Annotated[tuple[HostName, ...], BeforeValidator(filled), AfterValidator(distinct)]
 Level = Annotated[Literal["required", "preferred", "off"], PlainValidator(either("required", "preferred", "off"))]
-Protocol = Annotated[Literal["tcp", "udp"], PlainValidator(either("tcp", "udp"))]
+OTHERWISE = "; another protocol (VRRP, ESP, SCTP) can't be sanctioned: keep a host that needs one out of `egress`"
+Protocol = Annotated[Literal["tcp", "udp"], PlainValidator(either("tcp", "udp", else_=OTHERWISE))]
 Bytes = Annotated[int, PlainValidator(size)]
 Mode = Annotated[str, PlainValidator(mode)]
 FolderPath = Annotated[str, PlainValidator(path)]
