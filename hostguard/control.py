@@ -28,6 +28,8 @@ class Severity(enum.StrEnum):
 
 
 ARTICLE, MANUAL = "article", "manual"
+ARTICLE_TITLE = "How to Safely Integrate Third Party API Endpoints"
+"""The article that the catalogue grows from. Said once in a report: the word alone means nothing to an auditor."""
 PCI = "PCI DSS 4.0.1"
 SOC2 = "SOC 2 TSC 2017"
 """The trust services criteria of 2017; the points of focus of 2022 left them as they are."""

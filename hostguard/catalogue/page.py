@@ -14,7 +14,7 @@ import yaml
 from hostguard import generated
 from hostguard.catalogue.entries import Entry, entries, of_policy
 from hostguard.catalogue.standards import ASKS
-from hostguard.control import ARTICLE, Reference
+from hostguard.control import ARTICLE, ARTICLE_TITLE, Reference
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import Resource
 from hostguard.policy.model import Policy
@@ -32,11 +32,13 @@ Each is one thing that must be true of a host. `hostguard checks` lists them, `h
 `hostguard rollback` takes back what the last apply did (`--to N` what those after generation N did). **Check only**:
 audit judges what it sees, and the mending is yours.
 
-**The references** name the requirement that a control helps to meet, and no control meets one alone: who approves,
+**The references** name the requirement that a control helps to meet (`article` is
+"ARTICLE_TITLE"), and no control meets one alone: who approves,
 reviews and documents is out of a host's sight. Where a reference stands with a condition, it counts under that
 condition. PCI DSS requirements count for hosts of the cardholder data environment; A1.1 for a SOC 2 report on
 availability. [From a requirement to its controls](#requirements) is at the end.
 """
+HEAD = HEAD.replace("ARTICLE_TITLE", ARTICLE_TITLE)
 BY = {True: "apply", False: "you"}
 
 

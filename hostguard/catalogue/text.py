@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hostguard.catalogue.entries import Entry
 from hostguard.catalogue.standards import ASKS
-from hostguard.control import Reference
+from hostguard.control import ARTICLE_TITLE, Reference
 
 HEAD = 14
 """Columns of what stands before each text."""
@@ -20,6 +20,7 @@ def render(entry: Entry, width: int) -> str:
     said = [_reference(reference) for reference in control.references]
     if control.beyond_article:
         said.append((f"not by the article: {control.beyond_article}", ""))
+    said.append((f"(the article: {ARTICLE_TITLE})", ""))
     sections: tuple[tuple[str, list[tuple[str, str]]], ...] = (
         ("must be true", [(control.title, "")]),
         ("severity", [(f"{control.severity}, {entry.fixed}", "")]),

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hostguard.control import Control, Severity, Status
+from hostguard.control import ARTICLE_TITLE, Control, Severity, Status
 from hostguard.report.text import (
     FIRST,
     WORST,
@@ -97,6 +97,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
             new=sum("fail" in finding.hosts for finding in found),
             failures=failures(report, report.compared),
             by_policy=by_the_policy(report.hosts),
+            article=ARTICLE_TITLE,
             silent=unseen,
             opened=len(found) <= MOST_OPEN,
             waivers=alike(worst_first(report.hosts, "waived")),
