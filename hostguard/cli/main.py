@@ -47,7 +47,6 @@ app = typer.Typer(
     name="hostguard",
     help="Hardens Linux hosts that call third-party APIs, proves it, and always keeps a way back.",
     no_args_is_help=True,
-    add_completion=False,
     # Rich would draw boxes, and take as long for it as all the rest of the start.
     rich_markup_mode=None,
     # A traceback with local variables could print a secret.

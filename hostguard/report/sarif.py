@@ -42,6 +42,8 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
                 "rules": [_rule(control) for control in rules],
             }
         },
+        # Code scanning takes a second run of the same tool for a newer one of it, unless their categories differ.
+        "automationDetails": {"id": f"hostguard/{report.policy_path or 'applied'}/"},
         "invocations": [
             {
                 "executionSuccessful": True,
