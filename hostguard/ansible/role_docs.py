@@ -1,35 +1,30 @@
 """Write what the roles say of their variables, from the policy's own classes: `python -m hostguard.ansible.role_docs`.
 
-The policy is described once, in hostguard/policy/model.py. From there come `meta/argument_specs.yml` of each role, and
-the table between two marks in its README. With `--check` nothing is written, and the exit code is 1 where a file is
-not what it would be.
+The policy is described once, in hostguard/policy/model.py. From there come `meta/argument_specs.yml` of each role, the
+table between two marks in its README, and docs/policy.md. With `--check` nothing is written, and the exit code is 1
+where a file is not what it would be.
 """
 
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, PlainValidator, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from hostguard import generated
 from hostguard.ansible.action import APPLY_SPEC
 from hostguard.policy import model
+from hostguard.policy.settings import Setting, settings
 
 ROLES = generated.ROOT / "roles"
 BEGIN = "<!-- Written by `python -m hostguard.ansible.role_docs`. -->"
 END = "<!-- The end of what is written. -->"
 DO_NOT_EDIT = "# Written by `python -m hostguard.ansible.role_docs` from hostguard/policy/model.py.\n---\n"
 POLICY = "hostguard_policy"
-WRITTEN_AS_TEXT = (model.size, model.duration, model.percent, model.network, model.address)
-"""What reads text and makes a number, or another thing, of it."""
 
 
 @dataclass(frozen=True)
@@ -59,97 +54,6 @@ ALL_ROLES = (
     Role("secret_mount", "A tmpfs for credentials that never reaches a disk", "secrets", ("secrets",)),
     Role("platform_checks", "What the host must be; checks only", "platform", ("platform", "waivers")),
 )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One key of a policy. `path` has `NAME` where the name is free; `inside` is what stands below it."""
-
-    path: tuple[str, ...]
-    type: str
-    text: str
-    expected: str
-    default: Any
-    elements: str = ""
-    choices: tuple[Any, ...] = ()
-    inside: tuple[Setting, ...] = ()
-
-    @property
-    def named(self) -> bool:
-        """Whether what stands below it has names of the user's choice."""
-        return bool(self.inside) and self.inside[0].path[len(self.path)] == "NAME"
-
-
-def settings(of: type[BaseModel], path: tuple[str, ...] = ()) -> tuple[Setting, ...]:
-    """Every key of a section, in the order of the class."""
-    texts = generated.docstrings(of)
-    return tuple(_setting(field, (*path, field.alias or name), texts[name]) for name, field in of.model_fields.items())
-
-
-def _setting(field: FieldInfo, path: tuple[str, ...], text: str) -> Setting:
-    kind, validators = _core(field.annotation, field.metadata)
-    default = None if field.is_required() else field.get_default(call_default_factory=True)
-    default = _as_written(default, validators) if default else None
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        element, inner = _core(arguments[0], ())
-        if isinstance(element, type) and issubclass(element, BaseModel):
-            inside = settings(element, path)
-            return Setting(path, "list", text, "with these settings", default, elements="dict", inside=inside)
-        return Setting(path, "list", text, _expected(element, inner), default, elements=_scalar(element, inner))
-    if typing.get_origin(kind) is dict:
-        value, inner = _core(arguments[1], ())
-        if isinstance(value, type) and issubclass(value, BaseModel):
-            return Setting(
-                path, "dict", text, "names and their settings", default, inside=settings(value, (*path, "NAME"))
-            )
-        return Setting(path, "dict", text, f"names and, each, {_expected(value, inner)}", default)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return Setting(path, "dict", text, "its settings", default, inside=settings(kind, path))
-    choices = arguments if typing.get_origin(kind) is typing.Literal else ()
-    return Setting(path, _scalar(kind, validators), text, _expected(kind, validators), default, choices=choices)
-
-
-def _core(annotation: Any, metadata: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The type under Annotated and `| None`, and its validators."""
-    validators = tuple(metadata)
-    while True:
-        options = [option for option in typing.get_args(annotation) if option is not NoneType]
-        if typing.get_origin(annotation) is typing.Annotated:
-            annotation, validators = options[0], (*annotation.__metadata__, *validators)
-        elif NoneType in typing.get_args(annotation) and len(options) == 1:
-            annotation = options[0]
-        else:
-            return annotation, validators
-
-
-def _reader(validators: tuple[Any, ...]) -> Any:
-    return next((validator.func for validator in validators if isinstance(validator, PlainValidator)), None)
-
-
-def _scalar(kind: Any, validators: tuple[Any, ...]) -> str:
-    """Ansible's word for how a value is written."""
-    if typing.get_origin(kind) is typing.Literal:
-        kind = type(typing.get_args(kind)[0])
-    if _reader(validators) in WRITTEN_AS_TEXT or kind not in (int, float):
-        return "str"
-    return str(kind.__name__)
-
-
-def _expected(kind: Any, validators: tuple[Any, ...]) -> str:
-    """What a validator says that it expects, when it is shown what nothing expects."""
-    try:
-        TypeAdapter(typing.Annotated[(kind, *validators)] if validators else kind).validate_python(object())
-    except ValidationError as error:
-        (detail,) = error.errors(include_url=False)
-        return str(detail["ctx"]["expected"])
-    raise ValueError(f"{kind} takes anything")
-
-
-def _as_written(value: Any, validators: tuple[Any, ...]) -> Any:
-    if _reader(validators) is model.size:
-        return f"{value // 2**20}M"
-    return list(value) if isinstance(value, tuple) else value
 
 
 def variables(role: Role) -> dict[str, dict[str, Any]]:
@@ -225,11 +129,34 @@ def table(role: Role) -> str:
     rows = ["| variable | what it may be | default | what it is for |", "|---|---|---|---|"]
     for name, option in variables(role).items():
         rows.append(_row(name, option["type"], option.get("default"), _plain(option["description"][0])))
+    rows += [row for name, row in _keys() if name.startswith(role.sections)]
+    return "\n".join(rows)
+
+
+def _keys() -> Iterator[tuple[str, str]]:
+    """Each key of the policy, and its row."""
     for setting in settings(model.Policy):
         for each in _flat(setting):
-            if (name := ".".join(each.path)).startswith(role.sections):
-                rows.append(_row(name, _taken(each), each.default, each.text))
-    return "\n".join(rows)
+            name = ".".join(each.path)
+            yield name, _row(name, _taken(each), each.default, each.text)
+
+
+PAGE = generated.ROOT / "docs" / "policy.md"
+PAGE_HEAD = """\
+<!-- Written by `python -m hostguard.ansible.role_docs` from hostguard/policy/model.py. -->
+# Every key of a policy
+
+One YAML file: `-p FILE`, else `./hostguard.yml`, else `/etc/hostguard/policy.yml`. A section that is left out is not
+managed; a key that is left out has its default, or is derived (`hostguard size`). `NAME` is a name of your choice.
+`hostguard validate` says every error at once; `hostguard schema` is this page for editors.
+
+| key | what it may be | default | what it is for |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    return PAGE_HEAD + "\n".join(row for _, row in _keys()) + "\n"
 
 
 def _flat(setting: Setting) -> Iterator[Setting]:
@@ -269,4 +196,5 @@ def written(role: Role) -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(generated.keep({path: text for role in ALL_ROLES for path, text in written(role).items()}, sys.argv[1:]))
+    of_roles = {path: text for role in ALL_ROLES for path, text in written(role).items()}
+    sys.exit(generated.keep({**of_roles, PAGE: page()}, sys.argv[1:]))

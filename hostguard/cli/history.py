@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +42,8 @@ def command(
         return
     found = _asked(inventory, limit, forks, answer_within, answer_size)
     if format_ == "json":
+        import json
+
         hosts = [{"host": host, **({"error": one_line(a["error"])} if "error" in a else {"generations": a["records"]})}
                  for host, a in found.items()]  # fmt: skip
         typer.echo(json.dumps({"schema": SCHEMA, "hosts": hosts}, ensure_ascii=False, indent=2))
@@ -89,6 +90,8 @@ def _one(number: int, format_: str) -> None:
         raise Stop(CALL, [f"there is no generation {number} on this host; there are: {known}"])
     changes = [dict(zip(FIELDS, change, strict=False)) for change in record["changes"]]
     if format_ == "json":
+        import json
+
         described = {key: record.get(key) for key in ("number", "created", "status", "by", "to", "error")}
         plain = {"schema": SCHEMA, **described, "changes": changes}
         typer.echo(json.dumps(plain, ensure_ascii=False, indent=2, default=str))

@@ -10,17 +10,22 @@ import typer
 from hostguard.cli.failure import CALL, Stop
 
 FILES = {"hostguard.yml": "hostguard.yml", "inventory.yml": "inventory.yml"}
+SCHEMA = "hostguard.schema.json"
 
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.", show_default=False)] = Path(),
 ) -> None:
-    """Write a starter policy and inventory.
+    """Write a starter policy, its schema for editors, and an inventory.
 
     Refuses to overwrite.
     """
+    import json
+
+    from hostguard.policy.schema import schema
+
     starters = Path(__file__).parent.parent / "policy" / "starter"
-    there = [folder / name for name in FILES if (folder / name).exists()]
+    there = [folder / name for name in (*FILES, SCHEMA) if (folder / name).exists()]
     if there:
         said = ", ".join(map(str, there))
         raise Stop(CALL, [f"{said}: there already, and not overwritten; nothing was written"])
@@ -30,6 +35,9 @@ def command(
             with (folder / name).open("x", encoding="utf-8") as file:
                 file.write((starters / source).read_text(encoding="utf-8"))
             typer.echo(f"{folder / name}")
+        with (folder / SCHEMA).open("x", encoding="utf-8") as file:
+            file.write(json.dumps(schema(), ensure_ascii=False, indent=2) + "\n")
+        typer.echo(f"{folder / SCHEMA}")
     except OSError as error:
         raise Stop(CALL, [f"{error.filename}: {error.strerror}"]) from None
     typer.echo("Edit hostguard.yml, then: hostguard validate, hostguard rehearse, hostguard plan", err=True)

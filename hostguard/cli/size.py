@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +39,8 @@ def command(
     chosen = _of_numbers(rps, p99, headroom) if rps is not None else load(policy, harmless=True).policy
     numbers = size(chosen).numbers
     if format_ == "json":
+        import json
+
         typer.echo(json.dumps({"schema": SCHEMA, "numbers": [asdict(number) for number in numbers]}, indent=2))
         return
     widest = max(len(number.name) for number in numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +46,8 @@ def command(
     found = list(_all(named, inventory, limit))
     problems = [problem for _, outcome in found if isinstance(outcome, tuple) for problem in outcome]
     if format_ == "json":
+        import json
+
         plain = {"schema": SCHEMA, "policies": [_plain(name, outcome) for name, outcome in found]}
         typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
         raise typer.Exit(CALL if problems else 0)

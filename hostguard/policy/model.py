@@ -26,6 +26,10 @@ def unexpected(expected: str) -> PydanticCustomError:
     return PydanticCustomError("expected", "{expected}", {"expected": expected})
 
 
+PATTERNS: dict[Callable[[Any], Any], str] = {}
+"""What a validator of text matches, for who describes the policy."""
+
+
 def grammar(pattern: str, expected: str) -> Callable[[Any], str]:
     compiled = re.compile(pattern, re.ASCII)
 
@@ -34,6 +38,7 @@ def grammar(pattern: str, expected: str) -> Callable[[Any], str]:
             raise unexpected(expected)
         return found
 
+    PATTERNS[check] = pattern
     return check
 
 
