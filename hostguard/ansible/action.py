@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from pydantic_core import PydanticCustomError
 
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
-from hostguard import verdict, waivers
+from hostguard import planned, verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.controls.egress.impact import session_cut
 from hostguard.host import store
@@ -228,6 +228,7 @@ class Apply(Changing):
         arguments = self.arguments(APPLY_SPEC)
         compiled = self.compiled(arguments)
         request = {"do": "apply", "bundle": compiled.to_apply(), "options": self.options(arguments)}
+        foreseen = self.foreseen(compiled, arguments, task_vars or {}) if self._task.check_mode else []
         answer = self.carry_out(request, arguments, task_vars or {})
         egress = compiled.loaded.policy.egress
         if (
@@ -236,7 +237,33 @@ class Apply(Changing):
             and (cut := session_cut(egress, answer.get("session", "")))
         ):
             answer = {**answer, "error": f"{answer['error']}; {cut}"}
-        return {**result, **told(answer)}
+        found = told(answer)
+        return {**result, **found, "warnings": [*result.get("warnings", []), *foreseen, *warnings(found)]}
+
+    def foreseen(self, compiled: Compiled, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
+        """What a plan would say beside the changes, for check mode: one question more."""
+        bundle = compiled.bundle()
+        try:
+            snapshot = self.ask({"do": "read", "bundle": bundle}, self.command(task_vars), self.limits(arguments))
+        except HostRefused as refused:
+            return [f"what it would cut is not known: {one_line(refused)}"]
+        plan = planned.of(compiled, Seen.of(bundle, snapshot))
+        said = [f"this session would be cut: {plan.session}"] if plan.session else []
+        if plan.enforcing:
+            said += [f"would cut {cut.process or '?'} ({cut.account}): {cut.what}; keep it with {cut.advice}"
+                     for cut in (plan.cuts or ())[:MOST_CUTS]]  # fmt: skip
+        if plan.taken and plan.taken.status == "fail":
+            said.append(f"what the policy sanctions can't get through: {plan.taken.actual}")
+        return [one_line(each) for each in said]
+
+
+MOST_CUTS = 20
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What somebody must still see to, where a task says applied."""
+    said = [f"a restart of {one_line(unit)} is owed: it runs on with its old limits" for unit in result["owed"]]
+    return [*said, *(f"named in the policy, and {one_line(reason)}" for reason in result["missing"])]
 
 
 class Rollback(Changing):

@@ -71,6 +71,7 @@ def command(
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
         loaded = load(policy)
         tell_weakened(loaded)
+        fleet.check_policies(loaded, chosen)
         if not yes:
             plan.of_fleet(loaded, chosen)
         raise typer.Exit(waves.apply(loaded, chosen, options, rollout, yes=yes))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.policy import wrong
 
 if TYPE_CHECKING:
     from datetime import date
@@ -163,10 +164,13 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
             compiled[key] = compile_policy(load.load(Path(loaded.path), [("hostguard_policy", overlay)]))
         return compiled[key]
 
+    problems: dict[load.Problem, None] = {}
+
     def request(overlay: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return {"do": "read", "bundle": policy_of(overlay).bundle()}
         except load.PolicyError as error:
+            problems.update(dict.fromkeys(error.problems))
             raise ValueError(f"the policy can't be used: {error}") from None
 
     found: dict[str, Looked] = {}
@@ -184,7 +188,36 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
                 found[event.host] = (event.host, own, Seen.of(own.bundle(), answer))
             except Exception as error:  # whatever one host is, the others are told of
                 found[event.host] = (event.host, own, f"its answer can't be read: {in_words_of(error)}")
+    if problems:  # what an inventory refines is a policy too: it is wrong before any host is
+        raise wrong(list(problems))
     return list(found.values())
+
+
+def check_policies(loaded: LoadedPolicy, chosen: Target) -> None:
+    """Ends the command where what an inventory refines for a host makes no policy: before any host is touched."""
+    import json
+
+    from hostguard.ansible.inventory import Inventory, InventoryError
+    from hostguard.policy import load
+
+    problems: dict[load.Problem, None] = {}
+    known: set[str] = {"{}"}
+    try:
+        inventory = Inventory(chosen.inventory, chosen.limit)
+        for name in inventory.names:
+            overlay = inventory.policy(name)
+            key = json.dumps(overlay, sort_keys=True)
+            if key in known:
+                continue
+            known.add(key)
+            try:
+                load.load(Path(loaded.path), [("hostguard_policy", overlay)])
+            except load.PolicyError as error:
+                problems.update(dict.fromkeys(error.problems))
+    except InventoryError as error:
+        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+    if problems:
+        raise wrong(list(problems))
 
 
 def ask(chosen: Target, request: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

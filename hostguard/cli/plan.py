@@ -64,10 +64,10 @@ def command(
 
 def _code(plans: Sequence[tuple[str, Planned | str]], detailed: bool) -> int:
     seen = [plan for _, plan in plans if not isinstance(plan, str)]
-    if any(plan.blocked for plan in seen):
-        return BLOCKED
     if len(seen) < len(plans) or any(plan.unread for plan in seen):
         return UNSEEN
+    if any(plan.blocked for plan in seen):
+        return BLOCKED
     return DIFFERENT if detailed and any(plan.differences for plan in seen) else 0
 
 

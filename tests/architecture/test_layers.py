@@ -55,6 +55,7 @@ ALLOWED = {
         "bundle",
         "generated",
         "host",
+        "planned",
         "policy",
         "report",
         "seen",

@@ -86,6 +86,7 @@ def test_exit_codes() -> None:
     assert _code([("a", of(changed()))], detailed=True) == DIFFERENT
     assert _code([("a", of(changed())), ("b", "silent")], detailed=True) == UNSEEN
     assert _code([("a", of(TRUE)), ("b", blocked)], detailed=True) == BLOCKED
+    assert _code([("a", "silent"), ("b", blocked)], detailed=True) == UNSEEN
     assert "In the way (apply refuses until it is gone):\n  ! remove it" in printed(("a", blocked))
 
 
