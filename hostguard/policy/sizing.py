@@ -29,6 +29,11 @@ REUSED_AFTER = 1
 LEAST_QUEUE, LONGEST_QUEUE = 4096, 65535
 """4096 is the kernel's own default for somaxconn since 5.4; a listener's backlog had 16 bits before 4.x."""
 PORTS = (10240, 65535)
+TRACKED_FOR = 120
+"""Seconds that connection tracking, which our rules begin, keeps what is closed: nf_conntrack_tcp_timeout_time_wait."""
+TRACKED_BY_DEFAULT = 262_144
+"""nf_conntrack_max where nobody sets it, on a host with more than 4 GiB (networking/nf_conntrack-sysctl.rst)."""
+CONNTRACK_MAX = "net.netfilter.nf_conntrack_max"
 NR_OPEN = 1_048_576
 """The kernel's own default for fs.nr_open."""
 
@@ -92,6 +97,7 @@ def size(policy: Policy) -> Sizing:
     ports = ephemeral(kernel)
     numbers = (
         *(_of_capacity(capacity, under_way, rate, ports, (low, high)) if capacity else ()),
+        *(_tracked(under_way, rate, kernel) if capacity and policy.egress else ()),
         Number(
             "open files",
             derived_files,
@@ -141,6 +147,15 @@ def _queue_formula() -> str:
 
 def _parameter(key: str, value: int, formula: str, kernel: Mapping[str, str]) -> Number:
     return Number(key, value, "", formula, key, kernel.get(key, ""))
+
+
+def _tracked(under_way: int, rate: float, kernel: Mapping[str, str]) -> tuple[Number, ...]:
+    """Past its maximum the kernel drops packets of new connections, those that come in too."""
+    count = under_way + math.ceil(rate * TRACKED_FOR)
+    short = f"more than Linux's own {TRACKED_BY_DEFAULT}: set {CONNTRACK_MAX} under `kernel`"
+    note = short if count > TRACKED_BY_DEFAULT and CONNTRACK_MAX not in kernel else ""
+    formula = f"concurrency + rps × headroom × {TRACKED_FOR} s in TIME_WAIT"
+    return (Number("tracked connections", count, "", formula, CONNTRACK_MAX, kernel.get(CONNTRACK_MAX, ""), note),)
 
 
 def _reused(under_way: int, rate: float) -> int:

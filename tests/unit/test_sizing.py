@@ -30,12 +30,23 @@ def test_the_example_by_hand() -> None:
     assert by_name["ephemeral ports"] == 65535 - 10240 + 1
 
 
+def test_what_connection_tracking_must_hold() -> None:
+    egress = {"via": "direct", "providers": {"p": {"cidrs": ["203.0.113.5/32"]}}}
+    (number,) = (n for n in sized(2000, "800ms", 2.0, egress=egress).numbers if n.name == "tracked connections")
+    assert number.value == 3200 + 4000 * 120
+    assert "set net.netfilter.nf_conntrack_max" in number.note
+    kernel = {"net.netfilter.nf_conntrack_max": "500000"}
+    (number,) = (n for n in sized(2000, "800ms", 2.0, egress=egress, kernel=kernel).numbers if "tracked" in n.name)
+    assert (number.note, number.set_to) == ("", "500000")
+    assert not [n for n in sized(2000, "800ms", 2.0).numbers if "tracked" in n.name], "no rules, no tracking"
+
+
 def test_without_a_capacity_the_article_s_minimum_holds() -> None:
     numbers = size(Policy.model_validate({"version": 1, "limits": {}}))
     assert (numbers.nofile, numbers.concurrency, numbers.memory_high) == (65535, None, None)
 
 
-rates, milliseconds, rooms = st.integers(1, 10**6), st.integers(1, 60_000), st.integers(10, 1000)
+rates, milliseconds, rooms = st.integers(1, 10**6), st.integers(1, 60_000), st.integers(100, 1000)
 
 
 @given(rates, milliseconds, rooms)
