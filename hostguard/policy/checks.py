@@ -23,6 +23,11 @@ WHOLE_NUMBERS = {
 WHOLE = 2**63 - 1
 
 
+KERNEL_SENDS = {2049: "NFS", 3260: "iSCSI", 4789: "VXLAN", 6081: "Geneve", 51820: "WireGuard"}
+"""By the port that it mostly has."""
+KERNEL_SENDS_ON = {("tcp", 2049), ("tcp", 3260), ("udp", 4789), ("udp", 6081), ("udp", 51820), ("udp", 2049)}
+
+
 class Finding(NamedTuple):
     path: Path
     found: str
@@ -272,6 +277,11 @@ def cautions(policy: Policy) -> Iterator[Finding]:
     if egress and egress.proxy_user == "root":
         expected = "an account of the proxy's own: as it is every process of root reaches the providers"
         yield Finding(("egress", "proxy_user"), "root", expected)
+    for name, service in (egress.services if egress else {}).items():
+        sent = [KERNEL_SENDS[port] for port in service.ports if (service.protocol, port) in KERNEL_SENDS_ON]
+        if service.users and sent:
+            expected = f"no users: {sent[0]} is sent by the kernel itself, by no account, and would never match"
+            yield Finding(("egress", "services", name, "users"), ", ".join(service.users), expected)
     for key, found, expected in late.doubtful(policy.kernel or {}):
         yield Finding(("kernel", key), found, expected)
     if policy.capacity and policy.kernel is None and policy.limits is None and policy.slices is None:

@@ -449,3 +449,18 @@ def test_init_writes_a_policy_that_is_valid_and_never_overwrites(tmp_path: Path)
     policy.write_text("mine")
     again = run("init", str(tmp_path / "new"))
     assert (again.returncode, policy.read_text()) == (2, "mine")
+
+
+@pytest.mark.parametrize(
+    ("service", "warned"),
+    [
+        ("ports: [51820], protocol: udp, users: [vpn]", "WireGuard"),
+        ("ports: [2049], users: [backup]", "NFS"),
+        ("ports: [51820], protocol: udp", ""),
+        ("ports: [51820], users: [vpn]", ""),
+        ("ports: [8200], users: [vault]", ""),
+    ],
+)
+def test_an_account_for_what_the_kernel_itself_sends(read: Load, service: str, warned: str) -> None:
+    found = read(DIRECT + f"  services: {{a: {{cidrs: [10.1.2.3/32], {service}}}}}\n").warnings
+    assert [warned in warning.expected for warning in found if warning.key.endswith("users")] == [True] * bool(warned)
