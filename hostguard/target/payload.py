@@ -55,6 +55,11 @@ def answer(do: str, code: int, stdout: bytes, stderr: bytes) -> dict[str, Any]:
     """What the host program answered to a question; {"error": …} where it could not. Raises HostError where it never
     ran, or where that makes no sense."""
     _, mark, said = (b"\n" + stdout).rpartition(b"\n" + arrival.MARK.encode())
+    if not mark and b"zlib.error" in stderr:  # what comes first on standard input is compressed
+        raise HostError(
+            "a login file there (~/.bashrc, ~/.profile) reads standard input, and with it what was asked: let it do so "
+            "on a terminal alone, `[ -t 0 ]`"
+        )
     if not mark:
         words = visible((stderr.strip() or stdout.strip())[-MOST_WORDS:].decode("utf-8", "replace"), "\n").splitlines()
         raise HostError(words[-1] if words else f"the host program said nothing, and ended with {code}")

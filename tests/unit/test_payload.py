@@ -43,6 +43,12 @@ def test_a_login_shell_may_say_something_first() -> None:
     assert "dance" in str(answered(done)["error"])
 
 
+@pytest.mark.parametrize("eats", ["head -c 10 >/dev/null", "head -c 3000 >/dev/null", "read x"])
+def test_a_login_file_that_reads_standard_input_is_named(eats: str) -> None:
+    with pytest.raises(HostError, match="a login file there .* reads standard input"):
+        answered(sent(f"{eats}; {payload.command()}", UNKNOWN))
+
+
 def test_the_accounts_own_python_settings_are_none_of_ours(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
     assert "error" in answered(sent(payload.command(), UNKNOWN, PYTHONPATH=str(tmp_path), PYTHONSTARTUP="/nowhere"))
