@@ -45,7 +45,7 @@ def test_a_login_shell_may_say_something_first() -> None:
 
 @pytest.mark.parametrize("eats", ["head -c 10 >/dev/null", "head -c 3000 >/dev/null", "read x"])
 def test_a_login_file_that_reads_standard_input_is_named(eats: str) -> None:
-    with pytest.raises(HostError, match="a login file there .* reads standard input"):
+    with pytest.raises(HostError, match="reads standard input"):
         answered(sent(f"{eats}; {payload.command()}", UNKNOWN))
 
 
