@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> Lo
         if not harmless:
             _trust(path)
         loaded = loading.load(path)
-    if name:
+    if name and "JOURNAL_STREAM" not in os.environ:  # a unit's: the lines that an audit writes there name it
         where = Path(loaded.path).absolute() if Path(loaded.path).exists() else f"of {loaded.path}"
         typer.echo(f"hostguard: policy {where} (sha256 {loaded.sha256[:12]})", err=True)
     for warning in loaded.warnings:
@@ -71,8 +72,6 @@ def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> Lo
 def _trust(path: Path) -> None:
     """Ends the command where root would follow what somebody else can write. Who has come by sudo is trusted with his
     own files: he may do as root whatever they say."""
-    import os
-
     from hostguard.policy.trust import distrusted
 
     if os.geteuid() != 0:
