@@ -83,13 +83,15 @@ TAKEN = [
     ("nat", "A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001", "payments", "elsewhere"),
     ("filter", "A INPUT -s 203.0.113.0/24 -j REJECT --reject-with icmp-port-unreachable", "payments", "is dropped"),
     ("filter", "P INPUT DROP", "inbound.ssh", "filter INPUT's policy"),
+    ("filter", "P INPUT DROP\nA INPUT -g others\nA others -p udp -j ACCEPT", "inbound.ssh", "filter INPUT's policy"),
+    ("raw", "A PREROUTING -j others\nA others -p tcp -j CT --notrack", "inbound.ssh", "out of connection tracking"),
     ("security", "A OUTPUT -p tcp -m tcp --dport 443 -j DROP", "providers.payments", "is dropped"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "rule", "whose", "what"), TAKEN)
 def test_what_takes_a_sanctioned_way_away(table: str, rule: str, whose: str, what: str) -> None:
-    found = judge(tables(**{table: [rule]}))
+    found = judge(tables(**{table: rule.splitlines()}))
     assert found.status == "fail"
     assert whose in found.actual
     assert what in found.actual
@@ -133,6 +135,8 @@ BESIDE = {
     "what stands behind ours": tables(filter=[
         "A OUTPUT -j HOSTGUARD-OUTPUT", "A OUTPUT -j REJECT", "P OUTPUT DROP",
         "A HOSTGUARD-OUTPUT -j DROP"]),
+    "a chain that some come to": tables(raw=[
+        "A PREROUTING -m set --match-set busy src -j UNTRACKED", "A UNTRACKED -j CT --notrack"]),
     "another account's way": tables(nat=["A OUTPUT -m owner --uid-owner 1000 -j REDIRECT --to-ports 15001"]),
     "another source": tables(mangle=["A INPUT -s 198.51.100.0/24 -j DROP", "A INPUT -p udp -j DROP"]),
 }  # fmt: skip

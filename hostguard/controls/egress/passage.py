@@ -199,19 +199,23 @@ class Walk:
         self.inside = {chain.name: chain for chain in chains if chain.table == base.table}
         self.untracked, self.let_past = "", False
 
-    def through(self, chain: Chain, packet: Packet, above: tuple[str, ...] = ()) -> Rule:
-        """Where it ends: a rule that drops it, sends it elsewhere or accepts it, or one that says `on` at the end."""
+    def through(self, chain: Chain, packet: Packet, above: tuple[str, ...] = (), *, all_of_it: bool = True) -> Rule:
+        """Where it ends: a rule that drops it, sends it elsewhere or accepts it, or one that says `on` at the end.
+        `all_of_it`: whether all of these packets have come here."""
         for rule in chain.rules:
             covers = rule.covers(packet)
             if covers is Covers.NO or rule.does == "on":
                 continue
+            everything = all_of_it and covers is Covers.ALL
             if rule.does == "notrack":
-                self.untracked = self.untracked or (rule.text if covers is Covers.ALL else "")
+                self.untracked = self.untracked or (rule.text if everything else "")
             elif rule.does in ("jump", "goto"):
-                end = self._into(rule, packet, (*above, chain.name))
-                if covers is Covers.ALL and (end.does != "on" or rule.does == "goto"):
+                end = self._into(rule, packet, (*above, chain.name), all_of_it=everything)
+                if covers is Covers.ALL and end.does != "on":
                     return end
-                self.let_past |= end.does == "accept" or rule.does == "goto"
+                if covers is Covers.ALL and rule.does == "goto":
+                    break  # it comes back one chain further up
+                self.let_past |= covers is Covers.SOME and (end.does == "accept" or rule.does == "goto")
             elif covers is Covers.SOME or rule.does == "unknown":
                 self.let_past |= rule.does in ("accept", "return", "unknown")
             elif rule.does == "return":
@@ -222,13 +226,15 @@ class Walk:
             return self._certain(Rule(f"{chain.title}'s policy", (), "drop"))
         return END
 
-    def _into(self, rule: Rule, packet: Packet, above: tuple[str, ...]) -> Rule:
+    def _into(self, rule: Rule, packet: Packet, above: tuple[str, ...], *, all_of_it: bool) -> Rule:
         if rule.chain.startswith(OURS):
             # What comes in is accepted where it answers us; what leaves, where the policy names it.
             ours = not rule.chain.startswith(OBSERVING) and (packet.leaves or packet.state == "ESTABLISHED")
             return replace(END, does="accept") if ours else END
         inside = self.inside.get(rule.chain)
-        return END if inside is None or rule.chain in above else self.through(inside, packet, above)
+        if inside is None or rule.chain in above:
+            return END
+        return self.through(inside, packet, above, all_of_it=all_of_it)
 
     def _certain(self, rule: Rule) -> Rule:
         return END if self.let_past and rule.does != "accept" else rule
