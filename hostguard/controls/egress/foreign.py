@@ -28,6 +28,7 @@ WALKED = {
 Span = tuple[int, int]
 """From a number to a number, both of them in it."""
 EVERY_PORT: Span = (0, 65535)
+EVERY_ADDRESS = {4: 2**32 - 1, 6: 2**128 - 1}
 OF_A_CLIENT: Span = (1024, 65535)
 """What a client's own port may be: the kernel gives none below 1024 (ip_local_port_range)."""
 
@@ -57,7 +58,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Match:
-    """One thing that a rule asks for. `values` are networks, pairs of numbers, or words, by the field."""
+    """One thing that a rule asks for. `values` are addresses, pairs of numbers, or words, by the field."""
 
     field: str
     values: tuple[Any, ...] = ()
@@ -81,15 +82,24 @@ class Match:
         return Covers.SOME
 
 
-def _networks(seen: Network | None, values: Sequence[Network]) -> Covers:
-    if any(value.prefixlen == 0 for value in values):
+def _networks(seen: Network | None, values: Sequence[tuple[int, int, int]]) -> Covers:
+    """`values` are versions with the first and the last address: numbers, since networks are slow to compare."""
+    if any(low == 0 and high == EVERY_ADDRESS[version] for version, low, high in values):
         return Covers.ALL
     if seen is None:
         return Covers.SOME
-    same = [value for value in values if value.version == seen.version]
-    if any(seen.subnet_of(value) for value in same):  # type: ignore[arg-type]  # of the same version
-        return Covers.ALL
-    return Covers.SOME if any(seen.overlaps(value) for value in same) else Covers.NO
+    first, last = int(seen.network_address), int(seen.broadcast_address)
+    found = Covers.NO
+    for version, low, high in values:
+        if version == seen.version and low <= last and first <= high:
+            if low <= first and last <= high:
+                return Covers.ALL
+            found = Covers.SOME
+    return found
+
+
+def _addresses(network: Network) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), int(network.broadcast_address)
 
 
 def _numbers(seen: Span | None, values: Sequence[Span]) -> Covers:
@@ -112,7 +122,12 @@ class Rule:
     chain: str = ""
 
     def covers(self, packet: Packet) -> Covers:
-        return min((match.covers(packet) for match in self.matches), default=Covers.ALL)
+        found = Covers.ALL
+        for match in self.matches:
+            found = min(found, match.covers(packet))
+            if found is Covers.NO:
+                break
+        return found
 
 
 @dataclass(frozen=True)
@@ -212,7 +227,8 @@ def _acting(text: str, matches: tuple[Match, ...], how: str, target: str, more: 
 def _match(field: str, value: str, *, negated: bool) -> Match:
     try:
         if field in ("source", "destination"):
-            return Match(field, tuple(ipaddress.ip_network(each, strict=False) for each in value.split(",")), negated)
+            networks = (ipaddress.ip_network(each, strict=False) for each in value.split(","))
+            return Match(field, tuple(map(_addresses, networks)), negated)
         if field in ("from_port", "to_port", "uid"):
             return Match(field, tuple(_span(each) for each in value.split(",")), negated)
     except ValueError:
@@ -317,8 +333,8 @@ def _value(field: str, found: Any) -> Any:
     if field in ("source", "destination"):
         if isinstance(found, dict):
             prefix = found["prefix"]
-            return ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}", strict=False)
-        return ipaddress.ip_network(found)
+            return _addresses(ipaddress.ip_network(f"{prefix['addr']}/{prefix['len']}", strict=False))
+        return _addresses(ipaddress.ip_network(found))
     if field in ("from_port", "to_port", "uid"):
         low, high = found["range"] if isinstance(found, dict) else (found, found)
         return int(low), int(high)
