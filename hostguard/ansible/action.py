@@ -23,6 +23,7 @@ from hostguard import planned, verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.controls.egress.impact import session_cut
 from hostguard.host import store
+from hostguard.host import window as window_words
 from hostguard.host.resource import HostError
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
@@ -154,6 +155,9 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         self._connection._connected = False
 
 
+NO_WAY_IN = "no new connection to the host came through"
+
+
 class Changing(HostguardAction):
     """What apply and rollback share: a transaction that is confirmed over a new connection."""
 
@@ -196,11 +200,12 @@ class Changing(HostguardAction):
                 self.ask({"do": "confirm"}, command, limits.until(end))
                 return {"outcome": "applied"}
             except (AnsibleConnectionFailure, NoAnswer) as error:
-                trouble = lost = f"no new connection to the host came through in time: {error}"
+                trouble = lost = f"{NO_WAY_IN} in time: {error}"
                 time.sleep(PAUSE)
             except HostRefused as refused:
-                # Once the host has gone back it lets us in again, and has nothing that waits: that was not the trouble.
-                trouble = lost or str(refused)
+                # A host that has gone back lets us in again, and has nothing that waits: that was not the trouble.
+                late = str(refused).startswith(window_words.LATE)
+                trouble = lost or (f"{NO_WAY_IN} within {seconds:g} s" if late else str(refused))
                 break
         return {"error": trouble, **self.aftermath(generation, end + GRACE, command, limits=limits)}
 

@@ -267,6 +267,10 @@ def connection() -> str:
     return ""
 
 
+LATE = ("nothing waits", "too late", "this host was restarted")
+"""How a refusal begins that comes of the time being over, and not of who asks."""
+
+
 def confirm() -> int:
     """Keep what the last apply, or rollback, did. Raises HostError over the connection that did it, and for what else
     proves nothing."""

@@ -132,7 +132,7 @@ def test_with_restart_the_audit_is_clean(way: Way) -> None:
 def test_the_kernel_sees_it_too(way: Way) -> None:
     machine = way.machine
     pid = machine.out("systemctl show --value --property=MainPID envoy.service")
-    assert re.search(r"Max open files +65535 +65535", machine.out(f"cat /proc/{pid}/limits"))
+    assert re.search(r"Max open files +65535 +524288", machine.out(f"cat /proc/{pid}/limits"))
     cgroup = machine.out(f"cat /proc/{pid}/cgroup")
     assert cgroup == "0::/hostguard.slice/hostguard-egress.slice/envoy.service", "one hierarchy, version 2"
     folder = "/sys/fs/cgroup/hostguard.slice/hostguard-egress.slice"

@@ -6,6 +6,7 @@ starts without an error under a hard limit of 20,000, and the process gets 20,00
 
 from __future__ import annotations
 
+import time
 from typing import Any, Dict, List, NamedTuple
 
 from .. import cgroup
@@ -133,7 +134,25 @@ def as_before(_resource: Resource, _before: None, _now: None) -> bool:
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     """Only reached with --restart: a service is somebody's traffic."""
-    unit.restart(sorted({r["unit"] for r in resources}))
+    units = sorted({r["unit"] for r in resources})
+    unit.restart(units)
+    for each in units:
+        _until_it_runs(each)
+
+
+SETTING_UP = 10.0
+"""Seconds in which systemd has made a service of the process that it forked."""
+
+
+def _until_it_runs(name: str) -> None:
+    """Of a Type=simple service systemctl returns once there is a process, which still has systemd's own cgroup and
+    limits: as long as it is called by the program's name in brackets (exec_child in systemd's exec-invoke.c)."""
+    end = time.monotonic() + SETTING_UP
+    while time.monotonic() < end:
+        main = int(unit.show([name], ASKED)[name].get("MainPID") or 0)
+        if not main or not command(main).startswith("("):
+            return
+        time.sleep(0.02)
 
 
 def outlived(resources: List[Resource]) -> List[str]:

@@ -45,8 +45,9 @@ def test_kernel_parameters(host: Host) -> None:
 
 
 def test_open_files_of_what_runs(host: Host) -> None:
-    limits = host.check_output(f"awk '/^Max open files/ {{ print $4, $5 }}' {ENVOY}/limits")
-    assert limits.split() == [OPEN_FILES, OPEN_FILES]
+    soft, hard = host.check_output(f"awk '/^Max open files/ {{ print $4, $5 }}' {ENVOY}/limits").split()
+    assert soft == OPEN_FILES
+    assert int(hard) > int(OPEN_FILES), "the hard limit is not lowered: a container's machine gives 20000, others 524288"
 
 
 def test_open_files_of_a_session(host: Host) -> None:
