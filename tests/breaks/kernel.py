@@ -51,7 +51,7 @@ BREAKS = (
     Break("shadowed: fs.file-max is 1024", *over("/proc/sys/fs/file-max", "echo 1024"), "kernel.file-max"),
     later("kernel.file-max", "fs.file-m*", "1024"),
     Break("run time: a listener within the range",
-          "nc -l -s 127.0.0.1 -p 20000 > /dev/null 2>&1 & echo $! > /run/break; "
+          "nc -l -p 20000 > /dev/null 2>&1 & echo $! > /run/break; "
           "until grep -q ':4E20 [^ ]* 0A' /proc/net/tcp; do :; done",
           "kill $(cat /run/break)", "kernel.listening-ports"),
     Break("changed: a socket of systemd's within the range, on IPv6 alone",

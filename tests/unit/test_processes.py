@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hostguard.bundle import compile_policy
-from hostguard.control import Context, Severity, Verdict
+from hostguard.control import Context, Verdict
 from hostguard.controls.egress import impact, processes
 from hostguard.host import evidence
 from hostguard.policy.load import parse
@@ -77,7 +77,7 @@ def test_a_connection_that_the_policy_does_not_sanction() -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
         found = judged(alone(sockets()))
-        assert (found.status, found.severity) == ("fail", Severity.LOW)
+        assert found.status == "pass", "nobody outside is answered by it"
         assert any(f"listens on tcp {port}" in part for part in ours(found))
 
 

@@ -306,8 +306,8 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.MEDIUM,
         rationale="A connection that was open before the rules came, or one that is tried and never answered, shows a "
         "process that goes past the proxy or an entry that the policy lacks. Sockets are read as they are now, with "
-        "process and account; a listener on a port that nobody sanctioned is answered by nobody, and told with "
-        "severity low. What the rules have denied since they were loaded is counted, and the journal names accounts.",
+        "process and account; a listener on a port that nobody sanctioned is answered by nobody, and is named "
+        "without failing. What the rules denied since they were loaded is counted; the journal names accounts.",
         remediation="End the process, or name what it needs in the policy: `hostguard plan` says with which key, "
         "`hostguard watch` shows it as it happens.",
         references=(

@@ -4,14 +4,14 @@ look, and the policy's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostguard.control import Context, Severity, Verdict
+from hostguard.control import Context, Verdict
 from hostguard.controls.egress import impact
 
 MOST_SHOWN = 5
-EXPECTED = "no connection, and no listening service, that the policy does not sanction"
+EXPECTED = "no connection that the policy does not sanction"
 
 
 def asks(_context: Context) -> Mapping[str, Any]:
@@ -19,20 +19,23 @@ def asks(_context: Context) -> Mapping[str, Any]:
 
 
 def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
-    """Connections count as the control has it, and listeners alone low: nobody is answered by them."""
+    """A connection fails it. A listener on a port that nobody sanctioned is named, and fails nothing: no one outside is
+    answered by it."""
     egress = context.policy.egress
     assert egress is not None  # noqa: S101 - a control of this area is asked of a policy that has it
     found = [cut for cut in impact.cuts(egress, said["sockets"]) if not cut.sends_frames]
-    denied = denials(said["denied"])
-    if not found:
-        return Verdict("pass", EXPECTED, f"none; {denied}")
-    shown = [f"{cut.process or 'a process that is not seen from here'}, {cut.account}: {cut.what}" for cut in found]
-    more = f"; and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    text = f"{'; '.join(shown[:MOST_SHOWN])}{more}; {denied}"
+    connected, listening = (_named([cut for cut in found if cut.listens is listens]) for listens in (False, True))
+    unanswered = f"answered by nobody: {listening}" if listening else ""
+    text = "; ".join(filter(None, [connected or "none", unanswered, denials(said["denied"])]))
     if egress.mode == "observe":  # that is what observing is for: the control is waived by the policy itself
-        return Verdict("pass", EXPECTED, f"enforcing would cut {text}")
-    listening = all(cut.listens for cut in found)
-    return Verdict("fail", EXPECTED, text, Severity.LOW if listening else None)
+        return Verdict("pass", EXPECTED, f"enforcing would cut {text}" if found else text)
+    return Verdict("fail" if connected else "pass", EXPECTED, text)
+
+
+def _named(cuts: Sequence[impact.Cut]) -> str:
+    shown = [f"{cut.process or 'a process that is not seen from here'}, {cut.account}: {cut.what}" for cut in cuts]
+    more = f"; and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
+    return "; ".join(shown[:MOST_SHOWN]) + more
 
 
 def denials(said: Mapping[str, Any]) -> str:
