@@ -15,6 +15,8 @@ from hostguard.cli.failure import CALL, Stop
 if TYPE_CHECKING:
     from hostguard.policy.load import LoadedPolicy, Problem
 
+UNMAPPED = 65534
+"""/proc/sys/kernel/overflowuid, which nobody changes."""
 PolicyOption = Annotated[
     Path | None,
     typer.Option(
@@ -72,12 +74,15 @@ def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> Lo
 def _trust(path: Path) -> None:
     """Ends the command where root would follow what somebody else can write. Who has come by sudo is trusted with his
     own files: he may do as root whatever they say."""
+    from hostguard.host.facts import in_user_namespace
     from hostguard.policy.trust import distrusted
 
     if os.geteuid() != 0:
         return
     uids, gids = ({0} | {int(said) for said in (os.environ.get(name, ""),) if said.isdecimal()}
                   for name in ("SUDO_UID", "SUDO_GID"))  # fmt: skip
+    if in_user_namespace():  # whoever is not mapped into it is nobody there, the machine's own root too
+        uids, gids = uids | {UNMAPPED}, gids | {UNMAPPED}
     if reason := distrusted(path, uids, gids):
         raise Stop(CALL, [f"{path}: root follows no policy that others can write: {reason}", "nothing was touched"])
 
