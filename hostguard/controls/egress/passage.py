@@ -8,8 +8,9 @@ way, some of it, or none. Only what certainly meets all of it is told: a set, a 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,29 +64,32 @@ class Sanctioned:
         return replace(back, destination=self.network) if self.inbound else replace(back, source=self.network)
 
 
-def sanctioned(egress: Egress) -> Iterator[Sanctioned]:
-    """Everything that must get through; of names the addresses are nobody's to know here."""
+def sanctioned(egress: Egress) -> Iterator[list[Sanctioned]]:
+    """Everything that must get through, a list for each way and family: no longer than is walked, since there may be
+    100,000 networks. Of names the addresses are nobody's to know here."""
     for name, who in egress.inbound.items():
         for port in who.ports:
-            for network in who.from_:
-                yield Sanctioned(f"inbound.{name}", network, who.protocol, port, None, inbound=True)
+            for networks in _by_family(who.from_):
+                yield [Sanctioned(f"inbound.{name}", each, who.protocol, port, None, inbound=True) for each in networks]
     for way in leaving(egress):
-        for network in way.networks:
-            yield Sanctioned(".".join(map(str, way.path[1:3])), network, way.protocol, way.port, way.account)
+        name = ".".join(map(str, way.path[1:3]))
+        for networks in _by_family(way.networks):
+            yield [Sanctioned(name, each, way.protocol, way.port, way.account) for each in networks]
+
+
+def _by_family(networks: Sequence[Network]) -> Iterator[list[Network]]:
+    for kind in NETWORK.values():
+        yield list(itertools.islice((each for each in networks if isinstance(each, kind)), MOST_TRIED))
 
 
 def tried(egress: Egress) -> list[Sanctioned]:
     """As many of them as are walked: of each way the first network first."""
+    ways = [way for way in sanctioned(egress) if way]
     found: list[Sanctioned] = []
     for family in NETWORK:
-        of_family = [way for way in sanctioned(egress) if way.family == family]
-        turn: dict[tuple[object, ...], int] = {}
-        ordered = []
-        for way in of_family:
-            key = (way.name, way.protocol, way.port, way.account)
-            turn[key] = turn.get(key, -1) + 1
-            ordered.append((turn[key], way))
-        found += [way for _, way in sorted(ordered, key=lambda pair: pair[0])[:MOST_TRIED]]
+        of_family = [way for way in ways if way[0].family == family]
+        turns = itertools.zip_longest(*of_family)
+        found += itertools.islice((each for turn in turns for each in turn if each), MOST_TRIED)
     return found
 
 
