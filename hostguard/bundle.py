@@ -48,9 +48,17 @@ class Compiled:
         return bundle
 
     def weakened(self, control: Control) -> Iterator[Weakening]:
-        """What in the policy weakens a control, with the lines where it stands."""
-        for each in control.weakened(self.context):
-            yield replace(each, line=self.loaded.lines.get(each.key, 0))
+        return weakened(control, self.loaded, self.context)
+
+
+def context_of(loaded: LoadedPolicy) -> Context:
+    return Context(loaded.policy, size(loaded.policy))
+
+
+def weakened(control: Control, loaded: LoadedPolicy, context: Context) -> Iterator[Weakening]:
+    """What in the policy weakens a control, with the lines where it stands."""
+    for each in control.weakened(context):
+        yield replace(each, line=loaded.lines.get(each.key, 0))
 
 
 def compile_policy(
@@ -58,7 +66,7 @@ def compile_policy(
 ) -> Compiled:
     """Ask every control that the policy manages (of some areas alone, if so) what it wants and what it needs to see."""
     chosen = None if areas is None else tuple(areas)
-    context = Context(loaded.policy, size(loaded.policy))
+    context = context_of(loaded)
     resources: list[Resource] = []
     evidence: dict[str, dict[str, Any]] = {}
     for control in catalogue:

@@ -107,15 +107,15 @@ def _kept() -> LoadedPolicy | None:
 
 def tell_weakened(loaded: LoadedPolicy) -> None:
     """Say on stderr what in the policy keeps a control from passing, a line for each value."""
-    from hostguard.bundle import compile_policy
+    from hostguard.bundle import context_of, weakened
     from hostguard.control import Weakening
     from hostguard.controls import CATALOGUE
 
-    compiled = compile_policy(loaded)
+    context = context_of(loaded)  # nothing is compiled for it: that is long work where there are many networks
     waived: dict[Weakening, list[str]] = {}
     for control in CATALOGUE:
         if control.area in loaded.policy.sections:
-            for weakening in compiled.weakened(control):
+            for weakening in weakened(control, loaded, context):
                 waived.setdefault(weakening, []).append(control.id)
     for weakening, controls in waived.items():
         where = f"{loaded.path}:{weakening.line}" if weakening.line else loaded.path
