@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from . import firewalld, store, window
 from .facts import account_of, gather, has_ipv6
-from .kinds import frames, ruleset, unit
+from .kinds import frames, process, ruleset, unit
 from .program import find, run
 from .resource import HostError, why
 
@@ -58,7 +58,7 @@ def _processes(request: Request) -> Any:
     resolver is none of the host's."""
     found: Dict[str, List[List[str]]] = {}
     for pid in pids():
-        name = _command(pid)
+        name = process.command(pid)
         if name not in request["names"]:
             continue
         try:
@@ -109,20 +109,12 @@ def _stale_libraries(request: Request) -> Any:
         except (OSError, IndexError):
             continue
         for path in sorted(p for p in paths if p.endswith("(deleted)")):
-            found.append({"pid": pid, "command": _command(pid), "path": path})
+            found.append({"pid": pid, "command": process.command(pid), "path": path})
     return found
 
 
 def pids() -> List[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-
-
-def _command(pid: int) -> str:
-    try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return "?"
 
 
 def _adjtimex(_request: Request) -> Any:
@@ -511,7 +503,7 @@ def _holders() -> Dict[str, Any]:
             except OSError:
                 continue
             if target.startswith("socket:["):
-                found.setdefault(target[8:-1], [pid, _command(pid)])
+                found.setdefault(target[8:-1], [pid, process.command(pid)])
     return found
 
 
