@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, targets
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import CALL, Stop, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
@@ -173,8 +173,7 @@ def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:
         (name, place or (str(output) if output else STDOUT)) for name, _, place in (f.partition("=") for f in formats)
     ]
     for name, _ in wanted:
-        if name not in NAMES:
-            raise Stop(CALL, [f"--format: found {name!r}, expected one of {', '.join(NAMES)}"])
+        need_one_of("--format", name, NAMES)
     places = [place for _, place in wanted]
     if len(set(places)) != len(places):
         raise Stop(CALL, ["several formats in one place: name a file for each, --format json=audit.json"])

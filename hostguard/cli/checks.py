@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import need_one_of
 
 if TYPE_CHECKING:
     from hostguard.catalogue.entries import Entry
@@ -26,17 +26,16 @@ def command(
 
     found = entries()
     areas = dict.fromkeys(entry.control.area for entry in found)
-    if area is not None and area not in areas:
-        raise Stop(CALL, [f"--area: found {area!r}, expected one of {', '.join(areas)}"])
+    if area is not None:
+        need_one_of("--area", area, areas)
+    need_one_of("--format", format_, ("table", "json"))
     chosen = [entry for entry in found if area in (None, entry.control.area)]
     if format_ == "json":
         from hostguard.catalogue import json
 
         typer.echo(json.render(chosen))
-    elif format_ == "table":
-        _table(chosen)
     else:
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+        _table(chosen)
 
 
 def _table(chosen: list[Entry]) -> None:

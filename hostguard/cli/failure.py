@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 CALL, UNSEEN, ITSELF = 2, 3, 4  # hostguard.verdict.Exit, which costs the import of the whole catalogue
 
@@ -32,6 +32,12 @@ def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise Stop(exit_code, [f"{where}{error.strerror or error}"]) from None
+
+
+def need_one_of(option: str, found: str, known: Collection[str]) -> None:
+    """Ends the command where an option has a value that it does not know."""
+    if found not in known:
+        raise Stop(CALL, [f"{option}: found {found!r}, expected one of {', '.join(known)}"])
 
 
 # Where sudo looks on Debian and on most others (secure_path in /etc/sudoers): not in a user's venv or pipx.

@@ -193,29 +193,35 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
     return list(found.values())
 
 
+def overlays(inventory: Sequence[str], limit: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What an inventory refines of the policy for each host. Ends the command where it can't be read."""
+    from hostguard.ansible.inventory import Inventory, InventoryError
+
+    try:
+        known = Inventory(inventory, limit)
+        for name in known.names:
+            yield name, known.policy(name)
+    except InventoryError as error:
+        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+
+
 def check_policies(loaded: LoadedPolicy, chosen: Target) -> None:
     """Ends the command where what an inventory refines for a host makes no policy: before any host is touched."""
     import json
 
-    from hostguard.ansible.inventory import Inventory, InventoryError
     from hostguard.policy import load
 
     problems: dict[load.Problem, None] = {}
     known: set[str] = {"{}"}
-    try:
-        inventory = Inventory(chosen.inventory, chosen.limit)
-        for name in inventory.names:
-            overlay = inventory.policy(name)
-            key = json.dumps(overlay, sort_keys=True)
-            if key in known:
-                continue
-            known.add(key)
-            try:
-                load.load(Path(loaded.path), [("hostguard_policy", overlay)])
-            except load.PolicyError as error:
-                problems.update(dict.fromkeys(error.problems))
-    except InventoryError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+    for _, overlay in overlays(chosen.inventory, chosen.limit):
+        key = json.dumps(overlay, sort_keys=True)
+        if key in known:
+            continue
+        known.add(key)
+        try:
+            load.load(Path(loaded.path), [("hostguard_policy", overlay)])
+        except load.PolicyError as error:
+            problems.update(dict.fromkeys(error.problems))
     if problems:
         raise wrong(list(problems))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors
+from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.visible import one_line
 
@@ -33,8 +33,7 @@ def command(
 
     When, by whom, which policy, and what became of each. With N: what that generation changed here, and why it failed.
     """
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     if number is not None:
         if inventory:
             raise Stop(CALL, ["what a generation changed is told on its host alone: leave -i out"])

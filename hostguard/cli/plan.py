@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, targets
-from hostguard.cli.failure import CALL, Stop, as_root
+from hostguard.cli.failure import CALL, Stop, as_root, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
 
@@ -48,8 +48,7 @@ def command(
     The connections and services that enforcing would cut are named by process and account. Exit code 1: something is
     in the way, and apply would refuse; 3: something could not be read.
     """
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     loaded = load(policy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import CALL, UNSEEN, Stop, need_one_of
 from hostguard.cli.fleet import SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
 from hostguard.visible import one_line
@@ -45,8 +45,7 @@ def command(
     from hostguard.cli import targets
     from hostguard.host.attack.shot import FIRST_MARK, Shot
 
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     loaded = load(policy)
     egress = loaded.policy.egress
     if egress is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import CALL, UNSEEN, Stop, need_one_of
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def command(
     from hostguard.cli import screen
     from hostguard.host.program import find
 
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     loaded = load(policy, harmless=True)
     if loaded.policy.egress is None:
         raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import apply, fleet, waves
-from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_root
+from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_one_of, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,
@@ -60,8 +60,7 @@ def command(
     from hostguard.cli import screen
     from hostguard.target import local
 
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     if inventory:
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)

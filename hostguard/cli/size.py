@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import CALL, Stop, need_one_of
 from hostguard.cli.policy import PolicyOption, load
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def command(
     """
     from hostguard.policy.sizing import size
 
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
 
     if (rps is None) != (p99 is None):
         raise Stop(CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])

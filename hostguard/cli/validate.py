@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
-from hostguard.cli.fleet import InventoryOption, LimitOption, today
+from hostguard.cli.failure import CALL, Stop, need_one_of
+from hostguard.cli.fleet import InventoryOption, LimitOption, overlays, today
 from hostguard.cli.policy import PolicyOption, look, tell_weakened, wrong
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def command(
     Every error of every file is said at once, each with its line and key, what was found and what was expected. With
     -i: the policy of every host, with what the inventory's hostguard_policy refines in it; no host is asked.
     """
-    if format_ not in ("table", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of table, json"])
+    need_one_of("--format", format_, ("table", "json"))
     named = (*(files or ()), *([policy] if policy else ())) or (None,)
     found = list(_all(named, inventory, limit))
     problems = [problem for _, outcome in found if isinstance(outcome, tuple) for problem in outcome]
@@ -90,14 +89,7 @@ def _overlays(inventory: list[str] | None, limit: str | None) -> Iterator[tuple[
             raise Stop(CALL, ["--limit: only with -i INVENTORY"])
         yield "", {}
         return
-    from hostguard.ansible.inventory import Inventory, InventoryError
-
-    try:
-        known = Inventory(inventory, limit)
-        for name in known.names:
-            yield name, known.policy(name)
-    except InventoryError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+    yield from overlays(inventory, limit)
 
 
 def _plain(name: str, outcome: LoadedPolicy | tuple[Problem, ...]) -> dict[str, Any]:

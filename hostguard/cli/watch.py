@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hostguard.cli import listening
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import UNSEEN, need_one_of
 from hostguard.cli.listening import ForOption, HostOption, SudoOption
 
 
@@ -22,8 +22,7 @@ def command(
     Each attempt with its account, process and destination; what is tried again is counted. Where the host observes,
     it is what enforcing would deny. Needs root there, and changes nothing.
     """
-    if format_ not in ("text", "json"):
-        raise Stop(CALL, [f"--format: found {format_!r}, expected one of text, json"])
+    need_one_of("--format", format_, ("text", "json"))
     duration = listening.seconds(for_)
 
     from hostguard.cli import screen
