@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hostguard import verdict
+from hostguard import impact, verdict
 from hostguard.bundle import Compiled
 from hostguard.controls import CATALOGUE
-from hostguard.controls.egress import impact
 from hostguard.host.resource import UNREADABLE, Difference, Resource
 from hostguard.seen import Seen, in_words_of
 

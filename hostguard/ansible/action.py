@@ -21,10 +21,10 @@ from pydantic_core import PydanticCustomError
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
 from hostguard import planned, verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
-from hostguard.controls.egress.impact import session_cut
 from hostguard.host import store
 from hostguard.host import window as window_words
 from hostguard.host.resource import HostError
+from hostguard.impact import session_cut
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from hostguard.attack.case import Case, Holds, To, Who, case
 from hostguard.attack.cases import CASES
 from hostguard.attack.cases.sockets import MPTCP
-from hostguard.controls.egress.allowlist import ASKER, DNS, NTP, allowed
-from hostguard.policy.checks import destinations, holds
+from hostguard.policy.destinations import ASKER, DNS, NTP, destinations, holds, leaving, reaches
 from hostguard.policy.model import Address, Egress, Network
 
 STRANGER = "nobody"
@@ -92,7 +91,7 @@ def _special(address: Address) -> bool:
 def named(egress: Egress) -> list[Network]:
     """Every network that the policy names."""
     found: list[Network] = [ipaddress.ip_network(server) for server in (*egress.resolvers, *egress.time_servers)]
-    found += [to.network for to in destinations(egress)]
+    found += [to.network for to in destinations(reaches(egress))]
     for inbound in egress.inbound.values():
         found += inbound.from_
     return found
@@ -110,7 +109,7 @@ def outside(egress: Egress, candidates: tuple[str, ...]) -> str | None:
 
 def attempts(egress: Egress, link: Link = Link()) -> list[Attempt]:
     """Everything to try, the sanctioned ways first; what the policy lets out after all is no way to be held."""
-    everybody = {to.account for to in allowed(egress) if to.account}
+    everybody = {to.account for to in destinations(leaving(egress)) if to.account}
     held = []
     for attempt in unsanctioned(egress, link):
         if attempt.sanctioned is None or attempt.case.leg == "segments":
@@ -145,7 +144,7 @@ def permits(egress: Egress, attempt: Attempt, accounts: Container[str]) -> bool:
         (to.account is None or to.account in accounts)
         and (to.protocol, to.port) == (attempt.protocol, attempt.port)
         and address in to.network
-        for to in allowed(egress)
+        for to in destinations(leaving(egress))
     )
 
 

@@ -82,7 +82,7 @@ def command(
 
 def accounts(policy: Policy) -> set[str]:
     """Every account and group that the policy names."""
-    from hostguard.controls.egress.allowlist import ASKER
+    from hostguard.policy.destinations import ASKER
 
     egress, secrets = policy.egress, policy.secrets
     found = {secrets.owner, secrets.group} if secrets else set()

@@ -144,8 +144,8 @@ def show(foreseen: dict[str, Any]) -> None:
 
 def show_cuts(document: dict[str, Any]) -> None:
     """What the policy that the host goes back to would cut of what is open now."""
+    from hostguard import impact
     from hostguard.cli import screen
-    from hostguard.controls.egress import impact
     from hostguard.host.resource import HostError
     from hostguard.policy import load
     from hostguard.report import plan

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hostguard.controls.egress import impact
-from hostguard.controls.egress.allowlist import DNS, NTP
+from hostguard import impact
 from hostguard.observe.seen import Process, Seen, Sight, Way
-from hostguard.policy.checks import holds, named_destinations
+from hostguard.policy.destinations import DNS, NTP, holds, named_reaches
 from hostguard.policy.model import Address, Egress, Network
 
 PRIVATE = tuple(
@@ -65,7 +64,7 @@ class _Asked:
         self.egress, self.seen = egress, seen
         self.may_leave, self.may_ask = impact.matchers(egress)
         self.named: dict[tuple[str | None, str, int], list[str]] = {}
-        for to in named_destinations(egress):
+        for to in named_reaches(egress):
             self.named.setdefault((to.account, to.protocol, to.port), []).append(to.host)
         self.resolvers: list[tuple[Way, Sight]] = []
         self.clocks: list[tuple[Way, Sight]] = []

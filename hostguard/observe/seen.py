@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from hostguard.controls.egress import impact
+from hostguard import impact
 from hostguard.observe.attempts import Event, Names, of
 from hostguard.policy.model import Address, Network
 

@@ -9,8 +9,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from hostguard.policy import late
+from hostguard.policy.destinations import NamedReach, Reach, holds, named_reaches, reaches
 from hostguard.policy.document import Path
-from hostguard.policy.model import Address, Capacity, Egress, Network, Policy, Slice, Waiver
+from hostguard.policy.model import Address, Capacity, Egress, Policy, Slice, Waiver
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
@@ -34,36 +35,6 @@ class Finding(NamedTuple):
     expected: str
 
 
-class Destination(NamedTuple):
-    """One line of an allowlist: `account` None is any account."""
-
-    account: str | None
-    protocol: str
-    port: int
-    network: Network
-    path: Path
-
-
-class NamedDestination(NamedTuple):
-    """One name of an allowlist: `account` None is any account."""
-
-    account: str | None
-    protocol: str
-    port: int
-    host: str
-    path: Path
-
-
-class Way(NamedTuple):
-    """The networks of one provider or service that an account reaches on a port; `path` is that of its `cidrs`."""
-
-    account: str | None
-    protocol: str
-    port: int
-    networks: tuple[Network, ...]
-    path: Path
-
-
 def contradictions(policy: Policy) -> Iterator[Finding]:
     """Every contradiction in what could be read of a policy; sections that could not be are None."""
     if policy.egress:
@@ -73,45 +44,6 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
     if policy.slices is not None:
         yield from _slices(policy.slices, policy.capacity)
     yield from _waivers(policy.waivers)
-
-
-def destinations(egress: Egress) -> Iterator[Destination]:
-    """Everything that the policy lets out, account by account."""
-    for account, protocol, port, networks, path in ways(egress):
-        for at, network in enumerate(networks):
-            yield Destination(account, protocol, port, network, (*path, at))
-
-
-def ways(egress: Egress) -> Iterator[Way]:
-    """The same, with the networks of a provider or service in one: there may be 100,000 of them."""
-    by = egress.proxy_user if egress.via == "proxy" else None
-    for name, provider in egress.providers.items():
-        for port in provider.ports:
-            yield Way(by, "tcp", port, provider.cidrs, ("egress", "providers", name, "cidrs"))
-    for name, service in egress.services.items():
-        for port in service.ports:
-            for user in service.users or (None,):
-                yield Way(user, service.protocol, port, service.cidrs, ("egress", "services", name, "cidrs"))
-
-
-def named_destinations(egress: Egress) -> Iterator[NamedDestination]:
-    """Everything that the policy lets out by its name, account by account."""
-    by = egress.proxy_user if egress.via == "proxy" else None
-    for name, provider in egress.providers.items():
-        for at, host in enumerate(provider.hosts):
-            for port in provider.ports:
-                yield NamedDestination(by, "tcp", port, host, ("egress", "providers", name, "hosts", at))
-    for name, service in egress.services.items():
-        for at, host in enumerate(service.hosts):
-            for port in service.ports:
-                for user in service.users or (None,):
-                    path = ("egress", "services", name, "hosts", at)
-                    yield NamedDestination(user, service.protocol, port, host, path)
-
-
-def holds(wildcard: str, host: str) -> bool:
-    """Whether a `*.` name holds another name, or the narrower of two `*.` names."""
-    return wildcard != host and wildcard.startswith("*.") and host.removeprefix("*.").endswith(wildcard[1:])
 
 
 def _egress(egress: Egress) -> Iterator[Finding]:
@@ -151,8 +83,8 @@ def _overlaps(egress: Egress) -> Iterator[Finding]:
 
     Sorted by their first address, a network lies in an earlier one exactly if it begins before that one ends.
     """
-    groups: dict[tuple[str | None, str, int, int], list[tuple[int, int, int, Way]]] = {}
-    for way in ways(egress):
+    groups: dict[tuple[str | None, str, int, int], list[tuple[int, int, int, Reach]]] = {}
+    for way in reaches(egress):
         for at, network in enumerate(way.networks):
             key = (way.account, way.protocol, way.port, network.max_prefixlen)
             groups.setdefault(key, []).append((int(network.network_address), network.prefixlen, at, way))
@@ -172,7 +104,7 @@ def _names(egress: Egress) -> Iterator[Finding]:
     """Names that nobody can be asked for, that stand there twice, or that the host's resolver can't keep apart."""
     reach: dict[str, dict[tuple[str | None, str, int], Path]] = {}
     told: set[Path] = set()
-    for to in named_destinations(egress):
+    for to in named_reaches(egress):
         way = (to.account, to.protocol, to.port)
         expected = _askable(egress, to) or _twice(reach, to, way)
         if expected is None:
@@ -187,7 +119,7 @@ def _names(egress: Egress) -> Iterator[Finding]:
             yield Finding(next(iter(ways.values())), host, expected)
 
 
-def _askable(egress: Egress, to: NamedDestination) -> str | None:
+def _askable(egress: Egress, to: NamedReach) -> str | None:
     if not egress.resolvers:
         return "egress.resolvers, who are asked for it"
     if to.account and egress.resolver_users and to.account not in egress.resolver_users:
@@ -197,7 +129,7 @@ def _askable(egress: Egress, to: NamedDestination) -> str | None:
 
 def _twice(
     reach: Mapping[str, Mapping[tuple[str | None, str, int], Path]],
-    to: NamedDestination,
+    to: NamedReach,
     way: tuple[str | None, str, int],
 ) -> str | None:
     for host, ways in reach.items():

@@ -13,12 +13,12 @@ from typing import Any
 
 from hostguard.attack.aim import STRANGER, Attempt
 from hostguard.controls.egress import names
-from hostguard.controls.egress.allowlist import ASKER
 from hostguard.host import transaction
 from hostguard.host.kinds import frames, ruleset
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
+from hostguard.policy.destinations import ASKER
 from hostguard.rehearse.host import Host
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000

@@ -10,9 +10,9 @@ import struct
 from typing import Any
 
 from hostguard.attack.aim import NAMED
-from hostguard.controls.egress.allowlist import DNS
 from hostguard.host.attack import packets
 from hostguard.host.attack.shot import MAGIC, Shot, family_of, shows, signs, token
+from hostguard.policy.destinations import DNS
 from hostguard.rehearse import links
 from hostguard.rehearse.outside import tell
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hostguard.controls.egress.impact import Cut
 from hostguard.host.resource import Difference, Resource
+from hostguard.impact import Cut
 from hostguard.planned import ADD, CHANGE, REMOVE, Differences, Planned, kind_of
 from hostguard.seen import where
 from hostguard.verdict import Result

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.bundle import Compiled, compile_policy
-from hostguard.controls.egress.impact import DUMPS
 from hostguard.host.kinds import frames
 from hostguard.host.resource import resolve
+from hostguard.impact import DUMPS
 from hostguard.policy.load import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"

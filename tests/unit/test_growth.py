@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostguard.bundle import compile_policy
-from hostguard.controls.egress.impact import Networks, Socket, matchers
 from hostguard.host import store
+from hostguard.impact import Networks, Socket, matchers
 from hostguard.policy.load import LoadedPolicy, PolicyError, Problem, load
 from hostguard.report.plan import MOST_COMPARED, MOST_LINES, changed_lines
 

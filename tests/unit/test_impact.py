@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.controls.egress.impact import DUMPS, Cut, cuts, session_cut
+from hostguard.impact import DUMPS, Cut, cuts, session_cut
 from hostguard.policy.load import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"

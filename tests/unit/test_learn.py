@@ -14,12 +14,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostguard.controls.egress.allowlist import allowed
 from hostguard.observe.attempts import addresses
 from hostguard.observe.insert import CantInsert, insert
 from hostguard.observe.propose import Entry, Proposal, propose
 from hostguard.observe.seen import Seen, links
 from hostguard.policy import load
+from hostguard.policy.destinations import destinations, leaving
 from hostguard.policy.model import Egress
 
 AT = 1_800_000_000.0
@@ -140,7 +140,7 @@ def test_an_entry_is_counted_from_its_events() -> None:
     assert entry.comments[0].endswith("5 times, 2027-01-15 08:00:00 UTC to 2027-01-15 08:01:05 UTC")
 
 
-destinations = st.tuples(
+asked = st.tuples(
     st.sampled_from(["203.0.113.1", "203.0.113.2", "10.0.0.1", "10.0.0.2", "2001:db8::1", "fd00::1", "10.0.0.8"]),
     st.sampled_from([22, 53, 123, 443, 8200]),
     st.sampled_from(["app", "envoy", "root", "vault-agent"]),
@@ -150,7 +150,7 @@ names = st.dictionaries(st.sampled_from(["a.example", "b.example"]), st.sampled_
 
 
 @settings(deadline=None)
-@given(st.lists(destinations, max_size=12), names, st.sampled_from(["proxy", "direct"]), st.booleans())
+@given(st.lists(asked, max_size=12), names, st.sampled_from(["proxy", "direct"]), st.booleans())
 def test_the_new_policy_lets_go_on_what_was_seen_and_nothing_else(
     reached: list[tuple[str, int, str, str]], named: dict[str, str], via: str, few: bool
 ) -> None:
@@ -175,8 +175,10 @@ egress:   # kept
     assert all(line.partition("]")[0] in new for line in text.splitlines())
     after = load.parse(new.encode(), "test").policy.egress
     assert after is not None
-    pairs = {(to.account, str(to.network.network_address), to.port, to.protocol) for to in allowed(after)}
-    pairs -= {(to.account, str(to.network.network_address), to.port, to.protocol) for to in allowed(before)}
+    pairs = {(to.account, str(to.network.network_address), to.port, to.protocol) for to in destinations(leaving(after))}
+    pairs -= {
+        (to.account, str(to.network.network_address), to.port, to.protocol) for to in destinations(leaving(before))
+    }
     who = {(account, to, port, how) for to, port, account, how in reached}
     for to, port, account, how in reached:
         held = not (
@@ -185,7 +187,7 @@ egress:   # kept
                 pairs
                 | {
                     (each.account, str(each.network.network_address), each.port, each.protocol)
-                    for each in allowed(before)
+                    for each in destinations(leaving(before))
                 }
             )
         )

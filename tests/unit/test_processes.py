@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from hostguard import impact
 from hostguard.bundle import compile_policy
 from hostguard.control import Context, Verdict
-from hostguard.controls.egress import impact, processes
+from hostguard.controls.egress import processes
 from hostguard.host import evidence
 from hostguard.policy.load import parse
 

@@ -8,56 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from hostguard.host.resource import Resource
-from hostguard.policy.checks import Way, ways
+from hostguard.policy.destinations import Reach, leaving
 from hostguard.policy.model import Egress, Network
 
 NETWORK = {"ipv4": ipaddress.IPv4Network, "ipv6": ipaddress.IPv6Network}
 FAMILIES = tuple(NETWORK)
 LONGEST_NAME = 31  # IPSET_MAXNAMELEN in linux/netfilter/ipset/ip_set.h, less its end
-DNS, NTP = 53, 123
 # Accounts have no capital letters, so none of them takes these names.
 ANY, INBOUND, HELD = "ANY", "INBOUND", "HELD"
-ASKER = "dnsmasq"
-"""The account of the host's own resolver, which alone asks others where the policy has names: Debian's package makes
-it, and Fedora's."""
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """One destination of one account; `account` None is every account."""
-
-    account: str | None
-    network: Network
-    protocol: str
-    port: int
 
 
 def family_of(network: Network) -> str:
     return f"ipv{network.version}"
-
-
-def allowed(egress: Egress) -> Iterator[Allowed]:
-    """Everything that may leave, with the resolvers and time servers."""
-    for way in leaving(egress):
-        for network in way.networks:
-            yield Allowed(way.account, network, way.protocol, way.port)
-
-
-def leaving(egress: Egress) -> Iterator[Way]:
-    """The same, with networks that go together in one."""
-    askers = (ASKER,) if egress.hosts else egress.resolver_users or (None,)
-    for resolver in egress.resolvers:
-        for account in askers:
-            for protocol in ("udp", "tcp"):
-                yield Way(account, protocol, DNS, (ipaddress.ip_network(resolver),), ("egress", "resolvers"))
-    for server in egress.time_servers:
-        yield Way(None, "udp", NTP, (ipaddress.ip_network(server),), ("egress", "time_servers"))
-    yield from ways(egress)
 
 
 def accounts(egress: Egress, family: str) -> list[str]:
@@ -65,7 +31,7 @@ def accounts(egress: Egress, family: str) -> list[str]:
     return sorted({way.account for way in leaving(egress) if way.account and _has(way, family)})
 
 
-def _has(way: Way, family: str) -> bool:
+def _has(way: Reach, family: str) -> bool:
     return any(isinstance(network, NETWORK[family]) for network in way.networks)
 
 

@@ -3,10 +3,10 @@ network namespaces with a leg of their own on the device."""
 
 from __future__ import annotations
 
-from hostguard.controls.egress.allowlist import allowed
 from hostguard.controls.egress.chains import DENY, OBSERVE
 from hostguard.host.kinds.frames import HARDWARE_ADDRESS
 from hostguard.host.resource import Resource
+from hostguard.policy.destinations import leaving
 from hostguard.policy.model import Egress
 
 CONTROL = "egress.frames"
@@ -37,7 +37,7 @@ def frames(egress: Egress) -> list[Resource]:
         return []
     holds = egress.mode == "enforce"
     refuse = [f'limit rate 10/minute burst 20 packets log prefix "{DENY if holds else OBSERVE}"']
-    dhcp = any((to.protocol, to.port) == ("udp", DHCP_SERVER) for to in allowed(egress))
+    dhcp = any((to.protocol, to.port) == ("udp", DHCP_SERVER) for to in leaving(egress))
     chains = {
         "refuse": [*refuse, "drop"] if holds else refuse,
         "routed": [

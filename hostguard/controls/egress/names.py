@@ -19,7 +19,7 @@ from hostguard.host.kinds import ipset
 from hostguard.host.resource import Resource
 from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT
-from hostguard.policy.checks import holds, named_destinations
+from hostguard.policy.destinations import ASKER, holds, named_reaches
 from hostguard.policy.model import Egress
 
 CONTROL = "egress.names"
@@ -49,7 +49,7 @@ class Way:
 
 def ways(egress: Egress) -> Iterator[Way]:
     ports: dict[tuple[str, str | None, str], set[int]] = {}
-    for to in named_destinations(egress):
+    for to in named_reaches(egress):
         ports.setdefault((to.host, to.account, to.protocol), set()).add(to.port)
     for (host, account, protocol), of in sorted(ports.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         ordered = sorted(of)
@@ -78,9 +78,7 @@ def names(egress: Egress) -> list[Resource]:
         return []
     content, made = configuration(egress), ipset.script(sets(egress))
     mark = hashlib.sha256((content + made).encode()).hexdigest()
-    service = render(
-        "names.service.j2", folder=FOLDER, account=allowlist.ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT
-    )
+    service = render("names.service.j2", folder=FOLDER, account=ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT)
     lookup = file(
         CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS, mark=mark[:8], search=egress.search)
     )

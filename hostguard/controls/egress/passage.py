@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.control import Context, Verdict
-from hostguard.controls.egress.allowlist import DNS, NETWORK, leaving
+from hostguard.controls.egress.allowlist import NETWORK
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
+from hostguard.policy.destinations import DNS, leaving
 from hostguard.policy.model import Egress, Network
 
 MOST_TRIED = 64

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hostguard import impact
 from hostguard.control import Context, Verdict
-from hostguard.controls.egress import impact
 
 MOST_SHOWN = 5
 EXPECTED = "no connection that the policy does not sanction"

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hostguard.controls.egress.allowlist import allowed
-from hostguard.policy.checks import named_destinations
+from hostguard.policy.destinations import destinations, leaving, named_reaches
 from hostguard.policy.model import Address, Egress, Network
 from hostguard.visible import visible
 
@@ -98,7 +97,7 @@ def cuts(egress: Egress, said: Mapping[str, Any]) -> list[Cut]:
     listening = {(socket.protocol, socket.source_port) for socket in found if socket.listens}
     may_leave, may_ask = matchers(egress)
     named: dict[tuple[str | None, str, int], list[str]] = {}
-    for to in named_destinations(egress):
+    for to in named_reaches(egress):
         named.setdefault((to.account, to.protocol, to.port), []).append(to.host)
     connections: dict[Cut, None] = {}
     services: dict[Cut, None] = {}
@@ -202,9 +201,9 @@ def _end(address: Address) -> str:
 
 def matchers(egress: Egress) -> tuple[Callable[[Socket], bool], Callable[[Socket], bool]]:
     """Whether a socket's packets may leave, and whether its peer may be answered."""
-    leaving: dict[tuple[str | None, str, int], Networks] = {}
-    for to in allowed(egress):
-        leaving.setdefault((to.account, to.protocol, to.port), Networks()).add(to.network)
+    may_leave_to: dict[tuple[str | None, str, int], Networks] = {}
+    for to in destinations(leaving(egress)):
+        may_leave_to.setdefault((to.account, to.protocol, to.port), Networks()).add(to.network)
     asking: dict[tuple[str, int], Networks] = {}
     for way in egress.inbound.values():
         for port in way.ports:
@@ -213,7 +212,7 @@ def matchers(egress: Egress) -> tuple[Callable[[Socket], bool], Callable[[Socket
 
     def may_leave(socket: Socket) -> bool:
         keys = ((account, socket.protocol, socket.destination_port) for account in (None, socket.account))
-        return any(key in leaving and leaving[key].hold(socket.destination) for key in keys)
+        return any(key in may_leave_to and may_leave_to[key].hold(socket.destination) for key in keys)
 
     def may_ask(socket: Socket) -> bool:
         key = (socket.protocol, socket.source_port)
