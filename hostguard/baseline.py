@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from hostguard.control import JudgingControl, Status
-from hostguard.verdict import HostReport, Report, Result
+from hostguard.control import JudgingControl
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import Status
 
 Baseline = Mapping[tuple[str, str], Status]
 """The status of each control, by host and ID."""

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from hostguard.host.resource import Resource
 from hostguard.policy import Policy
 from hostguard.policy.sizing import Sizing
+from hostguard.status import Severity, Status
 
-Status = Literal["pass", "fail", "unknown", "waived", "not_applicable"]
 Request = Mapping[str, Any]
 """What a judging control asks of a host: see hostguard.host.evidence."""
-
-
-class Severity(enum.StrEnum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-    def reaches(self, gate: Severity) -> bool:
-        """Whether it is as severe as the gate, or more so."""
-        severest_first = list(Severity)
-        return severest_first.index(self) <= severest_first.index(gate)
 
 
 ARTICLE, MANUAL = "article", "manual"

@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hostguard.control import Control, Severity, WantingControl
+from hostguard.control import Control, WantingControl
 from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import IN_THE_KERNEL
 from hostguard.host.kinds.sysctl import OUR_FILE
 from hostguard.host.resource import Resource
+from hostguard.result import Change, HostReport, Result
 from hostguard.seen import Seen
-from hostguard.verdict import Change, HostReport, Result, cant_judge, in_words, of_resources
+from hostguard.status import Severity
+from hostguard.verdict import cant_judge, in_words, of_resources
 from hostguard.visible import cut
 
 REQUEST = {"do": "drift"}

@@ -15,7 +15,7 @@ from hostguard.host.resource import UNREADABLE, Difference, Resource
 from hostguard.seen import Seen, in_words_of
 
 if TYPE_CHECKING:
-    from hostguard.verdict import Result
+    from hostguard.result import Result
 
 Differences = Sequence[tuple[Resource, Sequence[Difference]]]
 SCHEMA = "hostguard.plan/1"

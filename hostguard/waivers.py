@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from hostguard.controls import CATALOGUE, hint
 from hostguard.policy import Waiver
-from hostguard.verdict import HostReport, Result
+from hostguard.result import HostReport, Result
 
 SOON = 14
 """Days before its end in which a waiver is warned of."""

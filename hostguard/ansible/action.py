@@ -28,6 +28,7 @@ from hostguard.impact import session_cut
 from hostguard.policy import load, model
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy
+from hostguard.result import HostReport
 from hostguard.seen import Seen
 from hostguard.target import bounded, payload
 from hostguard.visible import one_line, visible
@@ -372,7 +373,7 @@ class Audit(HostguardAction):
         return {**result, **report_json.of_host(host), "changed": False, "failed": failed, "msg": visible(said)}
 
 
-def well(host: verdict.HostReport) -> str:
+def well(host: HostReport) -> str:
     """The headline of a host on which nothing fails, and all was seen."""
     if all(result.status == "not_applicable" for result in host.results):
         return "nothing to check: no section of the policy asks for any"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, plan, waves
-from hostguard.cli.failure import CALL, Stop, as_root, host_errors, need_root
+from hostguard.cli.failure import Stop, as_root, host_errors, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,
@@ -22,11 +22,10 @@ from hostguard.cli.fleet import (
     WithinOption,
 )
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from hostguard.planned import Planned
-
-FAILED = 1
 
 
 def command(
@@ -65,7 +64,7 @@ def command(
     seconds = window(confirm_within)
     if inventory:
         if saved:
-            raise Stop(CALL, ["--plan: of this host alone, without -i"])
+            raise Stop(Exit.CALL, ["--plan: of this host alone, without -i"])
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
@@ -101,7 +100,7 @@ def command(
     if found.session:
         yes = _cuts_itself(found.session, seconds, yes)
     if not screen.agreed("Apply this?", yes):
-        raise Stop(CALL, ["nothing was touched"])
+        raise Stop(Exit.CALL, ["nothing was touched"])
     options = {"confirm_within": seconds, "restart": restart, "check": False}
     with screen.progress() as progress, host_errors():
         answer = local.apply(compiled.to_apply(), options, progress)
@@ -114,9 +113,9 @@ def _must_be(saved: Path, host: str, sha256: str, now: Planned) -> None:
     try:
         planned.must_be(saved.read_bytes(), host, sha256, now)
     except OSError as error:
-        raise Stop(CALL, [f"--plan {saved}: can't read: {error.strerror}"]) from None
+        raise Stop(Exit.CALL, [f"--plan {saved}: can't read: {error.strerror}"]) from None
     except planned.NotThisPlan as error:
-        raise Stop(CALL, [f"--plan {saved}: {error}", "nothing was touched"]) from None
+        raise Stop(Exit.CALL, [f"--plan {saved}: {error}", "nothing was touched"]) from None
 
 
 def _cuts_itself(why: str, seconds: float, yes: bool) -> bool:
@@ -125,9 +124,9 @@ def _cuts_itself(why: str, seconds: float, yes: bool) -> bool:
 
     if not seconds:
         keep = "leave the confirm window on, so that this host goes back by itself"
-        raise Stop(CALL, [f"it would cut this session for good: {why}; {keep}, or name the network in the policy"])
+        raise Stop(Exit.CALL, [f"it would cut this session for good: {why}; {keep}, or name the network in the policy"])
     if not yes and not screen.typed("It cuts the session that you type in. To apply it all the same", "cut me off"):
-        raise Stop(CALL, ["nothing was touched"])
+        raise Stop(Exit.CALL, ["nothing was touched"])
     return True
 
 
@@ -141,7 +140,7 @@ def window(text: str) -> float:
     try:
         return duration(text)
     except PydanticCustomError as error:
-        raise Stop(CALL, [f"--confirm-within: found {text!r}, expected 0 or {error.message()}"]) from None
+        raise Stop(Exit.CALL, [f"--confirm-within: found {text!r}, expected 0 or {error.message()}"]) from None
 
 
 def say(answer: dict[str, object], seconds: float) -> None:
@@ -154,9 +153,9 @@ def say(answer: dict[str, object], seconds: float) -> None:
         screen.remarks().print(f"Generation {number} had been cut short: it was undone first.")
     if outcome == "blocked":
         lines = [f"in the way: {reason}" for reason in _list(answer["obstacles"])]
-        raise Stop(FAILED, [*lines, "nothing was touched"])
+        raise Stop(Exit.FAILED, [*lines, "nothing was touched"])
     if outcome == "failed":
-        raise Stop(FAILED, failure(answer))
+        raise Stop(Exit.FAILED, failure(answer))
     if outcome == "unchanged":
         console.print("Nothing to change: this host is as the policy wants it.")
     elif outcome == "unconfirmed":
@@ -206,8 +205,8 @@ def wait(generation: int, seconds: float) -> None:
                 time.sleep(0.2)
     except KeyboardInterrupt:
         said = "no longer waiting here: the host goes back by itself unless `hostguard confirm` comes in time"
-        raise Stop(FAILED, [said]) from None
+        raise Stop(Exit.FAILED, [said]) from None
     status = next((r["status"] for r in store.newest_first() if r["number"] == generation), "")
     if status not in (store.APPLIED, store.DONE):
-        raise Stop(FAILED, [f"nobody confirmed: generation {generation} is {status}, the host is as before"])
+        raise Stop(Exit.FAILED, [f"nobody confirmed: generation {generation} is {status}, the host is as before"])
     sys.stderr.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,26 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, targets
-from hostguard.cli.failure import CALL, Stop, need_one_of
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.status import Exit, Severity
 
 if TYPE_CHECKING:
     from hostguard.baseline import Baseline
     from hostguard.cli.targets import Targets
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.verdict import Report
+    from hostguard.result import Report
 
 STDOUT = "-"
 FORMATS = "table, json, junit, sarif, html, markdown, prometheus or journal; several as F=FILE."
-
-
-class Gate(enum.StrEnum):
-    """hostguard.control.Severity, which costs the import of the policy's classes."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
 
 
 def command(
@@ -42,8 +34,9 @@ def command(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None,
     fail_on: Annotated[
-        Gate, typer.Option("--fail-on", help="Exit 1 only where a control of this severity, or a higher one, fails.")
-    ] = Gate.LOW,
+        Severity,
+        typer.Option("--fail-on", help="Exit 1 only where a control of this severity, or a higher one, fails."),
+    ] = Severity.LOW,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -78,30 +71,28 @@ def command(
     looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     if drift and policy:
-        raise Stop(CALL, ["--drift compares with what was applied last: leave --policy out"])
+        raise Stop(Exit.CALL, ["--drift compares with what was applied last: leave --policy out"])
     earlier = read_baseline(baseline) if baseline else None
     report = drifted(looked_at) if drift else audited(load(policy), looked_at)
-
-    from hostguard.control import Severity
 
     if earlier is not None:
         report = compared(report, earlier)
     for name, place in wanted:
         write(name, place, report)
-    gate = Severity(fail_on)
-    below = sum(not result.severity.reaches(gate) for result in report.failing())
+    below = sum(not result.severity.reaches(fail_on) for result in report.failing())
     if below:
-        typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {gate}", err=True)
+        typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {fail_on}", err=True)
     if preferred := report.preferred():
         typer.echo(f"hostguard: {preferred} that the policy only prefers: exit code 1 is not for these", err=True)
-    raise typer.Exit(report.exit(gate))
+    raise typer.Exit(report.exit(fail_on))
 
 
 def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
     """The policy's report, with its waivers heeded, and their warnings said on stderr."""
     import time
 
-    from hostguard import verdict, waivers
+    from hostguard import waivers
+    from hostguard.result import Report
 
     tell_weakened(loaded)
     today = fleet.today()
@@ -111,7 +102,7 @@ def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     reports = tuple(host.report for host in hosts)
-    return verdict.Report(
+    return Report(
         generated, loaded.path, loaded.sha256, reports, warnings, policy_lines=loaded.lines, folder=str(Path.cwd())
     )
 
@@ -120,7 +111,8 @@ def drifted(looked_at: Targets) -> Report:
     """What differs from the last applied generation of each host."""
     import time
 
-    from hostguard import drift, verdict
+    from hostguard import drift
+    from hostguard.result import Report
     from hostguard.seen import in_words_of
     from hostguard.visible import one_line
 
@@ -140,7 +132,7 @@ def drifted(looked_at: Targets) -> Report:
             hosts.append(drift.unreached(host, f"its answer can't be read: {in_words_of(error)}"))
     path, sha256 = policies.pop() if len(policies) == 1 else ("", "")
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return verdict.Report(generated, path, sha256, tuple(hosts))
+    return Report(generated, path, sha256, tuple(hosts))
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -149,10 +141,10 @@ def read_baseline(path: Path) -> Baseline:
     try:
         return baseline.read(path.read_bytes())
     except OSError as error:
-        raise Stop(CALL, [f"--baseline {path}: can't read: {error.strerror}"]) from None
+        raise Stop(Exit.CALL, [f"--baseline {path}: can't read: {error.strerror}"]) from None
     except baseline.NoBaseline as error:
         expected = "what `hostguard audit --format json` wrote"
-        raise Stop(CALL, [f"--baseline {path}: {error}; expected {expected}"]) from None
+        raise Stop(Exit.CALL, [f"--baseline {path}: {error}; expected {expected}"]) from None
 
 
 def compared(report: Report, earlier: Baseline) -> Report:
@@ -176,7 +168,7 @@ def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:
         need_one_of("--format", name, NAMES)
     places = [place for _, place in wanted]
     if len(set(places)) != len(places):
-        raise Stop(CALL, ["several formats in one place: name a file for each, --format json=audit.json"])
+        raise Stop(Exit.CALL, ["several formats in one place: name a file for each, --format json=audit.json"])
     return wanted
 
 
@@ -184,7 +176,7 @@ def write(name: str, place: str, report: object) -> None:
     from hostguard.cli import screen
     from hostguard.cli.whole_file import replace
     from hostguard.report import render
-    from hostguard.verdict import Report
+    from hostguard.result import Report
 
     assert isinstance(report, Report)  # noqa: S101 - its type is imported late
     if place == STDOUT:
@@ -194,4 +186,4 @@ def write(name: str, place: str, report: object) -> None:
     try:
         replace(Path(place), render(name, report, colour=False, width=screen.PIPE_WIDTH))
     except OSError as error:
-        raise Stop(CALL, [f"{place}: can't write: {error.strerror}"]) from None
+        raise Stop(Exit.CALL, [f"{place}: can't write: {error.strerror}"]) from None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import CALL, host_errors, need_root
+from hostguard.cli.failure import host_errors, need_root
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.status import Exit
 
 REQUEST = {"do": "confirm"}
 
@@ -30,6 +31,6 @@ def command(
 
     from hostguard.target import local
 
-    with host_errors(CALL):
+    with host_errors(Exit.CALL):
         answer = local.ask(REQUEST)
     typer.echo(f"Generation {answer['generation']} is kept.")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
 
 
 def command(
@@ -25,5 +26,5 @@ def command(
 
     entry = next((each for each in entries() if each.control.id == control), None)
     if entry is None:
-        raise Stop(CALL, [f"there is no control {control!r}: {hint(control)}"])
+        raise Stop(Exit.CALL, [f"there is no control {control!r}: {hint(control)}"])
     typer.echo(text.render(entry, shutil.get_terminal_size((PIPE_WIDTH, 0)).columns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 
-CALL, UNSEEN, ITSELF = 2, 3, 4  # hostguard.verdict.Exit, which costs the import of the whole catalogue
+from hostguard.status import Exit
 
 
 class Stop(Exception):
@@ -17,7 +17,7 @@ class Stop(Exception):
 
 
 @contextlib.contextmanager
-def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
+def host_errors(exit_code: int = Exit.UNSEEN) -> Iterator[None]:
     """What a host can't do or say becomes the end of the command."""
     from hostguard.host.resource import HostError
 
@@ -37,7 +37,7 @@ def host_errors(exit_code: int = UNSEEN) -> Iterator[None]:
 def need_one_of(option: str, found: str, known: Collection[str]) -> None:
     """Ends the command where an option has a value that it does not know."""
     if found not in known:
-        raise Stop(CALL, [f"{option}: found {found!r}, expected one of {', '.join(known)}"])
+        raise Stop(Exit.CALL, [f"{option}: found {found!r}, expected one of {', '.join(known)}"])
 
 
 # Where sudo looks on Debian and on most others (secure_path in /etc/sudoers): not in a user's venv or pipx.
@@ -62,4 +62,4 @@ def need_root(what: str) -> None:
     import os
 
     if os.geteuid() != 0:
-        raise Stop(CALL, [f"{what} changes this host and needs root: {as_root(what)}"])
+        raise Stop(Exit.CALL, [f"{what} changes this host and needs root: {as_root(what)}"])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import Stop
 from hostguard.cli.policy import wrong
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from datetime import date
@@ -63,7 +64,7 @@ def limits(answer_within: str | None, answer_size: str | None) -> Limits:
     try:
         return Limits.of(answer_within, answer_size)
     except ValueError as error:
-        raise Stop(CALL, [f"--{str(error).replace('_', '-', 1)}"]) from None
+        raise Stop(Exit.CALL, [f"--{str(error).replace('_', '-', 1)}"]) from None
 
 
 def target(inventory: Sequence[str], limit: str | None, forks: int | None, limits: Limits) -> Target:
@@ -76,7 +77,7 @@ def only_with_inventory(**options: object) -> None:
     """Options that mean nothing on this machine are refused rather than passed over."""
     given = [f"--{name.replace('_', '-')}" for name, said in options.items() if said is not None]
     if given:
-        raise Stop(CALL, [f"{', '.join(given)}: only with -i INVENTORY"])
+        raise Stop(Exit.CALL, [f"{', '.join(given)}: only with -i INVENTORY"])
 
 
 def hosts(chosen: Target) -> list[str]:
@@ -85,7 +86,7 @@ def hosts(chosen: Target) -> list[str]:
     try:
         return Inventory(chosen.inventory, chosen.limit).names
     except InventoryError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+        raise Stop(Exit.CALL, [str(error), "nothing was touched"]) from None
 
 
 def message_of(event: Event) -> str:
@@ -124,7 +125,7 @@ def _stopping(events: Iterator[Event]) -> Iterator[Event]:
     try:
         yield from events
     except EngineError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+        raise Stop(Exit.CALL, [str(error), "nothing was touched"]) from None
 
 
 def judged(looked: Iterable[Looked], day: date) -> list[Waived]:
@@ -202,7 +203,7 @@ def overlays(inventory: Sequence[str], limit: str | None) -> Iterator[tuple[str,
         for name in known.names:
             yield name, known.policy(name)
     except InventoryError as error:
-        raise Stop(CALL, [str(error), "nothing was touched"]) from None
+        raise Stop(Exit.CALL, [str(error), "nothing was touched"]) from None
 
 
 def check_policies(loaded: LoadedPolicy, chosen: Target) -> None:
@@ -251,7 +252,7 @@ def tell(chosen: Target, request: Mapping[str, Any], words: str) -> int:
             shown = {key: ", ".join(map(str, v)) or "none" if isinstance(v, list) else v for key, v in answer.items()}
             said = words.format_map(_Lacking(shown))
         typer.echo(f"{host}: {one_line(said)}")
-    return 1 if failed else UNSEEN if unseen else 0
+    return Exit.FAILED if failed else Exit.UNSEEN if unseen else Exit.WELL
 
 
 class _Lacking(dict[str, Any]):

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_one_of
+from hostguard.cli.failure import Stop, host_errors, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.status import Exit
 from hostguard.visible import one_line
 
 REQUEST = {"do": "history"}
@@ -36,7 +37,7 @@ def command(
     need_one_of("--format", format_, ("table", "json"))
     if number is not None:
         if inventory:
-            raise Stop(CALL, ["what a generation changed is told on its host alone: leave -i out"])
+            raise Stop(Exit.CALL, ["what a generation changed is told on its host alone: leave -i out"])
         _one(number, format_)
         return
     found = _asked(inventory, limit, forks, answer_within, answer_size)
@@ -54,7 +55,7 @@ def command(
                 typer.echo(one_line(answer["error"]))
             else:
                 show(answer["records"])
-    raise typer.Exit(UNSEEN if any("error" in answer for answer in found.values()) else 0)
+    raise typer.Exit(Exit.UNSEEN if any("error" in answer for answer in found.values()) else 0)
 
 
 def _asked(
@@ -86,7 +87,7 @@ def _one(number: int, format_: str) -> None:
     record = next((each for each in records if each["number"] == number), None)
     if record is None:
         known = ", ".join(str(each["number"]) for each in records) or "none"
-        raise Stop(CALL, [f"there is no generation {number} on this host; there are: {known}"])
+        raise Stop(Exit.CALL, [f"there is no generation {number} on this host; there are: {known}"])
     changes = [dict(zip(FIELDS, change, strict=False)) for change in record["changes"]]
     if format_ == "json":
         import json

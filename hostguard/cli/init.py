@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
 
 FILES = {"hostguard.yml": "hostguard.yml", "inventory.yml": "inventory.yml"}
 SCHEMA = "hostguard.schema.json"
@@ -28,7 +29,7 @@ def command(
     there = [folder / name for name in (*FILES, SCHEMA) if (folder / name).exists()]
     if there:
         said = ", ".join(map(str, there))
-        raise Stop(CALL, [f"{said}: there already, and not overwritten; nothing was written"])
+        raise Stop(Exit.CALL, [f"{said}: there already, and not overwritten; nothing was written"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in FILES.items():
@@ -39,5 +40,5 @@ def command(
             file.write(json.dumps(schema(), ensure_ascii=False, indent=2) + "\n")
         typer.echo(f"{folder / SCHEMA}")
     except OSError as error:
-        raise Stop(CALL, [f"{error.filename}: {error.strerror}"]) from None
+        raise Stop(Exit.CALL, [f"{error.filename}: {error.strerror}"]) from None
     typer.echo("Edit hostguard.yml, then: hostguard validate, hostguard rehearse, hostguard plan", err=True)

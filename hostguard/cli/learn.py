@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import listening
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import Stop
 from hostguard.cli.listening import ForOption, HostOption, SudoOption
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from hostguard.host.undisturbed import Progress
@@ -37,7 +38,7 @@ def command(
     duration = listening.seconds(for_)
     loaded = load(policy)
     if loaded.policy.egress is None:
-        raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: nothing of it observes"])
+        raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: nothing of it observes"])
     seen = observed(duration, host, sudo=sudo)
 
     from hostguard.observe.propose import propose
@@ -46,7 +47,7 @@ def command(
     write(with_it(loaded, proposal), output)
     say(proposal, seen, output)
     if seen.lost:
-        raise typer.Exit(UNSEEN)
+        raise typer.Exit(Exit.UNSEEN)
 
 
 def observed(duration: float | None, host: str | None, *, sudo: bool) -> Seen:
@@ -59,8 +60,8 @@ def observed(duration: float | None, host: str | None, *, sudo: bool) -> Seen:
         for event in events:
             seen.hear(event)
             if seen.mode == "enforce":
-                raise Stop(CALL, ["this host enforces: `hostguard watch` shows what is denied; learn from one under "
-                                  "`egress.mode: observe`"])  # fmt: skip
+                observing = "learn from one under `egress.mode: observe`"
+                raise Stop(Exit.CALL, [f"this host enforces: `hostguard watch` shows what is denied; {observing}"])
             if event["is"] == "ready":
                 typer.echo("hostguard: observing; Ctrl-C ends it, and the policy is written", err=True)
                 if seen.no_names:
@@ -87,9 +88,9 @@ def with_it(loaded: LoadedPolicy, proposal: Proposal) -> str:
         text = insert(Path(loaded.path).read_text(encoding="utf-8-sig"), proposal)
         parse(text.encode(), "the policy that was learnt")
     except CantInsert as error:
-        raise Stop(UNSEEN, [f"{loaded.path}: {error}"]) from None
+        raise Stop(Exit.UNSEEN, [f"{loaded.path}: {error}"]) from None
     except PolicyError as error:
-        raise Stop(UNSEEN, list(map(str, error.problems))) from None
+        raise Stop(Exit.UNSEEN, list(map(str, error.problems))) from None
     return text
 
 
@@ -102,7 +103,7 @@ def write(text: str, output: Path | None) -> None:
     try:
         whole_file.replace(output, text)
     except OSError as error:
-        raise Stop(CALL, [f"{output}: {error.strerror or error}"]) from None
+        raise Stop(Exit.CALL, [f"{output}: {error.strerror or error}"]) from None
 
 
 def say(proposal: Proposal, seen: Seen, output: Path | None) -> None:

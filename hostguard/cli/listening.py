@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop, host_errors
+from hostguard.cli.failure import Stop, host_errors
+from hostguard.status import Exit
 
 ForOption = Annotated[
     str | None,
@@ -28,7 +29,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def seconds(text: str | None) -> float | None:
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text or "", re.ASCII)
     if text is not None and match is None:
-        raise Stop(CALL, [f"--for: found {text!r}, expected a time such as 90s, 10m or 8h"])
+        raise Stop(Exit.CALL, [f"--for: found {text!r}, expected a time such as 90s, 10m or 8h"])
     return float(match[1]) * SECONDS[match[2]] if match else None
 
 
@@ -42,7 +43,7 @@ def events(
     from hostguard.target import local
 
     if sudo and not host:
-        raise Stop(CALL, ["--sudo: only with --host"])
+        raise Stop(Exit.CALL, ["--sudo: only with --host"])
     asked = evidence or {}
     request = {"do": "observe", "seconds": duration, "evidence": asked}
     source = targets.named([host], sudo=sudo)[0] if host else local

@@ -30,7 +30,8 @@ from hostguard.cli import (
     validate,
     watch,
 )
-from hostguard.cli.failure import CALL, ITSELF, Stop
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
 from hostguard.visible import visible
 
 YOUNG = 100_000
@@ -95,14 +96,14 @@ def hostguard(
 def run() -> None:
     """The entry point: whatever goes wrong ends in words and an exit code of its own, never in a traceback."""
     gc.set_threshold(YOUNG, 20, 20)
-    code = ITSELF
+    code: int = Exit.ITSELF
     try:
         output.prepare()
         code = _code_of(app)
         output.finish()
     except output.CantWrite as error:
         output.give_up()
-        code = ITSELF
+        code = Exit.ITSELF
         if not error.reader_left:
             _say([str(error)])
     except KeyboardInterrupt:
@@ -123,7 +124,7 @@ def _code_of(app: typer.Typer) -> int:
         _say([each for lines in stop.lines for each in lines.splitlines()])
         return stop.exit
     except SystemExit as end:  # how typer ends, after its own words
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else CALL
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else Exit.CALL
     return 0
 
 

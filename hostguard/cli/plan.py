@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, targets
-from hostguard.cli.failure import CALL, Stop, as_root, need_one_of
+from hostguard.cli.failure import Stop, as_root, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hostguard.planned import Planned
     from hostguard.policy.load import LoadedPolicy
 
-BLOCKED, DIFFERENT, UNSEEN = 1, 2, 3
+DIFFERENT = 2  # as Terraform's -detailed-exitcode has it
 
 
 def command(
@@ -64,9 +65,9 @@ def command(
 def _code(plans: Sequence[tuple[str, Planned | str]], detailed: bool) -> int:
     seen = [plan for _, plan in plans if not isinstance(plan, str)]
     if len(seen) < len(plans) or any(plan.unread for plan in seen):
-        return UNSEEN
+        return Exit.UNSEEN
     if any(plan.blocked for plan in seen):
-        return BLOCKED
+        return Exit.FAILED
     return DIFFERENT if detailed and any(plan.differences for plan in seen) else 0
 
 
@@ -110,7 +111,7 @@ def _write(loaded: LoadedPolicy, plans: Sequence[tuple[str, Planned | str]], out
     try:
         replace(output, text)
     except OSError as error:
-        raise Stop(CALL, [f"{output}: can't write: {error.strerror}"]) from None
+        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
 
 
 def of_this_host(loaded: LoadedPolicy) -> tuple[fleet.Looked, Planned]:

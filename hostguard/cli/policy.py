@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from hostguard.policy.load import LoadedPolicy, Problem
@@ -46,7 +47,7 @@ def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:
 def wrong(problems: Sequence[Problem]) -> Stop:
     count = len(problems)
     said = (line for problem in problems for line in (str(problem), *problem.excerpt.splitlines()))
-    return Stop(CALL, [*said, f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
+    return Stop(Exit.CALL, [*said, f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
 
 
 def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> LoadedPolicy:
@@ -84,7 +85,9 @@ def _trust(path: Path) -> None:
     if in_user_namespace():  # whoever is not mapped into it is nobody there, the machine's own root too
         uids, gids = uids | {UNMAPPED}, gids | {UNMAPPED}
     if reason := distrusted(path, uids, gids):
-        raise Stop(CALL, [f"{path}: root follows no policy that others can write: {reason}", "nothing was touched"])
+        raise Stop(
+            Exit.CALL, [f"{path}: root follows no policy that others can write: {reason}", "nothing was touched"]
+        )
 
 
 def _kept() -> LoadedPolicy | None:

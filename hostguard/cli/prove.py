@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, UNSEEN, Stop, need_one_of
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.fleet import SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.status import Exit
 from hostguard.visible import one_line
 
 if TYPE_CHECKING:
     from hostguard.attack.aim import Attempt
     from hostguard.policy.model import Egress
 
-FAILED = 1
 STYLES = {"held": "green", "out": "bold red"}
 WORDS = {"held": "held", "out": "GETS OUT", "unknown": "not proven", "absent": "not on this host"}
 
@@ -49,9 +49,9 @@ def command(
     loaded = load(policy)
     egress = loaded.policy.egress
     if egress is None:
-        raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])
+        raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])
     if egress.mode == "observe":
-        raise Stop(CALL, [f"{loaded.path}: egress.mode is observe, which holds nothing: all would get out"])
+        raise Stop(Exit.CALL, [f"{loaded.path}: egress.mode is observe, which holds nothing: all would get out"])
     tries = aim.harmless(egress, destinations)
     shots = [
         {"account": each.account, "shot": Shot(each.case.way, each.address, each.port, FIRST_MARK + number,
@@ -76,10 +76,10 @@ def command(
             _table(name, results, everything)
     statuses = {result["status"] for results in hosts.values() for result in results if not result["left_open_by"]}
     if "out" in statuses:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(Exit.FAILED)
     # A host without a network holds nothing.
     silent = any(all(result["status"] != "held" for result in results) for results in hosts.values())
-    raise typer.Exit(UNSEEN if "unknown" in statuses or silent or len(hosts) < len(found) else 0)
+    raise typer.Exit(Exit.UNSEEN if "unknown" in statuses or silent or len(hosts) < len(found) else 0)
 
 
 def _results(tries: Sequence[Attempt], said: Sequence[Mapping[str, Any]], egress: Egress) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, UNSEEN, Stop, need_one_of
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from hostguard.attack.case import Case
     from hostguard.policy import Policy
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
-
-FAILED = 1
 
 
 def command(
@@ -44,11 +43,11 @@ def command(
     need_one_of("--format", format_, ("table", "json"))
     loaded = load(policy, harmless=True)
     if loaded.policy.egress is None:
-        raise Stop(CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
+        raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
     missing = [name for name in ("iptables", "ip6tables", "ipset", "nft", "ip") if find(name) is None]
     if missing:
         install = "sudo apt install iptables ipset nftables iproute2"
-        raise Stop(UNSEEN, [f"{', '.join(missing)}: not installed; on Debian: {install}"])
+        raise Stop(Exit.UNSEEN, [f"{', '.join(missing)}: not installed; on Debian: {install}"])
     if loaded.policy.egress.mode == "observe":
         typer.echo("hostguard: the policy observes; rehearsed as if it enforced", err=True)
         egress = loaded.policy.egress.model_copy(update={"mode": "enforce"})
@@ -75,9 +74,9 @@ def command(
                 outcome.hear(told)
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
-        raise Stop(UNSEEN, [str(refused)]) from None
+        raise Stop(Exit.UNSEEN, [str(refused)]) from None
     code = tell(outcome) if format_ == "json" else show(outcome, everything)
-    raise typer.Exit(0 if partial_ok and code == UNSEEN else code)
+    raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
 
 
 def accounts(policy: Policy) -> set[str]:
@@ -101,7 +100,7 @@ def tell(outcome: Outcome) -> int:
     import json
 
     if "error" in outcome.said:
-        raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
+        raise Stop(Exit.UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
     figure = outcome.figure()
     ways = [
         {"id": v.attempt.case.id, "tries": v.attempt.name, "layer": v.attempt.case.layer, "account": v.attempt.account,
@@ -118,8 +117,8 @@ def tell(outcome: Outcome) -> int:
 
 def _code(outcome: Outcome, figure: Figure) -> int:
     if figure.wrong or not outcome.sound:
-        return FAILED
-    return UNSEEN if figure.unseen else 0
+        return Exit.FAILED
+    return Exit.UNSEEN if figure.unseen else 0
 
 
 def show(outcome: Outcome, everything: bool) -> int:
@@ -127,15 +126,14 @@ def show(outcome: Outcome, everything: bool) -> int:
     from rich.text import Text
 
     from hostguard.cli import screen
-    from hostguard.rehearse.outcome import UNSEEN as NOT_SEEN
-    from hostguard.rehearse.outcome import WRONG, Word
+    from hostguard.rehearse.outcome import UNSEEN, WRONG, Word
 
     if "error" in outcome.said:
-        raise Stop(UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
+        raise Stop(Exit.UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
     verdicts = outcome.verdicts()
     words = [verdict.word for verdict in verdicts]
     console = screen.result()
-    listed = [v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | NOT_SEEN]
+    listed = [v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | UNSEEN]
     console.print(_each(listed, ids=everything))
     console.print()
     console.print(_by_layer([v for v in verdicts if not v.attempt.sanctioned]))

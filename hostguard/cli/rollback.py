@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import apply, fleet, waves
-from hostguard.cli.failure import CALL, UNSEEN, Stop, host_errors, need_one_of, need_root
+from hostguard.cli.failure import Stop, host_errors, need_one_of, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,
@@ -19,6 +19,7 @@ from hostguard.cli.fleet import (
     SizeOption,
     WithinOption,
 )
+from hostguard.status import Exit
 
 
 def command(
@@ -80,7 +81,7 @@ def command(
     )
     need_root("rollback")
     options = {"confirm_within": 0.0, "restart": restart, "check": True}
-    with screen.progress() as progress, host_errors(CALL):
+    with screen.progress() as progress, host_errors(Exit.CALL):
         foreseen = local.rollback(to, options, progress)
     if format_ == "table":
         show(foreseen)
@@ -90,8 +91,8 @@ def command(
         return
     seconds = apply.window(confirm_within or ("60s" if foreseen["to"] else "0"))
     if not screen.agreed(f"Roll this host back {target(foreseen['to'])}?", yes):
-        raise Stop(CALL, ["nothing was touched"])
-    with screen.progress() as progress, host_errors(CALL):
+        raise Stop(Exit.CALL, ["nothing was touched"])
+    with screen.progress() as progress, host_errors(Exit.CALL):
         # To where it was shown to go, and asked about.
         answer = local.rollback(to, {**options, "confirm_within": seconds, "check": False}, progress)
     if answer["outcome"] == "failed":
@@ -104,7 +105,7 @@ def command(
     else:
         typer.echo(as_json(answer))
     if answer["unseen"]:
-        raise typer.Exit(UNSEEN)
+        raise typer.Exit(Exit.UNSEEN)
 
 
 def as_json(answer: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from hostguard.status import Exit
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -61,9 +63,9 @@ def typed(question: str, words: str) -> bool:
 
 
 def _asked(question: str) -> str:
-    from hostguard.cli.failure import CALL, Stop
+    from hostguard.cli.failure import Stop
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Stop(CALL, ["there is no terminal to ask on: give --yes; nothing was touched"])
+        raise Stop(Exit.CALL, ["there is no terminal to ask on: give --yes; nothing was touched"])
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()

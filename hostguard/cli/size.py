@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop, need_one_of
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.policy import PolicyOption, load
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from hostguard.policy.sizing import Number
@@ -34,7 +35,7 @@ def command(
     need_one_of("--format", format_, ("table", "json"))
 
     if (rps is None) != (p99 is None):
-        raise Stop(CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])
+        raise Stop(Exit.CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])
     chosen = _of_numbers(rps, p99, headroom) if rps is not None else load(policy, harmless=True).policy
     numbers = size(chosen).numbers
     if format_ == "json":
@@ -74,4 +75,4 @@ def _of_numbers(rps: float | None, p99: str | None, headroom: float):  # type: i
     except ValidationError as error:
         names = {"peak_rps": "--rps", "p99": "--p99", "headroom": "--headroom"}
         said = [f"{names[str(e['loc'][-1])]}: found {e['input']}, expected {e['msg']}" for e in error.errors()]
-        raise Stop(CALL, said) from None
+        raise Stop(Exit.CALL, said) from None

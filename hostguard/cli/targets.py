@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import CALL, Stop, host_errors
+from hostguard.cli.failure import Stop, host_errors
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Target
@@ -42,11 +43,11 @@ def chosen(
 ) -> Targets:
     """The targets that the options name. Ends the command where they contradict each other."""
     if sum(map(bool, (inventory, host, rootfs))) > 1:
-        raise Stop(CALL, ["--inventory, --host and --rootfs: one of them at a time"])
+        raise Stop(Exit.CALL, ["--inventory, --host and --rootfs: one of them at a time"])
     if sudo and not host:
-        raise Stop(CALL, ["--sudo: only with --host (with an inventory: ansible_become)"])
+        raise Stop(Exit.CALL, ["--sudo: only with --host (with an inventory: ansible_become)"])
     if not (inventory or host) and (answer_within or answer_size):
-        raise Stop(CALL, ["--answer-within, --answer-size: only with --host or -i: they are for other hosts"])
+        raise Stop(Exit.CALL, ["--answer-within, --answer-size: only with --host or -i: they are for other hosts"])
     limits = fleet.limits(answer_within, answer_size)
     if inventory:
         return OfInventory(fleet.target(inventory, limit, forks, limits))
@@ -157,11 +158,13 @@ class Image:
 
         compiled = compile_policy(loaded)
         bundle = compiled.bundle()
-        with host_errors(CALL):
+        with host_errors(Exit.CALL):
             return [(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        raise Stop(CALL, [f"{self.folder}: an image has no answer to {request['do']!r}: nothing was applied to it"])
+        raise Stop(
+            Exit.CALL, [f"{self.folder}: an image has no answer to {request['do']!r}: nothing was applied to it"]
+        )
 
     def scope(self) -> Scope:
         from hostguard.waivers import Scope
@@ -175,9 +178,9 @@ def named(uris: Sequence[str], *, sudo: bool, limits: Limits | None = None) -> l
     try:
         found = [remote.parse(uri, sudo=sudo, limits=limits or bounded.USUAL) for uri in uris]
     except remote.NoTarget as error:
-        raise Stop(CALL, [f"--host: {error}"]) from None
+        raise Stop(Exit.CALL, [f"--host: {error}"]) from None
     names = [each.name for each in found]
     again = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if again:
-        raise Stop(CALL, [f"--host: {again} is there twice, expected each host once"])
+        raise Stop(Exit.CALL, [f"--host: {again} is there twice, expected each host once"])
     return found

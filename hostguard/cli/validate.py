@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import CALL, Stop, need_one_of
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.fleet import InventoryOption, LimitOption, overlays, today
 from hostguard.cli.policy import PolicyOption, look, tell_weakened, wrong
+from hostguard.status import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def command(
 
         plain = {"schema": SCHEMA, "policies": [_plain(name, outcome) for name, outcome in found]}
         typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
-        raise typer.Exit(CALL if problems else 0)
+        raise typer.Exit(Exit.CALL if problems else 0)
     for name, outcome in found:
         if not isinstance(outcome, tuple):
             _told(name, outcome)
@@ -86,7 +87,7 @@ def _overlays(inventory: list[str] | None, limit: str | None) -> Iterator[tuple[
     """What an inventory refines for each host; ("", {}) without one."""
     if not inventory:
         if limit is not None:
-            raise Stop(CALL, ["--limit: only with -i INVENTORY"])
+            raise Stop(Exit.CALL, ["--limit: only with -i INVENTORY"])
         yield "", {}
         return
     yield from overlays(inventory, limit)

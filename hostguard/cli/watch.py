@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from hostguard.cli import listening
-from hostguard.cli.failure import UNSEEN, need_one_of
+from hostguard.cli.failure import need_one_of
 from hostguard.cli.listening import ForOption, HostOption, SudoOption
+from hostguard.status import Exit
 
 
 def command(
@@ -36,4 +37,4 @@ def command(
             writer.hear(event)
     writer.end()
     if writer.lost:
-        raise typer.Exit(UNSEEN)
+        raise typer.Exit(Exit.UNSEEN)

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hostguard.cli import fleet as hosts
-from hostguard.cli.failure import CALL, UNSEEN, Stop
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
 from hostguard.visible import one_line
 
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Event, Target
     from hostguard.fleet.rollout import Fleet
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.result import HostReport
     from hostguard.target.bounded import Limits
-    from hostguard.verdict import HostReport
 
 
 class Log:
@@ -31,7 +32,7 @@ class Log:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Stop(CALL, [f"--log-dir {self.folder}: {error.strerror}; nothing was touched"]) from None
+            raise Stop(Exit.CALL, [f"--log-dir {self.folder}: {error.strerror}; nothing was touched"]) from None
 
     def write(self, event: Event) -> None:
         import json
@@ -90,10 +91,10 @@ def _roll(
         step = rollout.share(how.serial) if how.serial else None
         budget = rollout.share(how.max_fail or "0")
     except ValueError as error:
-        raise Stop(CALL, [f"--serial, --max-fail: {error}"]) from None
+        raise Stop(Exit.CALL, [f"--serial, --max-fail: {error}"]) from None
     names = hosts.hosts(chosen)
     if not screen.agreed(f"{question} {len(names)} hosts?", yes):
-        raise Stop(CALL, ["nothing was touched"])
+        raise Stop(Exit.CALL, ["nothing was touched"])
     log = Log(how.log_dir)
     fleet = rollout.Fleet(tuple(names), budget.of(len(names)))
     said: dict[str, Event] = {}
@@ -121,8 +122,8 @@ def _roll(
             break
     show(fleet, said, stopped, log)
     if stopped or fleet.failed():
-        return 1
-    return UNSEEN if fleet.count()[rollout.UNREACHABLE] else 0
+        return Exit.FAILED
+    return Exit.UNSEEN if fleet.count()[rollout.UNREACHABLE] else 0
 
 
 ROUNDS = 3

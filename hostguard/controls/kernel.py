@@ -10,7 +10,6 @@ from hostguard.control import (
     Context,
     Control,
     JudgingControl,
-    Severity,
     Verdict,
     WantingControl,
     Weakening,
@@ -23,6 +22,7 @@ from hostguard.control import (
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.sizing import PORTS
+from hostguard.status import Severity
 
 LISTEN = "0A"  # include/net/tcp_states.h
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, Severity, WantingControl, Weakening, article, manual, soc2
+from hostguard.control import Context, Control, WantingControl, Weakening, article, manual, soc2
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
+from hostguard.status import Severity
 
 PAM_FILE = "/etc/security/limits.d/zz-hostguard.conf"
 SYSTEM_FILE = "/etc/systemd/system.conf.d/zz-hostguard.conf"

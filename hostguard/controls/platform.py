@@ -11,7 +11,6 @@ from hostguard.control import (
     Control,
     JudgingControl,
     Reference,
-    Severity,
     Verdict,
     Weakening,
     article,
@@ -22,6 +21,7 @@ from hostguard.control import (
     soc2,
 )
 from hostguard.policy import Platform
+from hostguard.status import Severity
 
 STA_UNSYNC = 0x40  # linux/timex.h
 TIME_ERROR = 5

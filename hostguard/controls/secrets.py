@@ -10,7 +10,6 @@ from hostguard.control import (
     Context,
     Control,
     JudgingControl,
-    Severity,
     Verdict,
     WantingControl,
     article,
@@ -23,6 +22,7 @@ from hostguard.control import (
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 from hostguard.policy import Secrets
+from hostguard.status import Severity
 
 OPTIONS = ("nosuid", "nodev", "noexec")
 WORLD = 0o007

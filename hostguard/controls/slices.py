@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, Severity, WantingControl, article, manual, nist
+from hostguard.control import Context, Control, WantingControl, article, manual, nist
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
+from hostguard.status import Severity
 
 DROP_IN = "/etc/systemd/system/{}.d/zz-hostguard-slice.conf"
 

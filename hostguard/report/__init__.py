@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Protocol
 
 from hostguard.report.text import printable
-from hostguard.verdict import Report
+from hostguard.result import Report
 
 
 class Format(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hostguard.control import ARTICLE_TITLE, Control, Severity, Status
+from hostguard.control import ARTICLE_TITLE, Control
 from hostguard.report.text import (
     FIRST,
     WORST,
@@ -26,7 +26,8 @@ from hostguard.report.text import (
     silent,
     worst_first,
 )
-from hostguard.verdict import HostReport, Report, Result
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import Severity, Status
 
 TEMPLATES = Path(__file__).parent / "templates"
 WORD: dict[Shown, tuple[str, str]] = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 
-from hostguard.control import Severity
 from hostguard.report.text import worst_first
-from hostguard.verdict import Report, Result
+from hostguard.result import Report, Result
+from hostguard.status import Severity
 
 PRIORITY = {Severity.HIGH: 3, Severity.MEDIUM: 4, Severity.LOW: 5}
 SUMMARY = 6

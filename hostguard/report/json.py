@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hostguard.report.text import of_waiver
-from hostguard.verdict import HostReport, Report, Result
+from hostguard.result import HostReport, Report, Result
 
 SCHEMA = "hostguard.audit/1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from hostguard.report.text import of_change, of_waiver
-from hostguard.verdict import HostReport, Report, Result
+from hostguard.result import HostReport, Report, Result
 
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format

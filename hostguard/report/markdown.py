@@ -16,7 +16,7 @@ from hostguard.report.text import (
     silent,
     worst_first,
 )
-from hostguard.verdict import Report, Result
+from hostguard.result import Report, Result
 
 LONGEST = 65_536  # characters of a comment on GitHub
 LONGEST_CELL = 240

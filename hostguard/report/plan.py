@@ -12,8 +12,8 @@ from rich.text import Text
 from hostguard.host.resource import Difference, Resource
 from hostguard.impact import Cut
 from hostguard.planned import ADD, CHANGE, REMOVE, Differences, Planned, kind_of
+from hostguard.result import Result
 from hostguard.seen import where
-from hostguard.verdict import Result
 from hostguard.visible import cut, visible
 
 MOST_LINES = 40

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from hostguard.verdict import Report
+from hostguard.result import Report
 
 Sample = tuple[dict[str, str], int]
 DAY = datetime.timedelta(days=1)

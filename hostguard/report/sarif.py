@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from hostguard import __version__
-from hostguard.control import Control, Severity
+from hostguard.control import Control
 from hostguard.controls import CATALOGUE
 from hostguard.report.text import of_change, of_waiver, worst_first
-from hostguard.verdict import Report, Result
+from hostguard.result import Report, Result
+from hostguard.status import Severity
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVEL = {Severity.HIGH: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hostguard.report.text import Shown, by_the_policy, failures, of_change, of_waiver, shown, silent
-from hostguard.verdict import STATUSES, HostReport, Report, Result
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import STATUSES
 
 MARK: dict[Shown, tuple[str, str]] = {
     "pass": ("pass", "green"),

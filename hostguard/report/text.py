@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
-from hostguard.control import Severity, Status, Weakening
-from hostguard.verdict import Change, HostReport, Report, Result
+from hostguard.control import Weakening
+from hostguard.result import Change, HostReport, Report, Result
+from hostguard.status import Severity, Status
 from hostguard.visible import visible
 
 FIRST: tuple[Status, ...] = ("fail", "unknown", "waived", "pass", "not_applicable")

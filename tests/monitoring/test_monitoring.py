@@ -20,10 +20,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from hostguard.control import Severity
 from hostguard.controls import CATALOGUE
 from hostguard.report import render
-from hostguard.verdict import HostReport, Report
+from hostguard.result import HostReport, Report
+from hostguard.status import Severity
 from tests.patience import ended, until
 from tests.programs import PROMETHEUS, PROMTOOL
 from tests.unit import reports

@@ -7,11 +7,12 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hostguard.control import Control, Severity, Status
+from hostguard.control import Control
 from hostguard.controls import CATALOGUE
 from hostguard.policy.model import Waiver
 from hostguard.report.text import visible
-from hostguard.verdict import STATUSES, Change, HostReport, Report, Result
+from hostguard.result import Change, HostReport, Report, Result
+from hostguard.status import STATUSES, Severity, Status
 
 GENERATED = "2026-11-23T18:00:00Z"
 SHA256 = "0123456789abcdef" * 4

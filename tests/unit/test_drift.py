@@ -9,7 +9,8 @@ import pytest
 
 from hostguard import drift
 from hostguard.report import render
-from hostguard.verdict import Change, Exit, Report
+from hostguard.result import Change, Report
+from hostguard.status import Exit
 
 APPLIED = "2026-11-24T12:00:00Z"
 KEY, FIN = "net.ipv4.tcp_fin_timeout", "kernel.fin-timeout"

@@ -18,14 +18,14 @@ import pytest
 from hostguard import answer as answers
 from hostguard import drift, verdict
 from hostguard.cli import fleet
-from hostguard.control import Status
 from hostguard.host.resource import HostError
 from hostguard.report import NAMES, render
+from hostguard.result import HostReport, Report
 from hostguard.seen import Seen
+from hostguard.status import Exit, Status
 from hostguard.target import rootfs
 from hostguard.target.bounded import Limits
 from hostguard.target.remote import Remote
-from hostguard.verdict import Exit, HostReport, Report
 from hostguard.visible import visible
 from tests.patience import slowness
 from tests.unit import hostile

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hostguard.control import Severity
 from hostguard.controls.egress import others
 from hostguard.host import firewalld
+from hostguard.status import Severity
 from tests.unit.test_verdict import judged
 
 NOBODY: dict[str, Any] = {

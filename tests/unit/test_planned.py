@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from hostguard import planned
-from hostguard.cli.plan import BLOCKED, DIFFERENT, UNSEEN, _code
+from hostguard.cli.plan import DIFFERENT, _code
+from hostguard.status import Exit
 from hostguard.host.resource import Difference
 from hostguard.planned import NotThisPlan, Planned
 from hostguard.report import plan
@@ -84,9 +85,9 @@ def test_exit_codes() -> None:
     assert _code([("a", of(TRUE))], detailed=True) == 0
     assert _code([("a", of(changed()))], detailed=False) == 0
     assert _code([("a", of(changed()))], detailed=True) == DIFFERENT
-    assert _code([("a", of(changed())), ("b", "silent")], detailed=True) == UNSEEN
-    assert _code([("a", of(TRUE)), ("b", blocked)], detailed=True) == BLOCKED
-    assert _code([("a", "silent"), ("b", blocked)], detailed=True) == UNSEEN
+    assert _code([("a", of(changed())), ("b", "silent")], detailed=True) == Exit.UNSEEN
+    assert _code([("a", of(TRUE)), ("b", blocked)], detailed=True) == Exit.FAILED
+    assert _code([("a", "silent"), ("b", blocked)], detailed=True) == Exit.UNSEEN
     assert "In the way (apply refuses until it is gone):\n  ! remove it" in printed(("a", blocked))
 
 

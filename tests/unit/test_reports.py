@@ -28,14 +28,14 @@ from markdown_it.token import Token
 from prometheus_client.parser import text_string_to_metric_families
 
 from hostguard.cli import audit
-from hostguard.control import Severity
 from hostguard.controls import CATALOGUE
 from hostguard.policy import load
 from hostguard.report import NAMES, markdown, render
 from hostguard.report.html import findings, segments
 from hostguard.report.sarif import artifact, line_of
 from hostguard.report.text import visible
-from hostguard.verdict import STATUSES, HostReport, Report
+from hostguard.result import HostReport, Report
+from hostguard.status import STATUSES, Severity
 from tests.programs import PROMTOOL
 from tests.unit import reports
 

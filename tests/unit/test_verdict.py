@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from hostguard.bundle import Compiled, compile_policy
-from hostguard.control import Status
 from hostguard.host.resource import MISSING, NOT_APPLICABLE, UNREADABLE, Observation
 from hostguard.policy.load import LoadedPolicy, load
 from hostguard.policy.model import Policy
-from hostguard.verdict import Exit, HostReport, Report, Result, Seen, judge
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import Exit, Status
+from hostguard.verdict import Seen, judge
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostguard import baseline
-from hostguard.control import Severity, Status
 from hostguard.controls import CATALOGUE
 from hostguard.policy import Waiver
 from hostguard.report import render
-from hostguard.verdict import Exit, HostReport, Report, Result
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import Exit, Severity, Status
 from hostguard.waivers import Scope, Waived, cautions, heed, warnings
 
 TODAY = date(2026, 11, 24)

@@ -22,7 +22,9 @@ from hostguard.controls.egress import CONTROLS as EGRESS
 from hostguard.controls.kernel import derived
 from hostguard.policy.load import parse
 from hostguard.report import NAMES, render
-from hostguard.verdict import Exit, HostReport, Report, Result, Seen, judge
+from hostguard.result import HostReport, Report, Result
+from hostguard.status import Exit
+from hostguard.verdict import Seen, judge
 from hostguard.waivers import heed
 from tests.unit import reports
 

@@ -13,7 +13,6 @@ from hostguard.control import (
     Context,
     Control,
     JudgingControl,
-    Severity,
     Verdict,
     WantingControl,
     Weakening,
@@ -27,6 +26,7 @@ from hostguard.control import (
 )
 from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others, passage, processes
 from hostguard.policy.model import Egress
+from hostguard.status import Severity
 
 
 def _egress(context: Context) -> Egress:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hostguard.control import Context, Severity, Verdict
+from hostguard.control import Context, Verdict
+from hostguard.status import Severity
 
 KEPT_UNITS = {"docker.service": "Docker", "fail2ban.service": "fail2ban"}
 KEPT_CHAINS = {
