@@ -11,8 +11,8 @@ from hostguard.control import Control, Reference, Weakening
 from hostguard.policy import Waiver
 from hostguard.status import STATUSES, Exit, Severity, Status
 
-ROOT = re.compile(r"\broot\b|[Pp]ermission denied|Operation not permitted")
-"""How a host says that it would tell root more."""
+ROOT = re.compile(r"\broot\b|[Pp]ermission denied(?! \()|Operation not permitted")
+"""How a host says that it would tell root more. Before brackets it is ssh's word, of keys and passwords."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,17 @@ class Result:
         return self.status == "fail" and not self.known and not self.preferred
 
     @property
+    def wants_root(self) -> bool:
+        """Whether it was not seen, and root would have seen it."""
+        return self.status == "unknown" and ROOT.search(self.actual) is not None
+
+    @property
     def remediation(self) -> str:
         """What to do: of what was not seen, what makes it seen."""
         if self.status != "unknown":
             return self.control.remediation
-        if ROOT.search(self.actual):
-            return "Run the audit as root: sudo hostguard audit."
+        if self.wants_root:
+            return "Run the audit as root."
         return "See to it that it can be read, and audit again: what was not seen may be well."
 
     @property
@@ -121,6 +126,10 @@ class Report:
     def preferred(self) -> int:
         """How many fail that the policy only prefers."""
         return sum(r.status == "fail" and r.preferred for host in self.hosts for r in host.results)
+
+    def wants_root(self) -> int:
+        """How many were not seen that root would see."""
+        return sum(result.wants_root for host in self.hosts for result in host.results)
 
     def exit(self, gate: Severity = Severity.LOW) -> Exit:
         """What fails below the gate, was known, or is only preferred fails nothing; what was not seen never passes."""

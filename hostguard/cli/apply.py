@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, plan, waves
-from hostguard.cli.failure import Stop, as_root, host_errors, need_root
+from hostguard.cli.called import as_root
+from hostguard.cli.failure import Stop, host_errors, need_root
 from hostguard.cli.fleet import (
     CanaryOption,
     ForksOption,

@@ -74,7 +74,6 @@ def command(
         raise Stop(Exit.CALL, ["--drift compares with what was applied last: leave --policy out"])
     earlier = read_baseline(baseline) if baseline else None
     report = drifted(looked_at) if drift else audited(load(policy), looked_at)
-
     if earlier is not None:
         report = compared(report, earlier)
     for name, place in wanted:
@@ -84,6 +83,9 @@ def command(
         typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {fail_on}", err=True)
     if preferred := report.preferred():
         typer.echo(f"hostguard: {preferred} that the policy only prefers: exit code 1 is not for these", err=True)
+    unseen, how = report.wants_root(), looked_at.as_root()
+    if unseen and how:
+        typer.echo(f"hostguard: {unseen} that only root would see: {how}", err=True)
     raise typer.Exit(report.exit(fail_on))
 
 

@@ -19,14 +19,17 @@ class Stop(Exception):
 @contextlib.contextmanager
 def host_errors(exit_code: int = Exit.UNSEEN) -> Iterator[None]:
     """What a host can't do or say becomes the end of the command."""
-    from hostguard.host.resource import HostError
+    from hostguard.cli import called
+    from hostguard.host.resource import HostError, NotRoot
 
     try:
         yield
+    except NotRoot as error:
+        raise Stop(exit_code, [f"{error}: {called.again_as_root()}"]) from None
     except HostError as error:
         raise Stop(exit_code, [str(error)]) from None
     except PermissionError as error:
-        raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root: {as_root('…')}"]) from None
+        raise Stop(exit_code, [f"{error.filename}: {error.strerror}: try as root: {called.again_as_root()}"]) from None
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -40,26 +43,8 @@ def need_one_of(option: str, found: str, known: Collection[str]) -> None:
         raise Stop(Exit.CALL, [f"{option}: found {found!r}, expected one of {', '.join(known)}"])
 
 
-# Where sudo looks on Debian and on most others (secure_path in /etc/sudoers): not in a user's venv or pipx.
-SUDO_LOOKS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def as_root(words: str) -> str:
-    """The command that runs this hostguard as root, whether sudo finds it by its name or not."""
-    import shutil
-    import sys
-    from pathlib import Path
-
-    program = Path(sys.argv[0]).absolute()
-    if program.name == "__main__.py":
-        return f"sudo {sys.executable} -m hostguard {words}"
-    found = shutil.which(program.name, path=SUDO_LOOKS)
-    same = found is not None and Path(found).resolve() == program.resolve()
-    return f"sudo {program.name if same else program} {words}"
-
-
 def need_root(what: str) -> None:
-    import os
+    from hostguard.cli import called
 
-    if os.geteuid() != 0:
-        raise Stop(Exit.CALL, [f"{what} changes this host and needs root: {as_root(what)}"])
+    if not called.is_root():
+        raise Stop(Exit.CALL, [f"{what} changes this host and needs root: {called.again_as_root()}"])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hostguard.cli.called import command as command_of
 from hostguard.cli.failure import Stop
 from hostguard.status import Exit
 
@@ -41,4 +42,5 @@ def command(
         typer.echo(f"{folder / SCHEMA}")
     except OSError as error:
         raise Stop(Exit.CALL, [f"{error.filename}: {error.strerror}"]) from None
-    typer.echo("Edit hostguard.yml, then: hostguard validate, hostguard rehearse, hostguard plan", err=True)
+    then = ", ".join(map(command_of, ("validate", "rehearse", "plan")))
+    typer.echo(f"Edit hostguard.yml, then: {then}", err=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli import fleet, targets
-from hostguard.cli.failure import Stop, as_root, need_one_of
+from hostguard.cli.called import as_root
+from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.cli.policy import PolicyOption, load, tell_weakened
 from hostguard.status import Exit

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hostguard.cli import called
 from hostguard.cli.failure import Stop, need_one_of
 from hostguard.cli.policy import PolicyOption, load
 from hostguard.status import Exit
@@ -74,7 +75,9 @@ def command(
                 outcome.hear(told)
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
-        raise Stop(Exit.UNSEEN, [str(refused)]) from None
+        raise Stop(
+            Exit.UNSEEN, [str(refused) if called.is_root() else f"{refused}: {called.again_as_root()}"]
+        ) from None
     code = tell(outcome) if format_ == "json" else show(outcome, everything)
     raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hostguard.cli import fleet
+from hostguard.cli import called, fleet
 from hostguard.cli.failure import Stop, host_errors
 from hostguard.status import Exit
 
@@ -28,6 +28,9 @@ class Targets(Protocol):
         """One question to each host; {"error": …} from one that has no answer."""
 
     def scope(self) -> Scope: ...
+
+    def as_root(self) -> str:
+        """How to ask the same again as root; "" where that was done."""
 
 
 def chosen(
@@ -82,6 +85,9 @@ class ThisHost:
 
         return Scope.ONE
 
+    def as_root(self) -> str:
+        return "" if called.is_root() else called.again_as_root()
+
 
 @dataclass(frozen=True)
 class OfInventory:
@@ -97,6 +103,9 @@ class OfInventory:
         from hostguard.waivers import Scope
 
         return Scope.PART if self.target.limit else Scope.FLEET
+
+    def as_root(self) -> str:
+        return "ansible_become: true in the inventory"
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,9 @@ class Named:
 
         return Scope.PART
 
+    def as_root(self) -> str:
+        return "" if all(remote.sudo for remote in self.remotes) else "with --sudo"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -170,6 +182,9 @@ class Image:
         from hostguard.waivers import Scope
 
         return Scope.PART
+
+    def as_root(self) -> str:
+        return ""  # who may not change its root sees nothing of it
 
 
 def named(uris: Sequence[str], *, sudo: bool, limits: Limits | None = None) -> list[Remote]:

@@ -10,7 +10,7 @@ import struct
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from .program import find, run
-from .resource import HostError
+from .resource import HostError, NotRoot
 
 GROUP = 4747
 ANSWER = "answer"
@@ -24,7 +24,7 @@ CMD, MODE, BUFFER, THRESHOLD, FLAGS = 1, 2, 3, 5, 6
 BIND, COPY_PACKET, NUMBERED = 1, 2, 1
 HEADER, PAYLOAD, PREFIX, UID, SEQUENCE = 1, 9, 10, 11, 12
 SO_RCVBUFFORCE = 33
-NOT_ROOT = "listening to the firewall needs root there: try sudo"
+NOT_ROOT = "listening to the firewall needs root"
 HEADERS = 96
 """Bytes of a packet that are asked for: its headers."""
 HOOKS = {2: "forward", 3: "output"}
@@ -56,7 +56,7 @@ def mode() -> str:
     if find("iptables") is None:
         raise HostError("iptables is not installed on this host")
     if os.geteuid() != 0:
-        raise HostError(NOT_ROOT)
+        raise NotRoot(NOT_ROOT)
     rules = {kept: run(["iptables", "-S", chain], check=False).stdout for chain, kept in ENDS.items()}
     for kept, said in rules.items():
         if "--nflog-group {}".format(GROUP) in said:
@@ -90,7 +90,7 @@ class Listener:
         try:
             self._configure(_attribute(CMD, struct.pack("=B", BIND)))
         except PermissionError:
-            raise HostError(_refused()) from None
+            raise _refused() from None
         # Whose it is can be asked while the process still has its socket: so each is sent at once, and alone.
         self._configure(
             _attribute(MODE, struct.pack(">IBB", HEADERS, COPY_PACKET, 0))
@@ -156,15 +156,15 @@ class Listener:
         self.channel.close()
 
 
-def _refused() -> str:
+def _refused() -> HostError:
     try:
         with open("/proc/net/netfilter/nfnetlink_log", encoding="ascii") as file:
             taken = [line.split()[1] for line in file if line.split()[:1] == [str(GROUP)]]
     except OSError:
         taken = []
     if taken:
-        return "another `hostguard watch` or `learn` listens here already (process {})".format(taken[0])
-    return NOT_ROOT
+        return HostError("another `hostguard watch` or `learn` listens here already (process {})".format(taken[0]))
+    return NotRoot(NOT_ROOT)
 
 
 def parse(prefix: str, hook: str, data: bytes, uid: Optional[int]) -> Optional[Packet]:

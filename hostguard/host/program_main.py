@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any, Dict, Iterator, List
 
-from .resource import HostError
+from .resource import HostError, NotRoot
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -60,10 +60,8 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
     """The answer, or {"error": why there is none}."""
     try:
         return answer(request)
-    except PermissionError as error:
-        return {"error": "{}: needs root on the host (with ansible: become)".format(error.filename)}
     except (HostError, OSError) as error:
-        return {"error": str(error)}
+        return {"error": _in_words(error)}
 
 
 def answers(request: Dict[str, Any], end: int) -> Iterator[Dict[str, Any]]:
@@ -76,7 +74,15 @@ def answers(request: Dict[str, Any], end: int) -> Iterator[Dict[str, Any]]:
     try:
         yield from observe.observe(request, end)
     except (HostError, OSError) as error:
-        yield {"error": str(error)}
+        yield {"error": _in_words(error)}
+
+
+def _in_words(error: Exception) -> str:
+    """For who asks from afar, and is no root here."""
+    if isinstance(error, PermissionError):
+        error = NotRoot("{}: needs root".format(error.filename))
+    how = " on the host (with --host: --sudo; with ansible: become)"
+    return str(error) + (how if isinstance(error, NotRoot) else "")
 
 
 def main(arguments: List[str]) -> int:

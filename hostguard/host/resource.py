@@ -46,6 +46,10 @@ class HostError(Exception):
     """Something on the host stands in the way. The text says what, where, and what to do."""
 
 
+class NotRoot(HostError):
+    """Only root may do it. The text says what; how to become root, who asked knows."""
+
+
 def each(members: Iterable[Member], act: Callable[[Member], None]) -> None:
     """Act on every member, whatever became of the one before: one that can't go back must not keep the others.
 

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional, Set
 
-from .resource import HostError, Resource
+from .resource import HostError, NotRoot, Resource
 
 FOLDER = "/var/lib/hostguard"
 GENERATIONS = FOLDER + "/generations"
@@ -65,7 +65,7 @@ def _names() -> List[str]:
     except FileNotFoundError:
         return []
     except PermissionError:
-        raise HostError("{}: only root may read the generations: use sudo".format(GENERATIONS)) from None
+        raise NotRoot("{}: only root may read the generations".format(GENERATIONS)) from None
 
 
 def current() -> Optional[Record]:

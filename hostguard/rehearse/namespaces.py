@@ -167,9 +167,9 @@ def why_forbidden(refused: str) -> str:
             if Path(path).read_text(encoding="ascii").strip() == value:
                 return (
                     f"this machine forbids namespaces to ordinary users ({refused}): ask its administrator for "
-                    f"`sysctl {mend}`, or run `sudo hostguard rehearse`"
+                    f"`sysctl {mend}`, or rehearse as root"
                 )
         except OSError:
             continue
-    hint = "in a container, give it CAP_SYS_ADMIN or rehearse outside of it; else try sudo hostguard rehearse"
+    hint = "in a container, give it CAP_SYS_ADMIN or rehearse outside of it; else rehearse as root"
     return f"namespaces can't be made here ({refused}): {hint}"

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from hostguard import planned
 from hostguard.cli.plan import DIFFERENT, _code
-from hostguard.status import Exit
 from hostguard.host.resource import Difference
 from hostguard.planned import NotThisPlan, Planned
 from hostguard.report import plan
 from hostguard.seen import Seen
+from hostguard.status import Exit
 from tests.unit import hostile
 
 COMPILED = hostile.asked()

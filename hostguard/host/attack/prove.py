@@ -16,7 +16,7 @@ import struct
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..program import find, run
-from ..resource import HostError
+from ..resource import HostError, NotRoot
 from . import wire
 from .fire import Shooter
 from .shot import Shot, shows, signs
@@ -55,7 +55,7 @@ class Way(NamedTuple):
 def prove(request: Dict[str, Any]) -> Dict[str, Any]:
     """{"results": [{"status", "evidence"}]} in the order of request["shots"], each {"account", "shot"}."""
     if os.geteuid() != 0:
-        raise HostError("only root can become the accounts that try, and see what leaves: run it as root (sudo)")
+        raise NotRoot("only root can become the accounts that try, and see what leaves")
     with Tap() as tap:
         prover = _Prover(tap)
         try:
