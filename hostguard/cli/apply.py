@@ -11,18 +11,20 @@ import typer
 from hostguard.cli import fleet, plan, waves
 from hostguard.cli.called import as_root
 from hostguard.cli.failure import Stop, host_errors, need_root
-from hostguard.cli.fleet import (
+from hostguard.cli.options import (
     CanaryOption,
     ForksOption,
     InventoryOption,
     LimitOption,
     LogDirOption,
     MaxFailOption,
+    PolicyOption,
     SerialOption,
     SizeOption,
     WithinOption,
+    YesOption,
 )
-from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.cli.policy import load, tell_weakened
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 def command(
     policy: PolicyOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     confirm_within: Annotated[
         str,
         typer.Option(

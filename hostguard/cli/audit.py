@@ -10,8 +10,18 @@ import typer
 
 from hostguard.cli import fleet, targets
 from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
-from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.cli.options import (
+    ForksOption,
+    HostsOption,
+    InventoryOption,
+    LimitOption,
+    OutputOption,
+    PolicyOption,
+    SizeOption,
+    SudoOption,
+    WithinOption,
+)
+from hostguard.cli.policy import load, tell_weakened
 from hostguard.status import Exit, Severity
 
 if TYPE_CHECKING:
@@ -30,9 +40,7 @@ def command(
         list[str] | None,
         typer.Option("--format", metavar="F[=FILE]", help=FORMATS, show_default="table"),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
-    ] = None,
+    output: OutputOption = None,
     fail_on: Annotated[
         Severity,
         typer.Option("--fail-on", help="Exit 1 only where a control of this severity, or a higher one, fails."),
@@ -47,13 +55,8 @@ def command(
         bool,
         typer.Option("--drift", help="Compare with the last apply instead of a policy: what changed, and by what."),
     ] = False,
-    host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME; several."
-        ),
-    ] = None,
-    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
+    host: HostsOption = None,
+    sudo: SudoOption = False,
     rootfs: Annotated[
         Path | None, typer.Option("--rootfs", metavar="DIR", help="An image that is being built, by its root's folder.")
     ] = None,

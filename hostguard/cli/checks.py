@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hostguard.cli.failure import need_one_of
+from hostguard.cli.options import table_or_json
 
 if TYPE_CHECKING:
     from hostguard.catalogue.entries import Entry
@@ -16,7 +17,7 @@ def command(
     area: Annotated[
         str | None, typer.Option("--area", metavar="AREA", help="Those of one area, such as egress.")
     ] = None,
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+    format_: Annotated[str, table_or_json("hostguard.checks/1")] = "table",
 ) -> None:
     """List every control.
 
@@ -28,7 +29,6 @@ def command(
     areas = dict.fromkeys(entry.control.area for entry in found)
     if area is not None:
         need_one_of("--area", area, areas)
-    need_one_of("--format", format_, ("table", "json"))
     chosen = [entry for entry in found if area in (None, entry.control.area)]
     if format_ == "json":
         from hostguard.catalogue import json

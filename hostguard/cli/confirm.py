@@ -6,7 +6,7 @@ import typer
 
 from hostguard.cli import fleet
 from hostguard.cli.failure import host_errors, need_root
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.cli.options import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
 from hostguard.status import Exit
 
 REQUEST = {"do": "confirm"}

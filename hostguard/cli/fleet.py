@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
@@ -24,37 +24,6 @@ if TYPE_CHECKING:
 
 Looked: TypeAlias = "tuple[str, Compiled, Seen | str]"
 """A host, its policy, and what was seen there; or why nothing was."""
-InventoryOption = Annotated[
-    list[str] | None,
-    typer.Option("--inventory", "-i", metavar="INVENTORY", help="Act on the hosts of an Ansible inventory."),
-]
-LimitOption = Annotated[
-    str | None, typer.Option("--limit", "-l", metavar="PATTERN", help="With -i: these hosts of it alone.")
-]
-ForksOption = Annotated[
-    int | None, typer.Option("--forks", "-f", min=1, metavar="N", help="With -i: so many hosts at a time (50).")
-]
-CanaryOption = Annotated[
-    int | None,
-    typer.Option("--canary", min=0, metavar="N", help="With -i: the first N hosts, and the others if they are well."),
-]
-SerialOption = Annotated[
-    str | None, typer.Option("--serial", metavar="N|N%", help="With -i: so many hosts in one wave.")
-]
-MaxFailOption = Annotated[
-    str | None,
-    typer.Option("--max-fail", metavar="N|N%", help="With -i: begin no wave when more hosts than this failed (0)."),
-]
-LogDirOption = Annotated[
-    Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
-]
-WithinOption = Annotated[
-    str | None,
-    typer.Option("--answer-within", metavar="TIME", help="How long another host may take to answer (300s)."),
-]
-SizeOption = Annotated[
-    str | None, typer.Option("--answer-size", metavar="SIZE", help="How much another host may answer (64M).")
-]
 
 
 def limits(answer_within: str | None, answer_size: str | None) -> Limits:

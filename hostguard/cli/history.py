@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import fleet
-from hostguard.cli.failure import Stop, host_errors, need_one_of
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
+from hostguard.cli.failure import Stop, host_errors
+from hostguard.cli.options import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption, table_or_json
 from hostguard.status import Exit
 from hostguard.visible import one_line
 
@@ -21,9 +21,7 @@ def command(
     number: Annotated[
         int | None, typer.Argument(metavar="[N]", help="What generation N changed on this host.", show_default=False)
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="F", help="table or json (hostguard.history/1).")
-    ] = "table",
+    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
@@ -34,7 +32,6 @@ def command(
 
     When, by whom, which policy, and what became of each. With N: what that generation changed here, and why it failed.
     """
-    need_one_of("--format", format_, ("table", "json"))
     if number is not None:
         if inventory:
             raise Stop(Exit.CALL, ["what a generation changed is told on its host alone: leave -i out"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from hostguard.cli import listening
 from hostguard.cli.failure import Stop
-from hostguard.cli.listening import ForOption, HostOption, SudoOption
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.options import ForOption, HostOption, OutputOption, PolicyOption, SudoOption
+from hostguard.cli.policy import load
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 def command(
     policy: PolicyOption = None,
     for_: ForOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
-    ] = None,
+    output: OutputOption = None,
     host: HostOption = None,
     sudo: SudoOption = False,
 ) -> None:

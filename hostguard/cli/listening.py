@@ -8,21 +8,13 @@ import re
 import signal
 from collections.abc import Iterator
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from hostguard.cli.failure import Stop, host_errors
 from hostguard.status import Exit
 
-ForOption = Annotated[
-    str | None,
-    typer.Option("--for", metavar="TIME", help="Stop after so long, such as 90s, 10m or 8h.", show_default="Ctrl-C"),
-]
-HostOption = Annotated[
-    str | None, typer.Option("--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME.")
-]
-SudoOption = Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

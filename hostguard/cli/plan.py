@@ -9,9 +9,19 @@ import typer
 
 from hostguard.cli import fleet, targets
 from hostguard.cli.called import as_root
-from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.fleet import ForksOption, InventoryOption, LimitOption, SizeOption, WithinOption
-from hostguard.cli.policy import PolicyOption, load, tell_weakened
+from hostguard.cli.failure import Stop
+from hostguard.cli.options import (
+    ForksOption,
+    HostsOption,
+    InventoryOption,
+    LimitOption,
+    PolicyOption,
+    SizeOption,
+    SudoOption,
+    WithinOption,
+    table_or_json,
+)
+from hostguard.cli.policy import load, tell_weakened
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -30,15 +40,12 @@ def command(
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
     ] = False,
     brief: Annotated[bool, typer.Option("--brief", help="A line a control, not one a difference.")] = False,
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json (hostguard.plan/1).")] = "table",
+    format_: Annotated[str, table_or_json("hostguard.plan/1")] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, for `hostguard apply --plan`.")
     ] = None,
-    host: Annotated[
-        list[str] | None,
-        typer.Option("--host", metavar="URI", help="ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME."),
-    ] = None,
-    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
+    host: HostsOption = None,
+    sudo: SudoOption = False,
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     forks: ForksOption = None,
@@ -50,7 +57,6 @@ def command(
     The connections and services that enforcing would cut are named by process and account. Exit code 1: something is
     in the way, and apply would refuse; 3: something could not be read.
     """
-    need_one_of("--format", format_, ("table", "json"))
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     loaded = load(policy)

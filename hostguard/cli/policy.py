@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
 UNMAPPED = 65534
 """/proc/sys/kernel/overflowuid, which nobody changes."""
-PolicyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--policy",
-        "-p",
-        metavar="FILE",
-        help="The policy file; else ./hostguard.yml, else /etc/hostguard/policy.yml.",
-        show_default=False,
-    ),
-]
 
 
 def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.fleet import SizeOption, WithinOption
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.failure import Stop
+from hostguard.cli.options import (
+    EverythingOption,
+    HostsOption,
+    PolicyOption,
+    SizeOption,
+    SudoOption,
+    WithinOption,
+    table_or_json,
+)
+from hostguard.cli.policy import load
 from hostguard.status import Exit
 from hostguard.visible import one_line
 
@@ -23,16 +31,14 @@ WORDS = {"held": "held", "out": "GETS OUT", "unknown": "not proven", "absent": "
 
 def command(
     policy: PolicyOption = None,
-    host: Annotated[
-        list[str] | None, typer.Option("--host", metavar="URI", help="Prove it of this host instead; can be repeated.")
-    ] = None,
-    sudo: Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")] = False,
+    host: HostsOption = None,
+    sudo: SudoOption = False,
     destinations: Annotated[
         bool,
         typer.Option("--destinations", help="Also connect to providers and resolvers, as accounts that may not."),
     ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+    everything: EverythingOption = False,
+    format_: Annotated[str, table_or_json("hostguard.proof/1")] = "table",
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
@@ -45,7 +51,6 @@ def command(
     from hostguard.cli import targets
     from hostguard.host.attack.shot import FIRST_MARK, Shot
 
-    need_one_of("--format", format_, ("table", "json"))
     loaded = load(policy)
     egress = loaded.policy.egress
     if egress is None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hostguard.cli import called
-from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.failure import Stop
+from hostguard.cli.options import EverythingOption, PolicyOption, table_or_json
+from hostguard.cli.policy import load
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from hostguard.policy import Policy
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
+SCHEMA = "hostguard.rehearsal/1"
+
 
 def command(
     policy: PolicyOption = None,
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
     ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")] = False,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="F", help="table or json (hostguard.rehearsal/1).")
-    ] = "table",
+    everything: EverythingOption = False,
+    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
 ) -> None:
     """Try the policy in throw-away namespaces.
 
@@ -41,7 +42,6 @@ def command(
     from hostguard.cli import screen
     from hostguard.host.program import find
 
-    need_one_of("--format", format_, ("table", "json"))
     loaded = load(policy, harmless=True)
     if loaded.policy.egress is None:
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to rehearse"])
@@ -75,9 +75,8 @@ def command(
                 outcome.hear(told)
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
-        raise Stop(
-            Exit.UNSEEN, [str(refused) if called.is_root() else f"{refused}: {called.again_as_root()}"]
-        ) from None
+        said = str(refused) if called.is_root() else f"{refused}: {called.again_as_root()}"
+        raise Stop(Exit.UNSEEN, [said]) from None
     code = tell(outcome) if format_ == "json" else show(outcome, everything)
     raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
 
@@ -93,9 +92,6 @@ def accounts(policy: Policy) -> set[str]:
         found |= set(egress.resolver_users or ()) | ({ASKER} if egress.hosts else set())
         found |= {user for service in egress.services.values() for user in service.users or ()}
     return found
-
-
-SCHEMA = "hostguard.rehearsal/1"
 
 
 def tell(outcome: Outcome) -> int:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli import apply, fleet, waves
-from hostguard.cli.failure import Stop, host_errors, need_one_of, need_root
-from hostguard.cli.fleet import (
+from hostguard.cli.failure import Stop, host_errors, need_root
+from hostguard.cli.options import (
     CanaryOption,
     ForksOption,
     InventoryOption,
@@ -18,8 +18,12 @@ from hostguard.cli.fleet import (
     SerialOption,
     SizeOption,
     WithinOption,
+    YesOption,
+    table_or_json,
 )
 from hostguard.status import Exit
+
+SCHEMA = "hostguard.rollback/1"
 
 
 def command(
@@ -40,9 +44,9 @@ def command(
     restart: Annotated[
         bool, typer.Option("--restart", help="Restart the services that would run on with hostguard's limits.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     check: Annotated[bool, typer.Option("--check", help="Show what would go back, and do nothing.")] = False,
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
     inventory: InventoryOption = None,
     limit: LimitOption = None,
     canary: CanaryOption = None,
@@ -61,7 +65,6 @@ def command(
     from hostguard.cli import screen
     from hostguard.target import local
 
-    need_one_of("--format", format_, ("table", "json"))
     if inventory:
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
@@ -109,11 +112,11 @@ def command(
 
 
 def as_json(answer: dict[str, Any]) -> str:
-    """hostguard.rollback/1: the changes are [resource, field, before, after, what is in the way, restart owed]."""
+    """SCHEMA: the changes are [resource, field, before, after, what is in the way, restart owed]."""
     import json
 
     keys = ("outcome", "to", "gone", "undone", "changes", "owed", "unseen")
-    said = {"schema": "hostguard.rollback/1", **{key: answer[key] for key in keys if key in answer}}
+    said = {"schema": SCHEMA, **{key: answer[key] for key in keys if key in answer}}
     return json.dumps(said, indent=1)
 
 

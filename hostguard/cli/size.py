@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.policy import PolicyOption, load
+from hostguard.cli.failure import Stop
+from hostguard.cli.options import PolicyOption, table_or_json
+from hostguard.cli.policy import load
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -24,15 +25,13 @@ def command(
     rps: Annotated[float | None, typer.Option("--rps", help="Peak requests a second, instead of a policy.")] = None,
     p99: Annotated[str | None, typer.Option("--p99", help="Their P99 latency with its unit: 800ms.")] = None,
     headroom: Annotated[float, typer.Option("--headroom", help="The room above the peak, with --rps.")] = 2.0,
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json (hostguard.size/1).")] = "table",
+    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
 ) -> None:
     """Show the numbers derived from the capacity.
 
     Each with its formula, and what it would override.
     """
     from hostguard.policy.sizing import size
-
-    need_one_of("--format", format_, ("table", "json"))
 
     if (rps is None) != (p99 is None):
         raise Stop(Exit.CALL, ["--rps and --p99 go together: hostguard size --rps 2000 --p99 800ms"])

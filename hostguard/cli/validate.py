@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hostguard.cli.failure import Stop, need_one_of
-from hostguard.cli.fleet import InventoryOption, LimitOption, overlays, today
-from hostguard.cli.policy import PolicyOption, look, tell_weakened, wrong
+from hostguard.cli.failure import Stop
+from hostguard.cli.fleet import overlays, today
+from hostguard.cli.options import InventoryOption, LimitOption, PolicyOption, table_or_json
+from hostguard.cli.policy import look, tell_weakened, wrong
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ def command(
         typer.Argument(metavar="FILE", help="Policy files, as --policy; - for standard input.", show_default=False),
     ] = None,
     policy: PolicyOption = None,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="F", help="table or json (hostguard.validation/1).")
-    ] = "table",
+    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
     inventory: InventoryOption = None,
     limit: LimitOption = None,
 ) -> None:
@@ -41,7 +40,6 @@ def command(
     Every error of every file is said at once, each with its line and key, what was found and what was expected. With
     -i: the policy of every host, with what the inventory's hostguard_policy refines in it; no host is asked.
     """
-    need_one_of("--format", format_, ("table", "json"))
     named = (*(files or ()), *([policy] if policy else ())) or (None,)
     found = list(_all(named, inventory, limit))
     problems = [problem for _, outcome in found if isinstance(outcome, tuple) for problem in outcome]

@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from hostguard.cli import listening
-from hostguard.cli.failure import need_one_of
-from hostguard.cli.listening import ForOption, HostOption, SudoOption
+from hostguard.cli.options import ForOption, HostOption, SudoOption, formats
 from hostguard.status import Exit
 
 
 def command(
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="text or json, a line each.")] = "text",
+    format_: Annotated[str, formats("text", "json", says=", a line each")] = "text",
     for_: ForOption = None,
     host: HostOption = None,
     sudo: SudoOption = False,
@@ -23,7 +22,6 @@ def command(
     Each attempt with its account, process and destination; what is tried again is counted. Where the host observes,
     it is what enforcing would deny. Needs root there, and changes nothing.
     """
-    need_one_of("--format", format_, ("text", "json"))
     duration = listening.seconds(for_)
 
     from hostguard.cli import screen
