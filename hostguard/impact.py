@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.policy.destinations import destinations, leaving, named_reaches
-from hostguard.policy.model import Address, Egress, Network
+from hostguard.policy.grammar import Address, Network
+from hostguard.policy.model import Egress
 from hostguard.visible import visible
 
 ASK: dict[str, Any] = {"sockets": {"collect": "sockets"}}

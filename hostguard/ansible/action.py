@@ -25,7 +25,7 @@ from hostguard.host import store
 from hostguard.host import window as window_words
 from hostguard.host.resource import HostError
 from hostguard.impact import session_cut
-from hostguard.policy import load, model
+from hostguard.policy import grammar, load
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy
 from hostguard.result import HostReport
@@ -428,7 +428,7 @@ def window(text: str) -> float:
     if str(text) == "0":
         return 0.0
     try:
-        return model.duration(str(text))
+        return grammar.duration(str(text))
     except PydanticCustomError as error:
         raise AnsibleActionFail(f"confirm_within: found {text!r}, expected 0 or {error.message()}") from None
 

@@ -10,7 +10,8 @@ from hostguard.attack.case import Case, Holds, To, Who, case
 from hostguard.attack.cases import CASES
 from hostguard.attack.cases.sockets import MPTCP
 from hostguard.policy.destinations import ASKER, DNS, NTP, destinations, holds, leaving, reaches
-from hostguard.policy.model import Address, Egress, Network
+from hostguard.policy.grammar import Address, Network
+from hostguard.policy.model import Egress
 
 STRANGER = "nobody"
 """An account that no policy names; the rehearsal gives it to whoever is not a service."""

@@ -136,7 +136,7 @@ def _cuts_itself(why: str, seconds: float, yes: bool) -> bool:
 def window(text: str) -> float:
     from pydantic_core import PydanticCustomError
 
-    from hostguard.policy.model import duration
+    from hostguard.policy.grammar import duration
 
     if text == "0":
         return 0.0

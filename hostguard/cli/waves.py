@@ -134,7 +134,7 @@ MORE = 300
 
 def _limits(limits: Limits, confirm_within: str) -> dict[str, Any]:
     """For the playbook. The task ends after them all even where a plugin of ansible's does not."""
-    from hostguard.policy.model import duration
+    from hostguard.policy.grammar import duration
 
     window = duration(confirm_within) if confirm_within != "0" else 0.0
     return {

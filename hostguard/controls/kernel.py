@@ -21,7 +21,7 @@ from hostguard.control import (
 )
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource
-from hostguard.policy.sizing import PORTS
+from hostguard.policy.sizing import PORTS, ephemeral
 from hostguard.status import Severity
 
 LISTEN = "0A"  # include/net/tcp_states.h
@@ -143,17 +143,12 @@ def reserved(context: Context) -> Sequence[Resource]:
     policy = context.policy
     own = (policy.kernel or {}).get(RESERVED, "")
     wanted = sysctl.ports(str(own))
-    low, high = ephemeral(context)
+    low, high = ephemeral(context.policy.kernel or {})
     if policy.egress:
         wanted |= {port for way in policy.egress.inbound.values() for port in way.ports if low <= port <= high}
     if not wanted:
         return []
     return [parameter("kernel.reserved-ports", RESERVED, sysctl.port_list(wanted), "ports")]
-
-
-def ephemeral(context: Context) -> tuple[int, int]:
-    low, high = str((context.policy.kernel or {}).get(RANGE, "{} {}".format(*context.sizing.port_range))).split()
-    return int(low), int(high)
 
 
 def ask_listeners(_context: Context) -> Mapping[str, Any]:
@@ -164,7 +159,7 @@ def ask_listeners(_context: Context) -> Mapping[str, Any]:
 
 
 def judge_listeners(context: Context, said: Mapping[str, Any]) -> Verdict:
-    low, high = ephemeral(context)
+    low, high = ephemeral(context.policy.kernel or {})
     free = ports((said["reserved"] or "").strip())
     tables = (said["listeners"]["tcp"], said["listeners"]["tcp6"])
     listening = {port for text in tables for port in listening_ports(text or "")}

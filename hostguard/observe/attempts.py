@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostguard.policy.model import Address
+from hostguard.policy.grammar import Address
 
 Event = Mapping[str, Any]
 MOST, MOST_OF_ONE = 65_536, 64

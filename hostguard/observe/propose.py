@@ -12,7 +12,8 @@ from typing import Any
 from hostguard import impact
 from hostguard.observe.seen import Process, Seen, Sight, Way
 from hostguard.policy.destinations import DNS, NTP, holds, named_reaches
-from hostguard.policy.model import Address, Egress, Network
+from hostguard.policy.grammar import Address, Network
+from hostguard.policy.model import Egress
 
 PRIVATE = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",

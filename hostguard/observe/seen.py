@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hostguard import impact
 from hostguard.observe.attempts import Event, Names, of
-from hostguard.policy.model import Address, Network
+from hostguard.policy.grammar import Address, Network
 
 LINKS: dict[str, Any] = {
     "routes": {"collect": "text", "path": "/proc/net/route"},

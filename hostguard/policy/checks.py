@@ -11,7 +11,8 @@ from typing import NamedTuple
 from hostguard.policy import late
 from hostguard.policy.destinations import NamedReach, Reach, holds, named_reaches, reaches
 from hostguard.policy.document import Path
-from hostguard.policy.model import Address, Capacity, Egress, Policy, Slice, Waiver
+from hostguard.policy.grammar import Address
+from hostguard.policy.model import Capacity, Egress, Policy, Slice, Waiver
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hostguard.policy.document import Path
-from hostguard.policy.model import Egress, Network
+from hostguard.policy.grammar import Network
+from hostguard.policy.model import Egress
 
 DNS, NTP = 53, 123
 ASKER = "dnsmasq"

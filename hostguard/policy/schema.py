@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hostguard.policy import model
+from hostguard.policy import grammar, model
 from hostguard.policy.settings import Setting, settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TITLE = "hostguard policy"
 NUMBER = "[0-9]{1,9}(?:\\.[0-9]{1,9})?"
 OF: Mapping[Any, Mapping[str, Any]] = {
-    model.network: {"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"},
-    model.address: {"type": "string", "pattern": "^[0-9a-fA-F.:]+$"},
-    model.port: {"type": "integer", "minimum": 1, "maximum": 65535},
-    model.duration: {"type": "string", "pattern": f"^{NUMBER}(us|ms|s|m)$"},
-    model.size: {"type": ["string", "integer"], "pattern": "^[0-9]{1,15}[KMGT]?$"},
-    model.percent: {"type": "string", "pattern": "^[0-9]{1,6}(?:\\.[0-9]{1,2})?%$"},
-    model.mode: {"type": ["string", "integer"], "pattern": "^0[0-7]{2}0$"},
-    model.path: {"type": "string", "pattern": "^(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){2,8}$"},
-    model.date: {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
-    model.host_name: {"type": "string", "pattern": f"^(\\*\\.)?({model.LABEL}\\.)+{model.LABEL}$"},
-    model.account: {"type": "string", "pattern": "^[a-z_][a-z0-9_-]{0,31}$"},
-    model.sysctl_value: {"type": ["string", "integer"]},
+    grammar.network: {"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"},
+    grammar.address: {"type": "string", "pattern": "^[0-9a-fA-F.:]+$"},
+    grammar.port: {"type": "integer", "minimum": 1, "maximum": 65535},
+    grammar.duration: {"type": "string", "pattern": f"^{NUMBER}(us|ms|s|m)$"},
+    grammar.size: {"type": ["string", "integer"], "pattern": "^[0-9]{1,15}[KMGT]?$"},
+    grammar.percent: {"type": "string", "pattern": "^[0-9]{1,6}(?:\\.[0-9]{1,2})?%$"},
+    grammar.mode: {"type": ["string", "integer"], "pattern": "^0[0-7]{2}0$"},
+    grammar.path: {"type": "string", "pattern": "^(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){2,8}$"},
+    grammar.date: {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    grammar.host_name: {"type": "string", "pattern": f"^(\\*\\.)?({grammar.LABEL}\\.)+{grammar.LABEL}$"},
+    grammar.account: {"type": "string", "pattern": "^[a-z_][a-z0-9_-]{0,31}$"},
+    grammar.sysctl_value: {"type": ["string", "integer"]},
 }
-"""What a validator of one value takes; the others are grammars, and in model.PATTERNS."""
+"""What a validator of one value takes; the others are grammars, and in grammar.PATTERNS."""
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
 
@@ -66,7 +66,7 @@ def _kind(setting: Setting) -> dict[str, Any]:
         if setting.inside and not setting.named:
             return _object(setting.inside)
         value = _object(setting.inside) if setting.inside else _value(setting, "str")
-        names = {"propertyNames": {"pattern": _whole(model.PATTERNS[setting.key])}} if setting.key else {}
+        names = {"propertyNames": {"pattern": _whole(grammar.PATTERNS[setting.key])}} if setting.key else {}
         return {"type": "object", **names, "additionalProperties": value}
     if setting.choices:
         return {"enum": list(setting.choices)}
@@ -76,8 +76,8 @@ def _kind(setting: Setting) -> dict[str, Any]:
 def _value(setting: Setting, kind: str) -> dict[str, Any]:
     if setting.reader in OF:
         return dict(OF[setting.reader])
-    if setting.reader in model.PATTERNS:
-        return {"type": "string", "pattern": _whole(model.PATTERNS[setting.reader])}
+    if setting.reader in grammar.PATTERNS:
+        return {"type": "string", "pattern": _whole(grammar.PATTERNS[setting.reader])}
     return {"type": TYPES.get(kind, "string")}
 
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, PlainValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from hostguard import generated
-from hostguard.policy import model
+from hostguard.policy import grammar
 
-WRITTEN_AS_TEXT = (model.size, model.duration, model.percent, model.network, model.address)
+WRITTEN_AS_TEXT = (grammar.size, grammar.duration, grammar.percent, grammar.network, grammar.address)
 """What reads text and makes a number, or another thing, of it."""
 
 
@@ -117,6 +117,6 @@ def _expected(kind: Any, validators: tuple[Any, ...]) -> str:
 
 
 def _as_written(value: Any, validators: tuple[Any, ...]) -> Any:
-    if _reader(validators) is model.size:
+    if _reader(validators) is grammar.size:
         return f"{value // 2**20}M"
     return list(value) if isinstance(value, tuple) else value

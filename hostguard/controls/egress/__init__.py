@@ -1,19 +1,18 @@
 """Egress: the host reaches what the policy names, account by account, and nothing else.
 
 allowlist: who may reach what, as sets. names: what may be reached by its name. chains: the rules over them. boot: all
-of it again at the next boot. caches: what keeps a name's address too long. others: the tools beside us.
+of it again at the next boot. caches: what keeps a name's address too long. others: the tools beside us. passage: what
+gets through their rules. processes, packet_sockets: who goes past ours. other_backend: rules that hide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from hostguard.control import (
     Context,
     Control,
     JudgingControl,
-    Verdict,
     WantingControl,
     Weakening,
     article,
@@ -24,7 +23,19 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.egress import allowlist, boot, caches, chains, frames, names, others, passage, processes
+from hostguard.controls.egress import (
+    allowlist,
+    boot,
+    caches,
+    chains,
+    frames,
+    names,
+    other_backend,
+    others,
+    packet_sockets,
+    passage,
+    processes,
+)
 from hostguard.policy.model import Egress
 from hostguard.status import Severity
 
@@ -45,55 +56,6 @@ def frames_left_alone(context: Context) -> Iterator[Weakening]:
     if _egress(context).frames == "allow":
         yield Weakening(("egress", "frames"), "allow", "frames from packet sockets get out past all rules", off=True)
     yield from observed(context)
-
-
-def ask_other_backend(_context: Context) -> Mapping[str, Any]:
-    return {"other": {"collect": "other-backend"}}
-
-
-def judge_other_backend(_context: Context, said: Mapping[str, Any]) -> Verdict:
-    expected = "no rules in the backend of iptables that is not in force"
-    unread = [f"{found['backend']} {family}" for family, found in said["other"].items() if found["rules"] is None]
-    if unread:
-        words = (
-            f"the kernel holds {', '.join(unread)} tables and nothing there reads them: install iptables-legacy-save"
-        )
-        return Verdict("unknown", expected, words)
-    hidden = [
-        f"{found['backend']} {family}: {count} rules"
-        for family, found in sorted(said["other"].items())
-        if (count := hidden_rules(found["rules"]))
-    ]
-    if hidden:
-        return Verdict("fail", expected, "; ".join(hidden))
-    return Verdict("pass", expected, "none there")
-
-
-def hidden_rules(saved: str) -> int:
-    """Rules, and chains whose policy is not ACCEPT, in what `iptables-save` said of all tables."""
-    lines = saved.splitlines()
-    dropping = [line for line in lines if line.startswith(":") and line.split()[1] not in ("ACCEPT", "-")]
-    return len(dropping) + sum(line.startswith("-A ") for line in lines)
-
-
-def ask_packet_sockets(_context: Context) -> Mapping[str, Any]:
-    return {"sockets": {"collect": "packet-sockets"}}
-
-
-def judge_packet_sockets(_context: Context, said: Mapping[str, Any]) -> Verdict:
-    found = said["sockets"]
-    expected = "no process that sends frames past the rules"
-    if found["xdp"]:
-        return Verdict("fail", expected, f"AF_XDP sockets, which nothing holds: {_processes(found['xdp'])}")
-    if found["packet"] and not found["held"]:
-        return Verdict("fail", expected, f"packet sockets, and nothing holds frames: {_processes(found['packet'])}")
-    if found["packet"]:
-        return Verdict("pass", expected, f"frames are held, those of {_processes(found['packet'])} too")
-    return Verdict("pass", expected, "none has a packet socket or an AF_XDP socket now")
-
-
-def _processes(holders: Sequence[Sequence[Any]]) -> str:
-    return ", ".join(dict.fromkeys(f"{command} ({pid})" if pid else command for pid, command, *_ in holders))
 
 
 STEP_1 = "Step 1: Egress Filtering and Firewall Hardening"
@@ -224,8 +186,8 @@ CONTROLS: tuple[Control, ...] = (
             soc2("CC7.1", "a process that could send frames is found at the next audit"),
             manual("packet(7)"),
         ),
-        asks=ask_packet_sockets,
-        judges=judge_packet_sockets,
+        asks=packet_sockets.asks,
+        judges=packet_sockets.judges,
         evidence="/proc/net/packet, /proc/PID/maps, nft list table netdev hostguard",
     ),
     WantingControl(
@@ -256,8 +218,8 @@ CONTROLS: tuple[Control, ...] = (
             cis_debian("4.1.1", "rules in two backends are two firewalls; that no second tool is enabled is not read"),
             manual("xtables-nft(8)"),
         ),
-        asks=ask_other_backend,
-        judges=judge_other_backend,
+        asks=other_backend.asks,
+        judges=other_backend.judges,
         evidence="iptables-legacy-save or iptables-nft-save, whichever is not in force",
     ),
     WantingControl(

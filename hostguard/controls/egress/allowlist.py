@@ -13,7 +13,8 @@ from operator import itemgetter
 
 from hostguard.host.resource import Resource
 from hostguard.policy.destinations import Reach, leaving
-from hostguard.policy.model import Egress, Network
+from hostguard.policy.grammar import Network
+from hostguard.policy.model import Egress
 
 NETWORK = {"ipv4": ipaddress.IPv4Network, "ipv6": ipaddress.IPv6Network}
 FAMILIES = tuple(NETWORK)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hostguard.policy.model import Network
+from hostguard.policy.grammar import Network
 
 Does = Literal["drop", "accept", "return", "notrack", "elsewhere", "jump", "goto", "on", "unknown"]
 HOOKS = {"OUTPUT": "output", "POSTROUTING": "postrouting", "PREROUTING": "prerouting", "INPUT": "input"}

@@ -18,7 +18,8 @@ from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
 from hostguard.policy.destinations import DNS, leaving
-from hostguard.policy.model import Egress, Network
+from hostguard.policy.grammar import Network
+from hostguard.policy.model import Egress
 
 MOST_TRIED = 64
 """Packets a family that are walked through the rules, and routes that are asked for."""
