@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hostguard.host import netlink
+from hostguard.host.sock_diag import BY_FAMILY
 from hostguard.policy.destinations import destinations, leaving, named_reaches
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
@@ -67,7 +68,7 @@ def sockets(said: Mapping[str, Any]) -> Iterator[Socket]:
         for encoded in said["dumps"][key]:
             body = base64.b64decode(encoded)
             # pyroute2 reads a whole message: give back the header that the host took off.
-            message = inet_diag_msg(struct.pack("=IHHII", 16 + len(body), 20, 2, 1, 0) + body)
+            message = inet_diag_msg(netlink.message(BY_FAMILY, 0, body))
             message.decode()
             inode, uid = str(message["idiag_inode"]), str(message["idiag_uid"])
             pid, command = said["holders"].get(inode, (0, ""))

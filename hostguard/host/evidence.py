@@ -15,13 +15,14 @@ import re
 import socket
 import stat
 import struct
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set
 
-from . import firewalld, store, window
+from . import firewalld, netlink, store, window
 from .facts import account_of, gather, has_ipv6
 from .kinds import frames, process, ruleset, unit
 from .program import find, run
 from .resource import HostError, why
+from .sock_diag import UID_AT, sock_diag
 
 Request = Dict[str, Any]
 """`collect` names a collector below; the other keys are its arguments."""
@@ -231,24 +232,19 @@ def _route(address: str, protocol: str, port: int, uid: Optional[int]) -> str:
     """One RTM_GETROUTE (rtnetlink(7); struct rtmsg has 12 bytes), as this protocol, port and account would ask."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     raw = socket.inet_pton(family, address)
-    body = struct.pack("=8BI", family, 8 * len(raw), 0, 0, 0, 0, 0, 0, 0) + _attribute(RTA_DST, raw)
-    body += _attribute(RTA_IP_PROTO, struct.pack("=B", PROTOCOLS[protocol]))
-    body += _attribute(RTA_DPORT, struct.pack(">H", port))
+    body = struct.pack("=8BI", family, 8 * len(raw), 0, 0, 0, 0, 0, 0, 0) + netlink.attribute(RTA_DST, raw)
+    body += netlink.attribute(RTA_IP_PROTO, struct.pack("=B", PROTOCOLS[protocol]))
+    body += netlink.attribute(RTA_DPORT, struct.pack(">H", port))
     if uid is not None:
-        body += _attribute(RTA_UID, struct.pack("=I", uid))
+        body += netlink.attribute(RTA_UID, struct.pack("=I", uid))
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as channel:
         channel.settimeout(10)
-        channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
-        data = channel.recv(1 << 16)
-    if struct.unpack_from("=IH", data)[1] == RTM_NEWROUTE:
+        channel.send(netlink.message(RTM_GETROUTE, netlink.REQUEST, body))
+        kind, answer = next(netlink.messages(channel.recv(1 << 16)))
+    if kind == RTM_NEWROUTE:
         return ""
-    code = -struct.unpack_from("=i", data, 16)[0]
+    code = netlink.error_in(answer)
     return errno.errorcode.get(code, str(code))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    """struct rtattr, padded to four bytes."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 DENIED = "hostguard deny: "
@@ -446,46 +442,6 @@ def _mapped_sockets() -> Set[str]:
         return found
     tcp = "".join(_text({"path": "/proc/net/" + table}) or "" for table in ("tcp", "tcp6"))
     return found - {line.split()[9] for line in tcp.splitlines() if len(line.split()) > 9}
-
-
-NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-NLMSG_DONE, NLMSG_ERROR = 3, 2
-ALL_STATES = 0xFFFFFFFF
-UID_AT, INODE_AT = 64, 68  # within struct inet_diag_msg
-End = Tuple[int, bytes]
-"""A port, and an address as packets carry it."""
-
-
-def sock_diag(
-    family: int, protocol: int, states: int = ALL_STATES, only: Optional[Tuple[End, End]] = None
-) -> List[bytes]:
-    """The bodies of one inet_diag dump (linux/inet_diag.h: inet_diag_req_v2 has 56 bytes), or of the one socket with
-    these ends."""
-    (port, address), (peer_port, peer) = only or ((0, b""), (0, b""))
-    # No interface, and INET_DIAG_NOCOOKIE: whichever socket it is.
-    identity = struct.pack(">HH16s16s4x", port, peer_port, address, peer) + b"\xff" * 8
-    request = struct.pack("=BBBBI", family, protocol, 0, 0, states) + identity
-    flags = NLM_F_REQUEST | (0 if only else NLM_F_DUMP)
-    header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
-    bodies: List[bytes] = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as channel:
-        channel.settimeout(10)
-        channel.send(header + request)
-        while True:
-            data = channel.recv(1 << 18)
-            while data:
-                length, kind = struct.unpack_from("=IH", data)
-                if kind == NLMSG_DONE:
-                    return bodies
-                if kind == NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", data, 16)[0]
-                    raise OSError(code, "sock_diag: " + os.strerror(code))
-                bodies.append(data[16:length])
-                data = data[(length + 3) & ~3 :]
-            if only:
-                return bodies
 
 
 def _holders() -> Dict[str, Any]:

@@ -7,8 +7,10 @@ import errno
 import os
 import socket
 import struct
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
+from . import netlink
+from .netlink import attribute
 from .program import find, run
 from .resource import HostError, NotRoot
 
@@ -19,7 +21,6 @@ ENDS = {"HOSTGUARD-OUTPUT": "enforce", "HOSTGUARD-OBSERVE-OUTPUT": "observe"}
 
 NETLINK_NETFILTER = 12
 PACKET, CONFIG = 0x400, 0x401
-NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 0x1, 0x4, 2
 CMD, MODE, BUFFER, THRESHOLD, FLAGS = 1, 2, 3, 5, 6
 BIND, COPY_PACKET, NUMBERED = 1, 2, 1
 HEADER, PAYLOAD, PREFIX, UID, SEQUENCE = 1, 9, 10, 11, 12
@@ -88,27 +89,25 @@ class Listener:
             self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.channel.bind((0, 0))
         try:
-            self._configure(_attribute(CMD, struct.pack("=B", BIND)))
+            self._configure(attribute(CMD, struct.pack("=B", BIND)))
         except PermissionError:
             raise _refused() from None
         # Whose it is can be asked while the process still has its socket: so each is sent at once, and alone.
         self._configure(
-            _attribute(MODE, struct.pack(">IBB", HEADERS, COPY_PACKET, 0))
-            + _attribute(BUFFER, struct.pack(">I", 512))
-            + _attribute(THRESHOLD, struct.pack(">I", 1))
-            + _attribute(FLAGS, struct.pack(">H", NUMBERED))
+            attribute(MODE, struct.pack(">IBB", HEADERS, COPY_PACKET, 0))
+            + attribute(BUFFER, struct.pack(">I", 512))
+            + attribute(THRESHOLD, struct.pack(">I", 1))
+            + attribute(FLAGS, struct.pack(">H", NUMBERED))
         )
         self.channel.setblocking(False)
 
     def _configure(self, attributes: bytes) -> None:
         body = struct.pack(">BBH", socket.AF_UNSPEC, 0, GROUP) + attributes
-        self.channel.send(struct.pack("=IHHII", 16 + len(body), CONFIG, NLM_F_REQUEST | NLM_F_ACK, 1, 0) + body)
+        self.channel.send(netlink.message(CONFIG, netlink.REQUEST | netlink.ACK, body))
         while True:
-            for kind, answer in _messages(self.channel.recv(1 << 16)):
-                if kind == NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", answer)[0]
-                    if code:
-                        raise OSError(code, "nfnetlink_log: " + os.strerror(code))
+            for kind, answer in netlink.messages(self.channel.recv(1 << 16)):
+                if kind == netlink.ERROR:
+                    netlink.refuse(answer, "nfnetlink_log")
                     return
 
     def take_lost(self) -> int:
@@ -134,14 +133,14 @@ class Listener:
                 # Some were lost: the numbers of those that follow tell how many.
                 self._full = True
                 continue
-            for kind, body in _messages(data):
+            for kind, body in netlink.messages(data):
                 packet = self._packet(body) if kind == PACKET else None
                 if packet:
                     found.append(packet)
         return found
 
     def _packet(self, body: bytes) -> Optional[Packet]:
-        attributes = dict(_attributes(body[4:]))
+        attributes = dict(netlink.attributes(body[4:]))
         if SEQUENCE in attributes:
             number = struct.unpack(">I", attributes[SEQUENCE])[0]
             if self._next is not None:
@@ -204,21 +203,3 @@ def _ends(data: bytes) -> Optional[Tuple[str, str, int, Optional[int]]]:
 
 def _addresses6(data: bytes) -> Tuple[str, str]:
     return socket.inet_ntop(socket.AF_INET6, data[8:24]), socket.inet_ntop(socket.AF_INET6, data[24:40])
-
-
-def _messages(data: bytes) -> Iterator[Tuple[int, bytes]]:
-    while len(data) >= 16:
-        length, kind = struct.unpack_from("=IH", data)
-        yield kind, data[16:length]
-        data = data[(length + 3) & ~3 :] if length >= 16 else b""
-
-
-def _attributes(data: bytes) -> Iterator[Tuple[int, bytes]]:
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        yield kind & 0x7FFF, data[4:length]
-        data = data[(length + 3) & ~3 :] if length >= 4 else b""
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)

@@ -11,9 +11,10 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from .evidence import INODE_AT, UID_AT, pids, sock_diag
+from .evidence import pids
 from .facts import account_of
 from .nflog import Packet
+from .sock_diag import INODE_AT, UID_AT, sock_diag
 
 NUMBER = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 LISTENING = 1 << 10  # TCPF_LISTEN in include/net/tcp_states.h

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from hostguard.controls.egress import others
-from hostguard.host import firewalld
+from hostguard.host import firewalld, ufw
 from hostguard.status import Severity
 from tests.unit.test_verdict import judged
 
 NOBODY: dict[str, Any] = {
     "units": [], "chains": [], "firewalld": "", others.NFTABLES_CONF: None, others.PERSISTENT_CONF: None,
-    **dict.fromkeys(others.SAVED), others.UFW_CONF: None, others.UFW_DEFAULTS: None,
+    **dict.fromkeys(others.SAVED), ufw.CONF: None, ufw.DEFAULTS: None,
 }  # fmt: skip
 V4, V6 = others.SAVED
 UFW = 'IPV6={}\nDEFAULT_OUTPUT_POLICY="{}"\nMANAGE_BUILTINS={}\n'
@@ -39,14 +39,14 @@ UFW = 'IPV6={}\nDEFAULT_OUTPUT_POLICY="{}"\nMANAGE_BUILTINS={}\n'
           others.PERSISTENT_CONF: "IPTABLES_RESTORE_NOFLUSH=yes\n"}, "fail", "low", ": IP6TABLES_RESTORE_"),
         ({"units": ["netfilter-persistent.service"], V6: ":HOSTGUARD-OUTPUT - [0:0]\n"}, "fail", "medium", V6),
         ({"units": ["netfilter-persistent.service"]}, "pass", "", "beside netfilter-persistent"),
-        ({others.UFW_CONF: "ENABLED=no\n", others.UFW_DEFAULTS: UFW.format("yes", "ACCEPT", "no")}, "pass", "",
+        ({ufw.CONF: "ENABLED=no\n", ufw.DEFAULTS: UFW.format("yes", "ACCEPT", "no")}, "pass", "",
          "no other tool"),
-        ({others.UFW_CONF: "ENABLED=yes\n", others.UFW_DEFAULTS: UFW.format("yes", "DROP", "no")}, "pass", "", "ufw"),
-        ({others.UFW_CONF: "ENABLED=YES\n", others.UFW_DEFAULTS: UFW.format("yes", "ACCEPT", "no")}, "fail", "low",
+        ({ufw.CONF: "ENABLED=yes\n", ufw.DEFAULTS: UFW.format("yes", "DROP", "no")}, "pass", "", "ufw"),
+        ({ufw.CONF: "ENABLED=YES\n", ufw.DEFAULTS: UFW.format("yes", "ACCEPT", "no")}, "fail", "low",
          "`ufw default deny outgoing`"),
-        ({others.UFW_CONF: "ENABLED=yes\n", others.UFW_DEFAULTS: UFW.format("no", "DROP", "no")}, "fail", "medium",
+        ({ufw.CONF: "ENABLED=yes\n", ufw.DEFAULTS: UFW.format("no", "DROP", "no")}, "fail", "medium",
          "IPV6=yes in"),
-        ({others.UFW_CONF: "ENABLED=yes\n", others.UFW_DEFAULTS: UFW.format("yes", "DROP", "yes")}, "fail", "medium",
+        ({ufw.CONF: "ENABLED=yes\n", ufw.DEFAULTS: UFW.format("yes", "DROP", "yes")}, "fail", "medium",
          "MANAGE_BUILTINS=no in"),
         ({"units": ["firewalld.service", "nftables.service"], "firewalld": "mask it",
           others.NFTABLES_CONF: "flush ruleset"}, "fail", "high", "; nftables.service: "),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from hostguard.bundle import compile_policy
 from hostguard.control import Context, Verdict
 from hostguard.controls.egress import processes
 from hostguard.host import evidence
+from hostguard.host.sock_diag import INODE_AT
 from hostguard.policy.load import parse
 
 # Documentation addresses: nothing answers, and nothing is sent but from sockets that are made here, to loopback.
@@ -66,10 +69,8 @@ def alone(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inode(body: str) -> str:
-    import base64
-    import struct
 
-    return str(struct.unpack_from("=I", base64.b64decode(body), evidence.INODE_AT)[0])
+    return str(struct.unpack_from("=I", base64.b64decode(body), INODE_AT)[0])
 
 
 def test_a_connection_that_the_policy_does_not_sanction() -> None:
@@ -87,8 +88,6 @@ ESTABLISHED, SYN_SENT, FIN_WAIT1 = 1, 2, 4
 
 def a_socket(state: int, inode: int, to: str = "198.51.100.66", port: int = 443) -> dict[str, Any]:
     """One socket of IPv4, as struct inet_diag_msg has it (linux/inet_diag.h)."""
-    import base64
-    import struct
 
     ends = struct.pack(">HH", 40000, port) + socket.inet_aton("192.0.2.9").ljust(16, b"\0")
     ends += socket.inet_aton(to).ljust(16, b"\0") + struct.pack("=III", 0, 0, 0)

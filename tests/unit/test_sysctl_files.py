@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hostguard.host import ufw
 from hostguard.host.kinds import sysctl
 
 RP = "net.ipv4.conf.{}.rp_filter"
@@ -57,13 +58,13 @@ def test_what_ufw_sets_comes_after(
     (folder / "zz-hostguard.conf").write_text(f"{key} = 1\n")
     monkeypatch.setattr(sysctl, "FOLDERS", (str(folder),))
     for name, text in (
-        ("UFW_CONF", f"ENABLED={enabled}\n"),
-        ("UFW_DEFAULTS", f"IPT_SYSCTL={tmp_path / named}\n" if named else "IPV6=yes\n"),
-        ("UFW_SYSCTL", UFW if not named else ""),
+        ("CONF", f"ENABLED={enabled}\n"),
+        ("DEFAULTS", f"IPT_SYSCTL={tmp_path / named}\n" if named else "IPV6=yes\n"),
+        ("SYSCTL", UFW if not named else ""),
     ):
         path = tmp_path / name
         path.write_text(text)
-        monkeypatch.setattr(sysctl, name, str(path))
+        monkeypatch.setattr(ufw, name, str(path))
     if named:
         (tmp_path / named).write_text(UFW)
     assignments = sysctl.configuration()

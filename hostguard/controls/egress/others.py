@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.control import Context, Verdict
+from hostguard.host import ufw
+from hostguard.host.ufw import assigned
 from hostguard.status import Severity
 
 KEPT_UNITS = {"docker.service": "Docker", "fail2ban.service": "fail2ban"}
@@ -23,12 +25,11 @@ FIREWALLD, NFTABLES, PERSISTENT = "firewalld.service", "nftables.service", "netf
 NFTABLES_CONF = "/etc/nftables.conf"
 PERSISTENT_CONF = "/etc/default/netfilter-persistent"
 SAVED = {"/etc/iptables/rules.v4": "IPTABLES_RESTORE_NOFLUSH", "/etc/iptables/rules.v6": "IP6TABLES_RESTORE_NOFLUSH"}
-UFW_CONF, UFW_DEFAULTS = "/etc/ufw/ufw.conf", "/etc/default/ufw"
 EXPECTED = "no other tool that takes away what the policy put here"
 
 
 def asks(_context: Context) -> Mapping[str, Any]:
-    files = (NFTABLES_CONF, PERSISTENT_CONF, *SAVED, UFW_CONF, UFW_DEFAULTS)
+    files = (NFTABLES_CONF, PERSISTENT_CONF, *SAVED, ufw.CONF, ufw.DEFAULTS)
     return {
         "units": {"collect": "units", "units": [*KEPT_UNITS, FIREWALLD, NFTABLES, PERSISTENT]},
         "chains": {"collect": "chains"},
@@ -70,8 +71,8 @@ def tools(said: Mapping[str, Any]) -> Iterator[Tool]:
         yield nftables(said[NFTABLES_CONF] or "")
     if PERSISTENT in said["units"]:
         yield persistent(said)
-    if assigned(said[UFW_CONF], "ENABLED") == "yes":
-        yield ufw(said[UFW_DEFAULTS])
+    if ufw.enabled(said[ufw.CONF]):
+        yield of_ufw(said[ufw.DEFAULTS])
 
 
 def nftables(conf: str) -> Tool:
@@ -98,20 +99,13 @@ def persistent(said: Mapping[str, Any]) -> Tool:
     return Tool(name)
 
 
-def ufw(defaults: str | None) -> Tool:
+def of_ufw(defaults: str | None) -> Tool:
     if assigned(defaults, "MANAGE_BUILTINS") == "yes":
-        undoes = f"it flushes the rules of others whenever it starts or stops: MANAGE_BUILTINS=no in {UFW_DEFAULTS}"
+        undoes = f"it flushes the rules of others whenever it starts or stops: MANAGE_BUILTINS=no in {ufw.DEFAULTS}"
         return Tool("ufw", undoes, Severity.MEDIUM)
     if assigned(defaults, "IPV6") == "no":
-        undoes = f"it puts a table of its own in the place of IPv6's whenever it starts: IPV6=yes in {UFW_DEFAULTS}"
+        undoes = f"it puts a table of its own in the place of IPv6's whenever it starts: IPV6=yes in {ufw.DEFAULTS}"
         return Tool("ufw", undoes, Severity.MEDIUM)
     if assigned(defaults, "DEFAULT_OUTPUT_POLICY") not in ("DROP", "REJECT"):
         return Tool("ufw", "`ufw reload` sets OUTPUT's policy to ACCEPT: `ufw default deny outgoing`")
     return Tool("ufw")
-
-
-def assigned(text: str | None, name: str) -> str:
-    """The last value of a shell variable in a file of settings, in lower case only where it says yes or no."""
-    values = re.findall(rf"^\s*{name}=[\"']?([^\"'\s#]*)", text or "", re.MULTILINE)
-    value = str(values[-1]) if values else ""
-    return value.lower() if value.lower() in ("yes", "no") else value

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 import socket
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from .. import store
+from .. import store, ufw
 from ..facts import in_container
 from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, value
 from . import file as files
@@ -112,28 +111,21 @@ def configuration() -> List[Assignment]:
     return found + _ufw()
 
 
-UFW_CONF, UFW_DEFAULTS, UFW_SYSCTL = "/etc/ufw/ufw.conf", "/etc/default/ufw", "/etc/ufw/sysctl.conf"
-
-
 def _ufw() -> List[Assignment]:
     """What ufw sets when it starts, at every boot, and at `ufw reload`: IPT_SYSCTL of /etc/default/ufw (ufw(8))."""
-    if _shell_variable(UFW_CONF, "ENABLED").lower() != "yes":
+    if not ufw.enabled(_text(ufw.CONF)):
         return []
-    path = _shell_variable(UFW_DEFAULTS, "IPT_SYSCTL")
-    try:
-        with open(path or UFW_SYSCTL, encoding="utf-8", errors="replace") as file:
-            return parse(file.read(), path or UFW_SYSCTL, after="ufw")
-    except OSError:
-        return []  # ufw sets nothing then
+    path = ufw.assigned(_text(ufw.DEFAULTS), "IPT_SYSCTL") or ufw.SYSCTL
+    return parse(_text(path) or "", path, after="ufw")
 
 
-def _shell_variable(path: str, name: str) -> str:
+def _text(path: str) -> Optional[str]:
+    """None where it can't be read: ufw sets nothing then."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            found = re.findall(r"^\s*{}=[\"']?([^\"'\s#]*)".format(name), file.read(), re.MULTILINE)
+            return file.read()
     except OSError:
-        return ""
-    return found[-1] if found else ""
+        return None
 
 
 BOOT_UNIT = "systemd-sysctl.service"
