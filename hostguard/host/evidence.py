@@ -17,9 +17,9 @@ import stat
 import struct
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from . import firewalld, netlink, store, window
+from . import firewalld, iptables, netlink, nft, store, window
 from .facts import account_of, gather, has_ipv6
-from .kinds import frames, process, ruleset, unit
+from .kinds import frames, process, unit
 from .program import find, run
 from .resource import HostError, why
 from .sock_diag import UID_AT, sock_diag
@@ -162,21 +162,21 @@ def _other_backend(_request: Request) -> Any:
     audit changes nothing.
     """
     answer: Dict[str, Any] = {}
-    for family, command in ruleset.COMMAND.items():
-        in_force = ruleset.backend(family)
+    for family, command in iptables.COMMAND.items():
+        in_force = iptables.backend(family)
         if in_force is None:
             raise HostError("{} is not installed on this host".format(command))
         other = "legacy" if in_force == "nft" else "nft"
-        if other == "legacy" and not ruleset.legacy_tables(family):
+        if other == "legacy" and not iptables.legacy_tables(family):
             answer[family] = {"backend": other, "rules": ""}
             continue
         program = "{}-{}-save".format(command, other)
         if find(program) is None:
             # The controller may have a library for it. No tool for nft: then nothing of nft was ever written.
-            tables = ruleset.legacy_tables(family)
+            tables = iptables.legacy_tables(family)
             answer[family] = {"backend": other, "rules": None if other == "legacy" else "", "tables": tables}
             continue
-        answer[family] = {"backend": other, "rules": ruleset.saved(program)}
+        answer[family] = {"backend": other, "rules": iptables.saved(program)}
     return answer
 
 
@@ -191,9 +191,9 @@ def _chains(_request: Request) -> Any:
     """The names of all chains that are not built in, of any table of the backend in force."""
     found = {
         chain
-        for family in ruleset.COMMAND
-        for text in ruleset.tables(family).values()
-        for chain, policy in ruleset.parse(text)["policies"].items()
+        for family in iptables.COMMAND
+        for text in iptables.tables(family).values()
+        for chain, policy in iptables.parse(text)["policies"].items()
         if policy == "-"
     }
     return sorted(found)
@@ -206,10 +206,10 @@ def _rules(_request: Request) -> Any:
     """
     parsed: Dict[str, Any] = {"ipv4": None, "ipv6": None}  # None: a kernel without it
     for family in parsed if has_ipv6() else ["ipv4"]:
-        if ruleset.backend(family) is None:
-            raise HostError("{} is not installed on this host".format(ruleset.COMMAND[family]))
-        parsed[family] = {name: ruleset.parse(text) for name, text in ruleset.tables(family).items()}
-    return {"iptables": parsed, "nft": ruleset.nft_of_others()}
+        if iptables.backend(family) is None:
+            raise HostError("{} is not installed on this host".format(iptables.COMMAND[family]))
+        parsed[family] = {name: iptables.parse(text) for name, text in iptables.tables(family).items()}
+    return {"iptables": parsed, "nft": nft.of_others()}
 
 
 NETLINK_ROUTE = 0
@@ -256,7 +256,7 @@ def _denied(_request: Request) -> Any:
     """Packets that our chain has dropped since its rules were loaded, by family (None: there is no such rule), and how
     many lines of the journal, the last of them, name each account."""
     packets: Dict[str, Optional[int]] = {}
-    for family, command in ruleset.COMMAND.items():
+    for family, command in iptables.COMMAND.items():
         found = OUR_CHAIN.search(run([command + "-save", "-c", "-t", "filter"], check=False).stdout)
         packets[family] = int(found.group(1)) if found else None
     accounts: Dict[str, int] = {}

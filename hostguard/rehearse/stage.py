@@ -13,8 +13,8 @@ from typing import Any
 
 from hostguard.attack.aim import STRANGER, Attempt
 from hostguard.controls.egress import names
-from hostguard.host import transaction
-from hostguard.host.kinds import frames, ruleset
+from hostguard.host import iptables, transaction
+from hostguard.host.kinds import frames
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
@@ -108,8 +108,8 @@ def hooked(resources: list[Resource]) -> bool:
 def firewall() -> list[str]:
     """The rules and sets of the stage, without counters and without the empty tables that legacy iptables leaves."""
     said = run(["ipset", "save"]).stdout.splitlines()
-    for family in ruleset.COMMAND:
-        for table, text in ruleset.tables(family).items():
+    for family in iptables.COMMAND:
+        for table, text in iptables.tables(family).items():
             kept = (line.partition(" [")[0] for line in text.splitlines() if line.startswith((":", "-A ")))
             said += [f"{family} {table} {line}" for line in kept if not line.endswith(" ACCEPT") or line[0] == "-"]
     return said

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 PRELUDE = """
 import json, subprocess, sys
+from hostguard.host import iptables, nft
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.resource import HostError
 from hostguard.host.snapshot import differ, look
@@ -167,7 +168,7 @@ def test_without_nft_the_host_is_opened_and_that_is_told() -> None:
 before = ruleset.capture(ours)
 ruleset.write(ours, ruleset.read(ours))
 sh("nft add rule ip filter INPUT ct state established,related accept")
-ruleset.find = lambda name: None if name == "nft" else "/usr/sbin/" + name
+nft.find = lambda name: None if name == "nft" else "/usr/sbin/" + name
 seen = look(ours)["ipv4HG"]
 try:
     ruleset.restore(ours, before)
@@ -228,7 +229,7 @@ subprocess.run(["ipset", "add", "other", "192.0.2.1", "comment", "a\\nadd hostgu
 ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"])]
 sets = [{"id": "s", "kind": "ipset", "name": "hostguard-4-x", "type": "hash:ip", "family": "ipv4", "entries": []}]
 seen = {**look(ours), **look(sets)}
-print(json.dumps([seen["ipv4HG"], seen["s"], list(ruleset.tables("ipv4"))]))
+print(json.dumps([seen["ipv4HG"], seen["s"], list(iptables.tables("ipv4"))]))
 """)
     (state, have, reason), of_set, tables = said
     assert (state, reason, tables) == ("value", "", ["filter"])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostguard.host import cgroup
+from hostguard.host import cgroup, iptables, nft
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
@@ -210,11 +210,11 @@ def test_what_nft_alone_shows() -> None:
         'table netdev d {\n\tchain e {\n\t\ttype filter hook egress device "eth0" priority 0;\n\t\tfwd to "eth1"\n'
         "\t}\n}\n",
     ]
-    assert ruleset.parse_nft("".join(tables)) == {
+    assert nft.parse_ruleset("".join(tables)) == {
         "ipv4": {"dormant": ["ip filter"], "owner": [], "OUTPUT": ["netdev d e"], "FORWARD": ["ip c f"]},
         "ipv6": {"dormant": [], "owner": [], "OUTPUT": ["ip6 a c"], "FORWARD": []},
     }
-    owned = ruleset.parse_nft("table ip6 filter { # progname x\n\tflags dormant,owner\n\n\tchain c {\n\t}\n}\n")
+    owned = nft.parse_ruleset("table ip6 filter { # progname x\n\tflags dormant,owner\n\n\tchain c {\n\t}\n}\n")
     assert owned["ipv6"] == {"dormant": ["ip6 filter"], "owner": ["ip6 filter"], "OUTPUT": [], "FORWARD": []}
 
 
@@ -232,7 +232,7 @@ def test_what_nft_alone_shows() -> None:
         ("-g f2b", "DROP", True),
         ("-j deep", "DROP", True),
         ('-m comment --comment "says \\" -j DROP or so" -j ACCEPT', "DROP", True),
-        (ruleset.UNSHOWN, "DROP", True),
+        (iptables.UNSHOWN, "DROP", True),
     ],
 )
 def test_what_stands_before_our_jump_may_drop_and_no_more(rule: str, policy: str, past: bool) -> None:
@@ -241,7 +241,7 @@ def test_what_stands_before_our_jump_may_drop_and_no_more(rule: str, policy: str
         "deep": ["-j f2b", "-j deeper"],
         "deeper": ["-j ACCEPT"],
     }
-    assert ruleset.lets_past(rule, chains, policy) is past
+    assert iptables.lets_past(rule, chains, policy) is past
 
 
 def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
@@ -449,7 +449,7 @@ FRAMES = {"id": "f", "kind": "frames", "chains": {"refuse": ["drop"], "leaving":
 
 def of_frames(**more: Any) -> Observation:
     leaving = {"eth0": "02:00:00:00:00:0a"}
-    chains = frames.parse(frames.script(frames.chains_of(FRAMES, leaving)).partition("table netdev hostguard {")[2])
+    chains = nft.parse_table(frames.script(frames.chains_of(FRAMES, leaving)).partition("table netdev hostguard {")[2])
     seen = {
         "nft": True,
         "leaving": leaving,

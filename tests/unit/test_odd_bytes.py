@@ -90,9 +90,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, said in TRUE.items():
         fake(tmp_path, name, said.encode())
     (tmp_path / "names").write_text("filter\n")
-    monkeypatch.setattr(
-        "hostguard.host.kinds.ruleset.LEGACY_TABLES", dict.fromkeys(("ipv4", "ipv6"), f"{tmp_path}/names")
-    )
+    monkeypatch.setattr("hostguard.host.iptables.LEGACY_TABLES", dict.fromkeys(("ipv4", "ipv6"), f"{tmp_path}/names"))
     monkeypatch.setattr(unit, "systemd_runs", lambda: True)
     (tmp_path / "mountinfo").write_text(MOUNTS)
     monkeypatch.setattr(mount, "MOUNTS", str(tmp_path / "mountinfo"))

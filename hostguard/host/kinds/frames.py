@@ -11,6 +11,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from ..nft import NO_SUCH, Chains, parse_table
 from ..program import find, run
 from ..resource import (
     VALUE,
@@ -24,16 +25,12 @@ from ..resource import (
 
 TABLE = "netdev hostguard"
 PREFIX = "egress-"
-NO_SUCH = "No such file or directory"
-"""What nft says of a table that is not there."""
 HARDWARE_ADDRESS = "ADDRESS"
 DEVICES = "/sys/class/net/"
 SAMPLE = "02:00:00:00:00:01"
 SAFE = re.compile(r"[A-Za-z0-9_.@:+-]+")
 GUESTS = ("tun", "veth")
 IN_A_CONTAINER = ("veth", "macvlan", "ipvlan")
-
-Chains = Dict[str, List[str]]
 
 
 class Devices(NamedTuple):
@@ -67,22 +64,6 @@ def devices(text: str) -> Devices:
 
 def _leased(address: Dict[str, Any]) -> bool:
     return bool(address.get("family") == "inet" and address.get("dynamic"))
-
-
-def parse(text: str) -> Chains:
-    """`nft -s list table`: {chain: [line]}; what stands beside the chains, such as flags, is of the chain ""."""
-    chains: Chains = {}
-    name = ""
-    for line in map(str.strip, text.split("\n")[1:]):
-        head = re.match(r"chain (\S+) {", line)
-        if head:
-            name = head.group(1)
-            chains[name] = []
-        elif line == "}":
-            name = ""
-        elif line:
-            chains.setdefault(name, []).append(line)
-    return chains
 
 
 def chains_of(resource: Resource, leaving: Dict[str, str]) -> Chains:
@@ -139,7 +120,7 @@ def _listed() -> Optional[Chains]:
     if done.returncode and NO_SUCH not in done.stderr:
         why = "needs root" if "permitted" in done.stderr else "failed: " + (done.stderr.strip() or "no reason given")
         raise HostError("`nft list table {}` {}".format(TABLE, why))
-    return None if done.returncode else parse(done.stdout)
+    return None if done.returncode else parse_table(done.stdout)
 
 
 def is_in_force() -> bool:
@@ -164,7 +145,7 @@ def _canonical(resource: Resource, leaving: Dict[str, str]) -> Optional[Chains]:
     )
     if done.returncode:
         return None
-    said = parse(done.stdout)
+    said = parse_table(done.stdout)
     sample = next(rules for name, rules in said.items() if name.startswith(PREFIX))
     written = {name: rules for name, rules in said.items() if not name.startswith(PREFIX)}
     for device, address in leaving.items():

@@ -9,14 +9,13 @@ iptables does not show all that acts on a packet. What only nft shows is asked o
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
+from .. import iptables, nft
 from ..facts import has_ipv6
-from ..program import find, lines_of, run
+from ..iptables import COMMAND, UNSHOWN, WAIT, backend, lets_past, nft_chains, parse, tables, why_hidden
+from ..program import run
 from ..resource import (
     VALUE,
     Difference,
@@ -28,214 +27,10 @@ from ..resource import (
     unreadable,
     value,
 )
-from .frames import NO_SUCH, Chains
-from .frames import parse as parse_table
-
-COMMAND = {"ipv4": "iptables", "ipv6": "ip6tables"}
-LEGACY_TABLES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
-WAIT = ["-w", "10"]  # seconds to wait for the xtables lock that the legacy backend takes
-
-
-def backend(family: str = "ipv4") -> Optional[str]:
-    """The backend in force, `nft` or `legacy`; None where iptables is not installed."""
-    program = find(COMMAND[family])
-    if program is None:
-        return None
-    name = os.path.basename(os.path.realpath(program))
-    if "nft" in name or "legacy" in name:
-        return "nft" if "nft" in name else "legacy"
-    return "nft" if "nf_tables" in run([COMMAND[family], "--version"]).stdout else "legacy"
-
-
-def legacy_tables(family: str) -> List[str]:
-    """The legacy tables that the kernel holds. Asking iptables-legacy-save instead would load the modules."""
-    try:
-        with open(LEGACY_TABLES[family], encoding="ascii") as file:
-            return file.read().split()
-    except FileNotFoundError:
-        return []
 
 
 def table_of(resource: Resource) -> str:
     return str(resource.get("table", "filter"))  # what was recorded before there were others has none
-
-
-BUILT_IN = ("filter", "mangle", "nat", "raw", "security")
-
-
-def tables(family: str) -> Dict[str, str]:
-    """`iptables-save` by table; what is not there yet is not in it.
-
-    A rule of nft's own that iptables has no words for hides its whole table: iptables-save fails, or says so in a
-    comment and exits with 0 (1.8.9 and 1.8.11 do the one or the other by what the rule is). Such a table is asked for
-    chain by chain, and what is not shown then either has the rule UNSHOWN. Raises HostError where nobody can say.
-    """
-    legacy, program = backend(family) == "legacy", COMMAND[family] + "-save"
-    there = legacy_tables(family) if legacy else _nft_tables(family)
-    if legacy and not there:
-        return {}
-    try:
-        found = by_table(run([program]).stdout if there else saved(program))
-    except HostError:
-        if legacy or not there:
-            raise
-        found = {}
-        for name in there:
-            with contextlib.suppress(HostError):  # it is asked chain by chain
-                found.update(by_table(run([program, "-t", name]).stdout))
-    hidden = [name for name in there if name not in found]
-    if legacy and hidden:
-        raise HostError("`{}` does not show the table {}".format(program, hidden[0]))
-    return {**found, **{name: _chain_by_chain(family, name) for name in hidden}}
-
-
-def saved(program: str) -> str:
-    """All that there is to show. Raises HostError where a table is left out, which is no failure to iptables-save."""
-    said = run([program]).stdout
-    by_table(said)
-    hidden = re.search(r"^# Table `(.*)' is incompatible", said, re.MULTILINE)
-    if hidden:
-        raise HostError("`{}` can't show the table {}, where nft wrote what iptables can't".format(program, hidden[1]))
-    return said
-
-
-def by_table(text: str) -> Dict[str, str]:
-    """What iptables-save says. Raises HostError where a table does not end."""
-    found: Dict[str, str] = {}
-    block: List[str] = []
-    for line in lines_of(text):
-        if block or line.startswith("*"):
-            block.append(line)
-        if line == "COMMIT" and block:
-            found[block[0][1:]] = "\n".join(block) + "\n"
-            block = []
-    if block:
-        raise HostError("iptables-save says the beginning of the table {}, and not its end".format(block[0][1:]))
-    return found
-
-
-def _nft_tables(family: str) -> List[str]:
-    """Those tables of iptables that nft knows of, as far as it says."""
-    if find("nft") is None:
-        return []
-    listed = run(["nft", "list", "tables", NFT_FAMILY[family]], check=False).stdout.split("\n")
-    return [name for name in BUILT_IN if "table {} {}".format(NFT_FAMILY[family], name) in listed]
-
-
-UNSHOWN = "(a rule of nft's own, which iptables can't show)"
-
-
-def _chain_by_chain(family: str, table: str) -> str:
-    lines = ["*" + table]
-    for chain in _nft_chains(family, table) or {}:
-        done = run([COMMAND[family], "-t", table, "-S", chain], check=False)
-        if done.returncode:
-            lines += [":{} - [0:0]".format(chain), "-A {} {}".format(chain, UNSHOWN)]
-            continue
-        for line in lines_of(done.stdout):
-            verb, name, policy = [*line.split(" ", 2), "", ""][:3]
-            if verb in ("-P", "-N"):
-                lines.append(":{} {} [0:0]".format(name, policy or "-"))
-            elif verb:
-                lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _hidden(family: str, table: str, chain: str) -> str:
-    """Why a chain can't be read, and what to do."""
-    name = "{} {} {}".format(NFT_FAMILY[family], table, chain)
-    rules = [re.sub(" # handle [0-9]+$", "", line) for line in (_nft_chains(family, table) or {}).get(chain, [])]
-    # iptables writes a counter with every rule; nft's users seldom do.
-    suspects = [rule for rule in rules if not re.search("counter|^type ", rule)] or rules
-    shown = "; ".join("`{}`".format(rule) for rule in suspects[:3])
-    return (
-        "iptables can't show nft's chain {0}, for a rule of nft's own there ({1}): write that with iptables, or into a "
-        "table of another name, and take it away (`nft -a list chain {0}` tells its handle)".format(name, shown)
-    )
-
-
-FAMILY_OF = {"ip6": "ipv6"}  # all others carry IPv4, and most of them both
-LEAVING = re.compile(r"hook (?:output|postrouting|egress) ")
-FORWARDING = re.compile(r"hook forward ")
-SENDING = re.compile(r"\b(?:ip6? daddr|\w+ dport|ether daddr|@\w+,\d+,\d+) set\b|\b(?:fwd|dup) to\b")
-
-
-def parse_nft(text: str) -> Dict[str, Dict[str, List[str]]]:
-    """`nft list ruleset` by family: the `dormant` tables, those that another program owns (`owner`: nobody else may
-    write them), and the chains that send packets elsewhere, those of the host itself (`OUTPUT`, with what it forwards
-    or not) and those that it forwards alone (`FORWARD`)."""
-    found: Dict[str, Dict[str, List[str]]] = {
-        family: {"dormant": [], "owner": [], "OUTPUT": [], "FORWARD": []} for family in COMMAND
-    }
-    for block in re.split(r"^(?=table )", text, flags=re.MULTILINE):
-        head = re.match(r"table ((\S+) \S+) ", block)
-        if head is None:
-            continue
-        of_family = found[FAMILY_OF.get(head.group(2), "ipv4")]
-        flags = re.search(r"^\tflags ([^\n]*)", block, re.MULTILINE)
-        set_there = re.findall(r"\w+", flags[1]) if flags else []
-        for flag in ("dormant", "owner"):
-            if flag in set_there:
-                of_family[flag].append(head.group(1))
-        if "dormant" in set_there:
-            continue
-        hook, there = ("OUTPUT", LEAVING) if LEAVING.search(block) else ("FORWARD", FORWARDING)
-        if there.search(block):
-            for name, body in re.findall(r"^\tchain (\S+) {\n(.*?)^\t}", block, re.MULTILINE | re.DOTALL):
-                # A chain without a hook is reached from those that have one.
-                if SENDING.search(body) and (" hook " not in body or there.search(body)):
-                    of_family[hook].append("{} {}".format(head.group(1), name))
-    return found
-
-
-def _nft() -> Dict[str, Dict[str, List[str]]]:
-    """Nothing where there is no nft: what only it shows, only it can have made."""
-    if find("nft") is None:
-        return parse_nft("")
-    try:
-        return parse_nft(run(["nft", "-s", "-t", "list", "ruleset"]).stdout)
-    except HostError as error:
-        if re.search("not supported|Invalid argument", str(error)):
-            return parse_nft("")  # a kernel without nf_tables, as it may be below the legacy backend, has none of it
-        raise
-
-
-def nft_of_others() -> List[Dict[str, Any]]:
-    """The chains and rules of nft's own, as `nft --json` tells them: of tables that are none of iptables'."""
-    if find("nft") is None:
-        return []
-    try:
-        listed = json.loads(run(["nft", "-j", "-t", "list", "ruleset"]).stdout)["nftables"]
-    except HostError as error:
-        if re.search("not supported|Invalid argument", str(error)):
-            return []
-        raise
-    return [each for each in listed if _of_others(each.get("chain") or each.get("rule"))]
-
-
-def _of_others(found: Optional[Dict[str, Any]]) -> bool:
-    if not found or found["family"] not in ("inet", *NFT_FAMILY.values()):
-        return False
-    return found["family"] == "inet" or found["table"] not in BUILT_IN
-
-
-def parse(text: str) -> Dict[str, Any]:
-    """`iptables-save` of one table as {"policies": {chain: policy}, "rules": {chain: [rule without -A chain]}}.
-
-    Raises HostError for a line that is none of its kinds: what was cut short may have lost a rule.
-    """
-    policies: Dict[str, str] = {}
-    rules: Dict[str, List[str]] = {}
-    for line in lines_of(text):
-        words = line.split(" ", 2)
-        if line.startswith(":") and len(words) > 1:
-            policies[words[0][1:]] = words[1]
-            rules.setdefault(words[0][1:], [])
-        elif words[0] == "-A" and len(words) > 1:
-            rules.setdefault(words[1], []).append(words[2] if len(words) > 2 else "")
-        elif line and line[0] not in "#*" and line != "COMMIT":
-            raise HostError("iptables says {!r}: not a line that it should".format(line[:80]))
-    return {"policies": policies, "rules": rules}
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -255,7 +50,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
     if backend(family) is None:
         raise HostError("{} is not installed on this host".format(COMMAND[family]))
     seen: Dict[str, Observation] = {}
-    nft, shown = _nft()[family], tables(family)
+    beside, shown = nft.ruleset()[family], tables(family)
     found = {name: parse(shown[name]) for name in _by_table(resources) if name in shown}
     canonical: Optional[Dict[str, List[str]]] = None
     for resource in resources:
@@ -263,7 +58,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
         here = found.get(table, NOTHING)
         unshown = [name for name in (hook, chain) if UNSHOWN in here["rules"].get(name, [])]
         if unshown:
-            seen[resource["id"]] = unreadable(_hidden(family, table, unshown[0]))
+            seen[resource["id"]] = unreadable(why_hidden(family, table, unshown[0]))
             continue
         rules = here["rules"].get(chain)
         if rules is not None and rules != resource["rules"]:
@@ -281,41 +76,15 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
                 "jumps": jumps,
                 "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
                 "table": bool(here["policies"]),
-                "dormant": "{} {}".format(NFT_FAMILY[family], table) in nft["dormant"],
-                "owner": "{} {}".format(NFT_FAMILY[family], table) in nft["owner"],
-                "sending": nft.get(hook, []),
+                "dormant": "{} {}".format(nft.FAMILY[family], table) in beside["dormant"],
+                "owner": "{} {}".format(nft.FAMILY[family], table) in beside["owner"],
+                "sending": beside.get(hook, []),
             }
         )
     return seen
 
 
 NOTHING: Dict[str, Any] = {"policies": {}, "rules": {}}
-# Targets after which a packet goes on to the next rule, or nowhere. Of any other it is taken that it lets past.
-GOES_ON = (
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DROP", "DSCP", "ECN", "HL", "LOG", "MARK", "NFLOG",
-    "REJECT", "SECMARK", "SET", "TCPMSS", "TRACE", "TTL", "ULOG",
-)  # fmt: skip
-
-
-def lets_past(rule: str, chains: Dict[str, List[str]], policy: str, seen: Tuple[str, ...] = ()) -> bool:
-    """Whether a rule of a built-in chain with this policy may let a packet go without the rules behind it.
-
-    So that what only drops may stand before ours: fail2ban and kube-proxy put their own first, again and again.
-    """
-    if rule == UNSHOWN:
-        return True
-    words = re.sub(r'"(?:[^"\\]|\\.)*"', "", rule).split()  # without comments, which may say anything
-    if "-g" in words:
-        return True  # it comes back one chain further up, wherever that is
-    if "-j" not in words:
-        return False
-    target = [*words, ""][words.index("-j") + 1]
-    if target == "RETURN":
-        return not seen and policy != "DROP"
-    if target in chains:
-        # The kernel takes no loops: each chain is met once on the way down.
-        return any(lets_past(each, chains, policy, (*seen, target)) for each in chains[target] if target not in seen)
-    return target not in GOES_ON
 
 
 def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
@@ -362,11 +131,11 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     have = seen.value
     found = []
     if have.get("dormant"):
-        table = "{} {}".format(NFT_FAMILY[resource["family"]], table_of(resource))
+        table = "{} {}".format(nft.FAMILY[resource["family"]], table_of(resource))
         blocked = "the table is switched off: `nft add table {}` switches it on".format(table)
         found.append(Difference("table", "dormant", "in force", blocked))
     if have.get("owner"):
-        table = "{} {}".format(NFT_FAMILY[resource["family"]], table_of(resource))
+        table = "{} {}".format(nft.FAMILY[resource["family"]], table_of(resource))
         blocked = "another program owns nft's table {}, and the kernel lets nobody else write it: end that".format(
             table
         )
@@ -438,11 +207,7 @@ def _load_table(table: str, resources: List[Resource], jumps: Dict[str, List[int
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for family, members in by_family(resources).items():
         jumps = {r["id"]: seen[r["id"]].value["jumps"] for r in members}
-        _restore(family, load_script(members, jumps))
-
-
-def _restore(family: str, text: str) -> None:
-    run([COMMAND[family] + "-restore", *WAIT, "--noflush"], text=text)
+        iptables.restore(family, load_script(members, jumps))
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
@@ -450,7 +215,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     seen = read(resources)
     for family, members in by_family(resources).items():
         for table, of_table in _by_table(members).items():
-            chains = _nft_chains(family, table)
+            chains = nft_chains(family, table)
             for resource in of_table:
                 have = seen[resource["id"]]
                 if have.state == VALUE:  # what can't be read is in the way of an apply, and of no rollback
@@ -466,7 +231,7 @@ def after(resources: List[Resource]) -> Dict[str, Any]:
     for resource in resources:
         family, table = resource["family"], table_of(resource)
         if resource["id"] not in captured:
-            chains = _nft_chains(family, table)
+            chains = nft_chains(family, table)
             if chains is None:
                 raise HostError("{} can't show the table {}".format(COMMAND[family], table))
             hooked, rules = chains.get(resource["hook"], []), chains.get(resource["chain"])
@@ -487,25 +252,6 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
         and (rules[0] == rules[1] or rules == (None, []) or now["rules"] == [UNSHOWN] * len(before["rules"] or ()))
         and len(before["jumps"]) == len(now["jumps"])
     )
-
-
-NFT_FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
-
-
-def _nft_chains(family: str, table: str) -> Optional[Chains]:
-    """The chains that nft has in a table, and their rules with their handles; iptables shows built-in chains that are
-    not there, too.
-
-    None where nft can't say: on the legacy backend, or without its program.
-    """
-    if backend(family) != "nft" or find("nft") is None:
-        return None
-    done = run(["nft", "-s", "-a", "list", "table", NFT_FAMILY[family], table], check=False)
-    if done.returncode and NO_SUCH not in done.stderr:
-        return None
-    chains = parse_table(done.stdout)
-    chains.pop("", None)
-    return chains
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -531,7 +277,7 @@ def _put_back(family: str, table: str, members: List[Resource], captured: Dict[s
         now = NOTHING
         changed = [r for r in members if captured[r["id"]]["rules"] is not None]
     if changed:
-        _restore(family, _script_back(table, changed, captured, now["rules"]))
+        iptables.restore(family, _script_back(table, changed, captured, now["rules"]))
     _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members])
 
 
@@ -571,7 +317,7 @@ def _take_away(family: str, table: str, members: List[Resource], captured: Dict[
 
     A host that gets an earlier generation's rules back is open until then.
     """
-    chains, where = _nft_chains(family, table), "{} {}".format(NFT_FAMILY[family], table)
+    chains, where = nft_chains(family, table), "{} {}".format(nft.FAMILY[family], table)
     if chains is None:
         _open_unseen(family, table, members)
         raise HostError("{} can't show the table {}: it was opened unseen".format(COMMAND[family], table))
@@ -615,12 +361,12 @@ def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any
 
     iptables can't; nft can. The legacy backend keeps its empty table until its module goes.
     """
-    chains = _nft_chains(family, table)
+    chains = nft_chains(family, table)
     if chains is None:
         return
     for hook, before in saved:
         idle = len(chains.get(hook, [])) == 1 and "policy accept;" in chains[hook][0]
         if not before["hook"] and idle:
-            run(["nft", "delete", "chain", NFT_FAMILY[family], table, hook], check=False)
-    if not all(before["table"] for _, before in saved) and _nft_chains(family, table) == {}:
-        run(["nft", "delete", "table", NFT_FAMILY[family], table], check=False)
+            run(["nft", "delete", "chain", nft.FAMILY[family], table, hook], check=False)
+    if not all(before["table"] for _, before in saved) and nft_chains(family, table) == {}:
+        run(["nft", "delete", "table", nft.FAMILY[family], table], check=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.bundle import compile_policy
-from hostguard.host.kinds import ruleset, sysctl
+from hostguard.host import iptables
+from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource, placeholders, resolve
 from hostguard.policy.load import load
 from tests.bench.figure import Unmeasured
@@ -117,7 +118,7 @@ def _rule(of: Resource, rule: str) -> dict[str, Any]:
     told = _module_arguments(rule)
     if told is not None:
         return _task(name, of, chain=of["chain"], **told)
-    program = f"{ruleset.COMMAND[of['family']]} -w 10"
+    program = f"{iptables.COMMAND[of['family']]} -w 10"
     check, add = (f"{program} -t {of['table']} {verb} {of['chain']} {rule}" for verb in ("-C", "-A"))
     return {
         "name": name,
