@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, NotRequired, TypedDict
 
-from hostguard.host.kinds import sysctl
+from hostguard.host.kinds import KINDS, sysctl
 from hostguard.host.resource import (
     ABSENT,
     MISSING,
@@ -384,6 +384,8 @@ VALUES: dict[str, Any] = {
     "file": File, "lookup": File, "pam_limit": PamLimit, "sysctl": Sysctl, "mount": NoMount, "unit": Unit,
     "slice": dict[str, str], "process": Running, "ipset": Set, "ruleset": Ruleset, "frames": Frames,
 }  # fmt: skip
+if VALUES.keys() != KINDS.keys():  # of another kind an answer could not be checked
+    raise ImportError(f"the shapes of what is seen lack or exceed the kinds by {sorted(VALUES.keys() ^ KINDS.keys())}")
 MAY_BE_ABSENT = ("file", "lookup", "mount", "slice", "ipset")
 """What these kinds take for a difference; of the others there is always something to be seen."""
 MOST_PORTS = 1 << 20

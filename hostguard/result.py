@@ -25,6 +25,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """One field of one resource that is not as wanted; `resource` is its id, `place` where it is on the host.
+
+    `blocked` says why an apply can't mend it, `restart` names the unit that keeps the old value until it is restarted.
+    """
+
+    resource: str
+    place: str
+    field: str
+    have: str
+    want: str
+    blocked: str = ""
+    restart: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """One control on one host."""
 
@@ -42,6 +58,8 @@ class Result:
     """Whether the policy only prefers it."""
     before: Status | None = None
     """Its status in the baseline, if it has one there."""
+    deviations: tuple[Deviation, ...] = ()
+    """What differs, field by field, where the control wants resources. `actual` says the first of it in words."""
     drift: tuple[Change, ...] = ()
     """What has changed since the last apply, where that was asked."""
 
@@ -54,6 +72,11 @@ class Result:
     def decides(self) -> bool:
         """Whether it fails, and a gate may fail by it: it is new, and more than preferred."""
         return self.status == "fail" and not self.known and not self.preferred
+
+    @property
+    def owed(self) -> bool:
+        """Whether it fails, and restarts of services are all that is left to do."""
+        return self.status == "fail" and bool(self.deviations) and all(each.restart for each in self.deviations)
 
     @property
     def wants_root(self) -> bool:

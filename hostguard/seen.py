@@ -156,25 +156,9 @@ def in_words_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-PLACES = {
-    "file": "{path}",
-    "lookup": "{path}",
-    "pam_limit": "limits.conf: {domain} {item}",
-    "sysctl": "{key}",
-    "mount": "{path}",
-    "slice": "{slice}",
-    "process": "{unit}",
-    "ipset": "set {name}",
-    "ruleset": "{family} {chain}",
-    "frames": "frames",
-}
-
-
 def where(resource: Resource) -> str:
     """Where on a host a resource is, in a few words."""
     try:
-        if resource["kind"] == "unit":
-            return str(resource["unit"] or "systemd")
-        return PLACES[resource["kind"]].format(**resource)
+        return KINDS[resource["kind"]].place(resource)
     except (KeyError, TypeError):  # what a host says that it was applied with may be anything
         return str(resource["id"])

@@ -11,7 +11,7 @@ from hostguard.control import Control, JudgingControl, WantingControl
 from hostguard.controls import CATALOGUE
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import ABSENT, MISSING, NOT_RUNNING, UNREADABLE, VALUE, Difference, Resource
-from hostguard.result import HostReport, Result
+from hostguard.result import Deviation, HostReport, Result
 from hostguard.seen import Seen, in_words_of, where
 from hostguard.visible import cut
 
@@ -105,7 +105,12 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
     if wrong or missing:
         expected = _some([text for text in (expected, *(f"{where(r)} on this host" for r, _ in missing)) if text])
         actual = _some([reason for _, reason in missing] + [in_words(r, each) for r, found in wrong for each in found])
-        return Result(control, "fail", control.severity, expected, actual, evidence)
+        lacking = [(r, Difference("prerequisite", "missing", "present", reason)) for r, reason in missing]
+        deviations = tuple(
+            Deviation(r["id"], where(r), *map(cut, each))
+            for r, each in [*((r, each) for r, found in wrong for each in found), *lacking]
+        )
+        return Result(control, "fail", control.severity, expected, actual, evidence, deviations=deviations)
     still = [seen.observations[r["id"]] for r in resources if seen.observations[r["id"]].state == NOT_RUNNING]
     if still and not unread:  # a part of it holds, and the rest nobody can tell
         return Result(control, "not_applicable", control.severity, expected, cut(still[0].reason), evidence)
@@ -120,7 +125,7 @@ def of_resources(control: WantingControl, resources: list[Resource], seen: Seen)
 
 
 def _wanted(resource: Resource, alone: bool) -> str:
-    said = str(KINDS[resource["kind"]].wanted(resource))
+    said = KINDS[resource["kind"]].wanted(resource)
     return said if alone or resource["kind"] != "sysctl" else f"{resource['key']} {said}"
 
 

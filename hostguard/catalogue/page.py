@@ -97,7 +97,7 @@ def _one_head(rows: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 def _wanted(resources: Sequence[Resource]) -> Iterator[str]:
     for resource in resources:
-        said = str(KINDS[resource["kind"]].wanted(resource))
+        said = KINDS[resource["kind"]].wanted(resource)
         if resource["kind"] == "sysctl":
             said = f"{resource['key']} {said}"
         yield f"- `{said}`"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostguard.host.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Way:
@@ -106,6 +108,8 @@ WAYS: Mapping[str, Way] = {
         by_hand="`nft delete table netdev hostguard`",
     ),
 }
+if WAYS.keys() != KINDS.keys():
+    raise ImportError(f"the words of kinds lack or exceed the kinds by {sorted(WAYS.keys() ^ KINDS.keys())}")
 
 LEAVING: Mapping[str, str] = {
     "platform": "lower the floor under `platform`, or set it to `off` where the key takes that",

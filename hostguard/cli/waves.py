@@ -159,7 +159,7 @@ class Canaries:
         from hostguard.baseline import worse
 
         after = self._audit([report.host for report in self.before], "after")
-        bad = [(host, r) for host, r in worse(self.before, after) if not owed(r.control.id)]
+        bad = [(host, r) for host, r in worse(self.before, after) if not r.owed]
         said = "; ".join(f"{host}: {r.control.id} {r.status} ({one_line(r.actual)})" for host, r in bad)
         return f"a canary is worse than before: {said}" if bad else ""
 
@@ -169,11 +169,6 @@ class Canaries:
         screen.remarks().print(f"Auditing the canaries, {when} the apply")
         judged = hosts.judged(hosts.look(self.loaded, self.chosen, names), hosts.today())
         return [host.report for host in judged]
-
-
-def owed(control: str) -> bool:
-    """Controls of running processes: they fail until a restart that nobody asked for."""
-    return control.endswith(".running")
 
 
 STYLE = {"applied": "green", "gone back": "green", "unchanged": "green", "unreachable": "yellow", "not begun": "yellow"}

@@ -8,20 +8,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from . import facts
-from .kinds import file, pam_limit, sysctl, unit
-from .resource import Observation, Resource, not_running, partition, placeholders, resolve, unreadable, why
+from .kinds import trait
+from .resource import not_running, partition, placeholders, resolve, unreadable, why
 from .snapshot import by_kind, read
-
-READERS: Dict[str, Callable[[List[Resource]], Dict[str, Observation]]] = {
-    "file": file.read,
-    "lookup": file.read,
-    "pam_limit": pam_limit.read,
-    "sysctl": sysctl.read_image,
-    "unit": unit.read_image,
-}
 
 
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
@@ -32,7 +24,7 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     able, blocked = partition(resolved)
     seen = {resource["id"]: unreadable(resource["blocked"]) for resource in blocked}
     for kind, members in by_kind(able).items():
-        how = READERS.get(kind)
+        how = trait(kind, "read_image")
         seen.update(read(how, members) if how else {r["id"]: not_running() for r in members})
     answers = {name: _answer(request) for name, request in bundle["evidence"].items()}
     return {

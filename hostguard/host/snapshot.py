@@ -62,9 +62,8 @@ def by_kind(resources: List[Resource]) -> Dict[str, List[Resource]]:
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
     """The one comparison that plan, apply and audit share."""
     if resource.get("blocked"):
-        return [Difference("account", "missing", "present", resource["blocked"])]
-    found: List[Difference] = KINDS[resource["kind"]].differ(resource, seen)
-    return [Difference(*map(legible, each)) for each in found]
+        return [Difference("prerequisite", "missing", "present", resource["blocked"])]
+    return [Difference(*map(legible, each)) for each in KINDS[resource["kind"]].differ(resource, seen)]
 
 
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:

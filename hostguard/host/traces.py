@@ -13,19 +13,13 @@ from typing import Any, Dict, List, Optional
 
 from . import snapshot, store
 from .facts import account_of
-from .kinds import IN_THE_KERNEL, sysctl, unit
+from .kinds import IN_THE_KERNEL, trait, unit
 from .program import find, run
-from .resource import VALUE, Difference, HostError, Observation, Resource
+from .resource import Difference, HostError, Observation, Resource
 
 RULE_WRITERS = (
     "docker", "fail2ban", "firewalld", "ip6tables", "iptables", "libvirtd", "netfilter-persistent", "nftables", "ufw",
 )  # fmt: skip
-SLICE_SETTINGS = {
-    "memory_max": "MemoryMax",
-    "memory_high": "MemoryHigh",
-    "cpu_quota": "CPUQuota",
-    "tasks_max": "TasksMax",
-}
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -60,35 +54,9 @@ def take() -> Dict[str, Any]:
 
 def setters_of(resource: Resource, seen: Observation, found: List[Difference]) -> Dict[str, str]:
     """The file (and line, path:line) that sets each field that differs, where there is one."""
-    have, kind = seen.value, resource["kind"]
-    places: Dict[str, Optional[str]] = {}
-    if kind in ("file", "lookup"):
-        places = {difference.field: resource["path"] for difference in found}
-    elif seen.state != VALUE:
-        return {}
-    elif kind == "sysctl":
-        places["at boot"] = have["boot_from"] or sysctl.OUR_FILE
-        # Whoever wrote the live value, the file is named only where it says the same.
-        places["live"] = have["boot_from"] if have["live"] == have["boot"] else None
-    elif kind == "pam_limit":
-        places = {kind: have[kind]["at"] for kind in ("soft", "hard") if kind in have}
-        places["account"] = next((other.rpartition("(")[2].rstrip(")") for other in have["others"]), None)
-    elif kind == "unit":
-        names = {name: re.sub("Soft$", "", name) for name in resource.get("properties", {})}
-        names.update({name: name for name in resource.get("assigned", {})})
-        places = dict(_settings(resource["unit"], names))
-        places["drop-ins"] = next(iter(have["drop_ins"]), None)
-    elif kind == "slice":
-        places = dict(_settings(resource["slice"], SLICE_SETTINGS))
-    fields = {difference.field for difference in found}
+    setters, fields = trait(resource["kind"], "setters"), {difference.field for difference in found}
+    places = setters(resource, seen, fields) if setters else {}
     return {field: place for field, place in places.items() if place and field in fields}
-
-
-def _settings(name: str, settings: Dict[str, str]) -> Dict[str, str]:
-    """The file that sets each setting of a unit ("": the manager) last; by the name that was asked with."""
-    shown = unit.show([name], ["FragmentPath", "DropInPaths"])[name]
-    paths = unit.files(name, shown)
-    return {asked: unit.assigned(setting, paths)[1] for asked, setting in settings.items()}
 
 
 def path_of(place: str) -> str:

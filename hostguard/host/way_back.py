@@ -5,29 +5,13 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import store, window
-from .kinds import IN_THE_KERNEL, KINDS
+from .kinds import IN_THE_KERNEL, KINDS, WAY_BACK, trait
 from .kinds import process as processes
 from .kinds import unit as units
 from .resource import UNREADABLE, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look
 
 SYSTEMD_FILES = "/etc/systemd/"
-
-# The rules first, since they may be what cuts the host off; lookups go elsewhere before who answers them stops; units
-# are stopped while systemd still knows them, and started once their files are back.
-WAY_BACK: Tuple[Tuple[str, str], ...] = (
-    ("frames", "restore"),
-    ("ipset", "restore"),
-    ("ruleset", "restore"),
-    ("ipset", "withdraw"),
-    ("lookup", "restore"),
-    ("unit", "withdraw"),
-    ("file", "restore"),
-    ("sysctl", "restore"),
-    ("mount", "restore"),
-    ("unit", "restore"),
-    ("slice", "restore"),
-)
 
 
 def give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -92,7 +76,7 @@ def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]
     found = []
     for kind, members in by_kind([r for r in touched if r["id"] in before]).items():
         try:
-            now = getattr(KINDS[kind], "after", KINDS[kind].capture)(members)
+            now = (trait(kind, "after") or KINDS[kind].capture)(members)
         except Exception as error:  # what can't be read is not known to be as before
             found.append("{}: {}".format(kind, words(error)))
             continue

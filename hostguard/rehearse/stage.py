@@ -14,7 +14,7 @@ from typing import Any
 from hostguard.attack.aim import STRANGER, Attempt
 from hostguard.controls.egress import names
 from hostguard.host import iptables, transaction
-from hostguard.host.kinds import frames
+from hostguard.host.kinds import frames, trait
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
@@ -26,7 +26,6 @@ NOBODY = 65534
 FIRST_ACCOUNT = 2000
 # What programs read there; everything else of /etc is the rehearsal's own.
 KEPT = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "protocols", "services", "localtime")
-NEEDS_SYSTEMD = ("unit", "slice", "process")
 Tell = Callable[[dict[str, Any]], None]
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -125,7 +124,7 @@ def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
     for resource in resources:
         if without and resource["control"] == names.CONTROL and resource["kind"] != "ipset":
             continue
-        if resource["kind"] in NEEDS_SYSTEMD:
+        if trait(resource["kind"], "NEEDS_SYSTEMD"):
             systemd += 1
         elif resource["kind"] == "sysctl" and not of_this_namespace(resource["key"]):
             unable.append(f"{resource['key']}: the whole machine's, not this namespace's")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from hostguard.report.text import of_waiver
@@ -52,6 +53,11 @@ def _result(result: Result) -> dict[str, Any]:
         plain["weakened"] = [
             {"key": ".".join(each.key), "found": each.found, "line": each.line, "means": each.means}
             for each in result.weakened
+        ]
+    if result.deviations:
+        plain["differences"] = [
+            {name: said for name, said in asdict(each).items() if said or name in ("have", "want")}
+            for each in result.deviations
         ]
     if result.preferred:
         plain["preferred"] = True

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 from hostguard.control import Weakening
-from hostguard.result import Change, HostReport, Report, Result
+from hostguard.result import Change, Deviation, HostReport, Report, Result
 from hostguard.status import Severity, Status
 from hostguard.visible import visible
 
@@ -43,6 +43,10 @@ def _printable(result: Result) -> Result:
         weakened=tuple(
             replace(each, key=tuple(map(visible, each.key)), found=visible(each.found), means=visible(each.means))
             for each in result.weakened
+        ),
+        deviations=tuple(
+            Deviation(*(visible(getattr(each, name.name), "\n\t") for name in fields(Deviation)))
+            for each in result.deviations
         ),
         drift=tuple(Change(visible(each.what), visible(each.since), visible(each.by)) for each in result.drift),
     )

@@ -93,7 +93,7 @@ def test_exit_codes() -> None:
 
 def test_every_account_that_lacks_is_one_reason() -> None:
     lacking = {**TRUE["resources"][0], "blocked": "the account a does not exist; the group b does not exist"}
-    found = Planned([(lacking, [Difference("account", "missing", "present", lacking["blocked"])])])
+    found = Planned([(lacking, [Difference("prerequisite", "missing", "present", lacking["blocked"])])])
     assert found.blocked == ["the account a does not exist", "the group b does not exist"]
 
 

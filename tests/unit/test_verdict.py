@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hostguard.bundle import Compiled, compile_policy
-from hostguard.host.resource import MISSING, NOT_APPLICABLE, UNREADABLE, Observation
+from hostguard.host.resource import MISSING, NOT_APPLICABLE, UNREADABLE, Observation, resolve, unreadable, value
+from hostguard.host.snapshot import differ
 from hostguard.policy.load import LoadedPolicy, load
 from hostguard.policy.model import Policy
 from hostguard.result import HostReport, Report, Result
@@ -240,3 +241,33 @@ def test_an_audit_of_one_area_says_nothing_of_the_others() -> None:
     said = {status: {r.control.area for r in results if r.status == status} for status in ("unknown", "not_applicable")}
     assert said["unknown"] == {"platform"}
     assert said["not_applicable"] == {"egress", "kernel", "limits", "slices", "secrets"}
+
+
+def running(nofile: int, unit: str = "envoy.service") -> Result:
+    """limits.running, where a service runs with so many open files."""
+    what = compile_policy(load(EXAMPLE))
+    wanted = next(r for r in what.resources if r["id"] == f"process:{unit}:nofile")
+    seen = value({"pid": 7, "nofile": nofile, "cgroups": [], "command": "envoy"})
+    results = judge(what, "host", Seen((wanted,), {wanted["id"]: seen}, {})).results
+    return next(result for result in results if result.control.id == "limits.running")
+
+
+def test_a_restart_that_is_owed_is_told_by_what_differs() -> None:
+    result = running(1024)
+    assert (result.status, result.owed) == ("fail", True)
+    (deviation,) = result.deviations
+    assert (deviation.place, deviation.have, deviation.restart) == (
+        "envoy.service",
+        "1024 (process 7, envoy)",
+        "envoy.service",
+    )
+
+
+def test_what_holds_owes_nothing_and_differs_in_nothing() -> None:
+    result = running(1 << 30)
+    assert (result.status, result.owed, result.deviations) == ("pass", False, ())
+
+
+def test_what_the_host_lacks_is_no_account_where_it_is_a_program() -> None:
+    lacking = resolve({"id": "x", "kind": "file", "path": "/x", "content": "${program:dnsmasq}"}, {})
+    assert [difference.field for difference in differ(lacking, unreadable("x"))] == ["prerequisite"]

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import struct
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from .. import store
 from ..facts import account_of, group_of
@@ -121,6 +121,14 @@ def wanted(resource: Resource) -> str:
 
 
 def seen_as(resource: Resource, _seen: Observation) -> str:
+    return str(resource["path"])
+
+
+def setters(resource: Resource, _seen: Observation, fields: Set[str]) -> Dict[str, Optional[str]]:
+    return dict.fromkeys(fields, str(resource["path"]))
+
+
+def place(resource: Resource) -> str:
     return str(resource["path"])
 
 
@@ -262,3 +270,7 @@ def _replace(path: str, make: Callable[[str], None]) -> None:
 def _beside(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, ".{}.hostguard".format(name))
+
+
+read_image = read
+"""Its files are all that tells."""

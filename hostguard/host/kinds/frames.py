@@ -29,6 +29,7 @@ HARDWARE_ADDRESS = "ADDRESS"
 DEVICES = "/sys/class/net/"
 SAMPLE = "02:00:00:00:00:01"
 SAFE = re.compile(r"[A-Za-z0-9_.@:+-]+")
+IN_KERNEL = True
 GUESTS = ("tun", "veth")
 IN_A_CONTAINER = ("veth", "macvlan", "ipvlan")
 
@@ -210,6 +211,10 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
 
 def _load(chains: Chains) -> None:
     run(["nft", "-f", "-"], text=script(chains))
+
+
+def place(_resource: Resource) -> str:
+    return "frames"
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

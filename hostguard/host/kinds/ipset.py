@@ -27,6 +27,7 @@ from ..resource import (
 
 FAMILY_OPTION = {"ipv4": "inet", "ipv6": "inet6"}
 FULL_LENGTH = {"ipv4": "/32", "ipv6": "/128"}
+IN_KERNEL = True
 DEFAULT_LIMIT = 65536
 SHOWN = 3
 ESTABLISHED = "01"  # include/net/tcp_states.h
@@ -184,6 +185,10 @@ def _load(lines: List[str]) -> None:
         # What was cut short may have left it, and of another type it would be in the way for ever.
         run(["ipset", "destroy", TEMPORARY], check=False)
         run(["ipset", "-exist", "restore"], text="\n".join(lines) + "\n")
+
+
+def place(resource: Resource) -> str:
+    return "set {}".format(resource["name"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

@@ -12,9 +12,21 @@ from typing import Dict, List
 from ..program import run
 from ..resource import HostError, Observation, Resource
 from . import file
-from .file import as_before, capture, differ, read, restore, seen_as, wanted
+from .file import as_before, capture, differ, place, read, read_image, restore, seen_as, setters, wanted
 
-__all__ = ["as_before", "capture", "differ", "read", "restore", "seen_as", "wanted", "write"]
+__all__ = [
+    "as_before",
+    "capture",
+    "differ",
+    "place",
+    "read",
+    "read_image",
+    "restore",
+    "seen_as",
+    "setters",
+    "wanted",
+    "write",
+]
 
 SECONDS = 5
 """How long the answers are waited for: open connections to a name whose answer comes later are cut until then."""

@@ -138,6 +138,10 @@ def seen_as(resource: Resource, seen: Observation) -> str:
     )
 
 
+def place(resource: Resource) -> str:
+    return str(resource["path"])
+
+
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     saved = {}
     for resource in resources:

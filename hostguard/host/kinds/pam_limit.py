@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from ..resource import VALUE, Difference, Observation, Resource, value
 
@@ -185,6 +185,19 @@ def seen_as(resource: Resource, seen: Observation) -> str:
     return "{} {} {}".format(resource["domain"], resource["item"], limits or "unset")
 
 
+def setters(_resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[str, Optional[str]]:
+    if seen.state != VALUE:
+        return {}
+    have = seen.value
+    found: Dict[str, Optional[str]] = {kind: have[kind]["at"] for kind in ("soft", "hard") if kind in have}
+    found["account"] = next((other.rpartition("(")[2].rstrip(")") for other in have["others"]), None)
+    return found
+
+
+def place(resource: Resource) -> str:
+    return "limits.conf: {} {}".format(resource["domain"], resource["item"])
+
+
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {r["id"]: None for r in resources}
 
@@ -199,3 +212,7 @@ def write(_resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 def restore(_resources: List[Resource], _captured: Dict[str, Any]) -> None:
     """Nothing: its file goes back as a file."""
+
+
+read_image = read
+"""Its files are all that tells."""

@@ -14,6 +14,7 @@ from ..resource import VALUE, Difference, HostError, Observation, Resource, not_
 from . import unit
 
 ASKED = ["ControlGroup", "MainPID"]
+NEEDS_SYSTEMD = True
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -122,6 +123,10 @@ def seen_as(resource: Resource, seen: Observation) -> str:
     if resource.get("slice"):
         return "{} runs in {}".format(resource["unit"], seen.value["cgroups"][0])
     return "{} runs with {} open files".format(resource["unit"], seen.value["nofile"])
+
+
+def place(resource: Resource) -> str:
+    return str(resource["unit"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

@@ -28,6 +28,8 @@ from ..resource import (
     value,
 )
 
+IN_KERNEL = True
+
 
 def table_of(resource: Resource) -> str:
     return str(resource.get("table", "filter"))  # what was recorded before there were others has none
@@ -208,6 +210,10 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for family, members in by_family(resources).items():
         jumps = {r["id"]: seen[r["id"]].value["jumps"] for r in members}
         iptables.restore(family, load_script(members, jumps))
+
+
+def place(resource: Resource) -> str:
+    return "{} {}".format(resource["family"], resource["chain"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from .. import cgroup
 from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, value
+from . import unit
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 FIELDS = ("memory_max", "memory_high", "cpu_quota", "tasks_max")
 UNLIMITED = "unlimited"
+NEEDS_SYSTEMD = True
+SETTINGS = {
+    "memory_max": "MemoryMax",
+    "memory_high": "MemoryHigh",
+    "cpu_quota": "CPUQuota",
+    "tasks_max": "TasksMax",
+}
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -69,6 +77,14 @@ def wanted(resource: Resource) -> str:
 
 def seen_as(resource: Resource, seen: Observation) -> str:
     return "{}: {}".format(resource["slice"], ", ".join("{} {}".format(*pair) for pair in sorted(seen.value.items())))
+
+
+def setters(resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[str, Optional[str]]:
+    return dict(unit.settings_from(resource["slice"], SETTINGS)) if seen.state == VALUE else {}
+
+
+def place(resource: Resource) -> str:
+    return str(resource["slice"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

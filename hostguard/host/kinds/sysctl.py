@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import socket
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .. import store, ufw
 from ..facts import in_container
@@ -300,6 +300,19 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         shown = "unset" if have["boot"] is None else "{} ({})".format(have["boot"], have["boot_from"])
         found.append(Difference("at boot", shown, want, blocked))
     return found
+
+
+def setters(_resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[str, Optional[str]]:
+    if seen.state != VALUE:
+        return {}
+    have = seen.value
+    # Whoever wrote the live value, the file is named only where it says the same.
+    live = have["boot_from"] if have["live"] == have["boot"] else None
+    return {"at boot": have["boot_from"] or OUR_FILE, "live": live}
+
+
+def place(resource: Resource) -> str:
+    return str(resource["key"])
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import time
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from .. import cgroup, firewalld, store
 from ..program import run
@@ -29,6 +30,7 @@ from ..resource import (
     value,
 )
 
+NEEDS_SYSTEMD = True
 ALWAYS = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
@@ -326,6 +328,26 @@ def seen_as(resource: Resource, seen: Observation) -> str:
     parts = [have[word] for word in ("enabled", "active") if resource.get(word)]
     parts += ["{}={}".format(*pair) for pair in sorted(have["properties"].items())]
     return "{} {}".format(resource["unit"] or "systemd", " ".join(parts))
+
+
+def setters(resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[str, Optional[str]]:
+    if seen.state != VALUE:
+        return {}
+    names = {name: re.sub("Soft$", "", name) for name in resource.get("properties", {})}
+    names.update({name: name for name in resource.get("assigned", {})})
+    found: Dict[str, Optional[str]] = dict(settings_from(resource["unit"], names))
+    found["drop-ins"] = next(iter(seen.value["drop_ins"]), None)
+    return found
+
+
+def settings_from(name: str, settings: Dict[str, str]) -> Dict[str, str]:
+    """The file that sets each setting of a unit ("": the manager) last; by the name that was asked with."""
+    paths = files(name, show([name], ["FragmentPath", "DropInPaths"])[name])
+    return {asked: assigned(setting, paths)[1] for asked, setting in settings.items()}
+
+
+def place(resource: Resource) -> str:
+    return str(resource["unit"] or "systemd")
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
