@@ -119,9 +119,16 @@ def _taken(setting: Setting) -> str:
     return f"a list, each {setting.expected}" if setting.elements else setting.expected
 
 
+class Indented(yaml.SafeDumper):
+    """The items of a list stand further in than its key, as ansible-lint and `ansible-galaxy role init` have it."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's signature
+        super().increase_indent(flow, indentless=False)
+
+
 def specification(role: Role) -> str:
     spec = {"short_description": role.short, "author": ["hostguard"], "options": variables(role)}
-    return DO_NOT_EDIT + yaml.safe_dump({"argument_specs": {"main": spec}}, sort_keys=False, width=110)
+    return DO_NOT_EDIT + yaml.dump({"argument_specs": {"main": spec}}, Dumper=Indented, sort_keys=False, width=110)
 
 
 def table(role: Role) -> str:
