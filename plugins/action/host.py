@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import ensure
+from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import action
 
-ensure()
-
-from hostguard.ansible.action import Host as ActionModule  # noqa: F401 - found by this name
+ActionModule = action("Host")

@@ -7,11 +7,13 @@ name: events
 type: stdout
 short_description: One JSON line an event
 description: What C(hostguard -i) reads while a playbook runs.
-author: hostguard
+author: hostguard (!UNKNOWN)
 """
 
-from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import ensure
+from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import find
 
-ensure()
+find()
 
-from hostguard.ansible.events import Events as CallbackModule  # noqa: F401 - found by this name
+from hostguard.ansible.events import Events
+
+CallbackModule = Events

@@ -56,7 +56,7 @@ options:
     description: How much the host may answer, such as C(64M); at more than that it is given up.
     type: str
     default: 64M
-author: hostguard
+author: hostguard (!UNKNOWN)
 """
 RETURN = """
 outcome:

@@ -7,7 +7,8 @@ DOCUMENTATION = """
 module: host
 short_description: Ask hostguard's host program one question
 description:
-  - What M(hostguard.hostguard.apply) and M(hostguard.hostguard.audit) do on a host. By itself it serves for
+  - >-
+    What M(hostguard.hostguard.apply) and M(hostguard.hostguard.audit) do on a host. By itself it serves for
     what needs no policy, such as C({do: history}), C({do: confirm}) and C({do: rollback, to: 0}).
   - Needs root, Python 3.8 and nothing else on the host.
 options:
@@ -23,7 +24,7 @@ options:
     description: How much the host may answer, such as C(64M); at more than that it is given up.
     type: str
     default: 64M
-author: hostguard
+author: hostguard (!UNKNOWN)
 """
 RETURN = """
 answer:

@@ -17,7 +17,7 @@ options:
   policy_file:
     description: A policy file on the controller.
     type: path
-author: hostguard
+author: hostguard (!UNKNOWN)
 """
 RETURN = """
 text:

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
 
 
-def ensure() -> None:
+def find() -> None:
     """Make `import hostguard` work: as installed by pip, or else as it lies in the collection."""
     if importlib.util.find_spec("hostguard") is None:
         sys.path.append(str(Path(__file__).parents[2]))
-    if importlib.util.find_spec("pydantic") is None:
-        raise AnsibleError(
-            f"the controller's Python ({sys.executable}) has no pydantic: pip install hostguard (or pydantic) there"
-        )
+
+
+def action(name: str) -> type[ActionBase]:
+    """The action plugin of that name; where Python lacks a package that it needs, one that fails and says so.
+
+    To import a plugin takes ansible-core and nothing else: `ansible-test sanity` holds every collection to that.
+    """
+    find()
+    try:
+        found: type[ActionBase] = getattr(importlib.import_module("hostguard.ansible.action"), name)
+    except ModuleNotFoundError as missing:
+        return _unable(str(missing.name))
+    return found
+
+
+def _unable(package: str) -> type[ActionBase]:
+    class Unable(ActionBase):
+        def run(self, *_args: Any, **_more: Any) -> dict[str, Any]:
+            raise AnsibleError(
+                f"the controller's Python ({sys.executable}) has no {package}: pip install hostguard there"
+            )
+
+    return Unable
