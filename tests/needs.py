@@ -92,6 +92,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "machine": whats_missing_for_machines,
     "prometheus": prometheus,
     "browser": lambda: "" if BROWSER else programs({"chromium-headless-shell": "chromium-headless-shell"}),
+    "manual": lambda: programs({"man": "man-db"}),
     "git": git,
     "signatures": lambda: programs({"git": "git", "gpg": "gpg gpg-agent", "ssh-keygen": "openssh-client"}),
     "package index": package_index,

@@ -39,11 +39,15 @@ YOUNG = 100_000
 
 INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
-EXIT_CODES = (
-    "Exit codes: 0 all well, 1 a control fails, something gets out, or a host was rolled back, 2 the call or the "
-    "policy is wrong and nothing was touched, 3 something could not be seen or reached, 4 hostguard itself failed, or "
-    "its result could not be written."
-)
+HELP_FLAGS = ("-h", "--help")
+EXITS = {
+    0: "all well",
+    1: "a control fails, something gets out, or a host was rolled back",
+    2: "the call or the policy is wrong and nothing was touched",
+    3: "something could not be seen or reached",
+    4: "hostguard itself failed, or its result could not be written",
+}
+EXIT_CODES = f"Exit codes: {', '.join(f'{code} {text}' for code, text in EXITS.items())}."
 
 app = typer.Typer(
     name="hostguard",
@@ -53,7 +57,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # A traceback with local variables could print a secret.
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_FLAGS},
 )
 
 POLICY, HOST, CATALOGUE = "The policy", "A host", "The catalogue"

@@ -22,9 +22,15 @@ WIDTH = 78
 
 def command(
     policy: PolicyOption = None,
-    rps: Annotated[float | None, typer.Option("--rps", help="Peak requests a second, instead of a policy.")] = None,
-    p99: Annotated[str | None, typer.Option("--p99", help="Their P99 latency with its unit: 800ms.")] = None,
-    headroom: Annotated[float, typer.Option("--headroom", help="The room above the peak, with --rps.")] = 2.0,
+    rps: Annotated[
+        float | None, typer.Option("--rps", metavar="N", help="Peak requests a second, instead of a policy.")
+    ] = None,
+    p99: Annotated[
+        str | None, typer.Option("--p99", metavar="TIME", help="Their P99 latency with its unit: 800ms.")
+    ] = None,
+    headroom: Annotated[
+        float, typer.Option("--headroom", metavar="N", help="The room above the peak, with --rps.")
+    ] = 2.0,
     format_: Annotated[str, table_or_json(SCHEMA)] = "table",
 ) -> None:
     """Show the numbers derived from the capacity.

@@ -29,7 +29,7 @@ def test_what_two_commands_say_alike_is_declared_once() -> None:
         for key, option in options(name).items():
             if key == "format_":  # each with the formats of its own, from options.formats
                 continue
-            told = (key, option.param_decls, option.metavar, option.help)
+            told = (key, option.default, option.param_decls, option.metavar, option.help)
             where, before = first.setdefault(told, (name, option))
             assert before is option, f"{key}: {name} has the words of {where}"
 

@@ -83,6 +83,11 @@ def test_the_collection_has_the_version_of_the_package() -> None:
     assert f"version: {__version__}\n" in (CHECKOUT / "galaxy.yml").read_text()
 
 
+def test_the_wheel_has_the_manual_page_where_man_looks(installed: Path) -> None:
+    page = installed.parents[1] / "share" / "man" / "man1" / "hostguard.1"
+    assert page.read_bytes() == (CHECKOUT / "docs" / "hostguard.1").read_bytes()
+
+
 def test_a_wheel_is_a_collection_too(installed: Path, tmp_path: Path) -> None:
     def say(*arguments: str) -> str:
         argv = [str(installed), "-m", *arguments]
