@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,8 @@ KEEPALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 """A connection that others share, to a host that was replaced, is noticed to be dead and not asked through again."""
 CLEARING = bounded.Limits(seconds=5.0)
 """For giving up a connection."""
+VARIABLE = re.compile(r"\s*\{\{\s*(\w+)\s*(?:\|\s*\w+\s*(?:\([^()]*\)\s*)?)*\}\}\s*", re.ASCII)
+"""What a value is in YAML that is one variable, with filters such as its default or without."""
 
 
 class HostRefused(Exception):
@@ -96,18 +99,34 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         return compile_policy(loaded, areas=areas_of(arguments["areas"], arguments.get("run_tags", ())))
 
     def loaded(self, arguments: Mapping[str, Any]) -> load.LoadedPolicy:
-        """The policy of this host: the file, with the inventory's `hostguard_policy` over it, or that alone."""
-        overlay = plain(arguments["policy"])
+        """The policy of this host: the file, with the inventory's variable over it, or that alone."""
+        overlay, variable = plain(arguments["policy"]), self.written("policy")
         try:
             if not overlay and not arguments["policy_file"]:
                 # An empty policy gives back all that was ever applied: too much for a variable that got lost.
-                raise AnsibleActionFail("there is no policy: neither `policy` nor `policy_file` says anything")
+                names = f"`{variable}` nor `{self.written('policy_file')}`"
+                raise AnsibleActionFail(f"there is no policy: neither {names} says anything")
             if arguments["policy_file"]:
-                path = Path(self._find_needle("files", arguments["policy_file"]))
-                return load.load(path, [("hostguard_policy", overlay)] if overlay else [])
-            return load.of_variables(overlay, "hostguard_policy")
+                return load.load(self.found(arguments["policy_file"]), [(variable, overlay)] if overlay else [])
+            return load.of_variables(overlay, variable)
         except load.PolicyError as error:
             raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
+
+    def found(self, policy_file: str) -> Path:
+        """On the controller, where ansible looks for files."""
+        try:
+            return Path(self._find_needle("files", policy_file))
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{self.written('policy_file')}: {error}") from None
+
+    def written(self, argument: str) -> str:
+        """What the user knows an argument of this task by: the variable that is all of its value, as in our roles, or
+        else its own name."""
+        task, action = self._task.get_ds() or {}, str(self._task.action).rpartition(".")[2]
+        said = next((value for key, value in task.items() if key.rpartition(".")[2] == action), None)
+        value = said.get(argument) if isinstance(said, Mapping) else None
+        variable = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        return variable[1] if variable else argument
 
     def command(self, task_vars: Mapping[str, Any]) -> str:
         """What starts the host program there."""
@@ -120,7 +139,8 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         try:
             return bounded.Limits.of(arguments["answer_within"], arguments["answer_size"])
         except ValueError as error:
-            raise AnsibleActionFail(str(error)) from None
+            argument, _, said = str(error).partition(":")
+            raise AnsibleActionFail(f"{self.written(argument)}:{said}") from None
 
     def ask(self, request: Mapping[str, Any], command: str, limits: bounded.Limits = bounded.USUAL) -> dict[str, Any]:
         """One round trip. Raises HostRefused, NoAnswer where it is not known what became of the request,
@@ -178,7 +198,7 @@ class Changing(HostguardAction):
         return answer
 
     def options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        seconds = window(arguments["confirm_within"])
+        seconds = window(arguments["confirm_within"], self.written("confirm_within"))
         return {"confirm_within": seconds, "restart": arguments["restart"], "check": bool(self._task.check_mode)}
 
     def confirm(
@@ -423,14 +443,14 @@ def changes(request: Mapping[str, Any]) -> bool:
     return request.get("do") == "confirm"
 
 
-def window(text: str) -> float:
-    """Seconds of a confirm window, 0 for none."""
+def window(text: str, name: str) -> float:
+    """Seconds of a confirm window, 0 for none. An error calls it by this name."""
     if str(text) == "0":
         return 0.0
     try:
         return grammar.duration(str(text))
     except PydanticCustomError as error:
-        raise AnsibleActionFail(f"confirm_within: found {text!r}, expected 0 or {error.message()}") from None
+        raise AnsibleActionFail(f"{name}: found {text!r}, expected 0 or {error.message()}") from None
 
 
 def _bytes(said: Any) -> bytes:
