@@ -312,6 +312,7 @@ class Sysctl(TypedDict):
     trouble: str
     foreign: bool
     takes: NotRequired[list[str]]
+    lacks: NotRequired[str]
 
 
 class NoMount(TypedDict):
@@ -420,8 +421,11 @@ def observed(resource: Resource, node: Any, *, image: bool) -> Observation:
 
 
 def _need_not_apply(resource: Resource) -> bool:
-    """A service that does not run, a kernel without IPv6 or without a hook for frames. All else applies everywhere."""
+    """A service that does not run, a kernel without IPv6 or without a hook for frames, and in a container a module of
+    the machine's. All else applies everywhere."""
     kind = resource["kind"]
+    if kind in ("file", "sysctl"):
+        return bool(resource.get("module"))
     return kind in ("process", "frames") or (kind == "ruleset" and resource["family"] == "ipv6")
 
 

@@ -15,6 +15,7 @@ from hostguard.host.resource import Resource
 from hostguard.policy.load import of_variables
 
 ASKS_OF_ALL: Mapping[str, Any] = {
+    "capacity": {"peak_rps": 1000, "p99": "1s"},
     "egress": {
         "via": "direct",
         "resolvers": ["192.0.2.53"],

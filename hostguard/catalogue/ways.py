@@ -48,9 +48,9 @@ WAYS: Mapping[str, Way] = {
         read="the live value in /proc/sys, and the one that wins at the next boot among all files of sysctl.d(5), with "
         "its file and line",
         reach="written to /proc/sys and read back, with a line in /etc/sysctl.d/zz-hostguard.conf for the next boot; "
-        "where a minimum is wanted, a greater value stays",
-        undo="the live value and the line go back; what Linux sets once and for all (kernel.modules_disabled, say) "
-        "goes back at the next boot",
+        "where a minimum is wanted, a greater value stays; nf_conntrack is loaded first where it brings the parameter",
+        undo="the live value and the line go back; what Linux sets once and for all (kernel.modules_disabled, say), "
+        "and what came with a module that was loaded for it, goes back at the next boot",
         by_hand="remove the line from /etc/sysctl.d/zz-hostguard.conf, and `sysctl -w KEY=VALUE` the old value",
     ),
     "mount": Way(

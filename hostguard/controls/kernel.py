@@ -19,9 +19,10 @@ from hostguard.control import (
     nist,
     soc2,
 )
+from hostguard.controls.text import file
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import Resource
-from hostguard.policy.sizing import PORTS, ephemeral
+from hostguard.policy.sizing import CONNTRACK_BUCKETS, CONNTRACK_MAX, PORTS, UNLIMITED, ephemeral
 from hostguard.status import Severity
 
 LISTEN = "0A"  # include/net/tcp_states.h
@@ -34,8 +35,14 @@ AT_LEAST = frozenset(
         "fs.nr_open",
         "fs.file-max",
         "net.core.netdev_max_backlog",
+        CONNTRACK_BUCKETS,
+        CONNTRACK_MAX,
     }
 )
+TRACKED = "kernel.tracked-connections"
+TRACKING = "nf_conntrack"
+"""The module that the rules of `egress` load, and the only one whose parameters an apply loads it for."""
+LOADS_MODULES = "/etc/modules-load.d/hostguard.conf"
 RESERVED = "net.ipv4.ip_local_reserved_ports"
 RANGE = "net.ipv4.ip_local_port_range"
 FIN_TIMEOUT = "net.ipv4.tcp_fin_timeout"
@@ -52,8 +59,9 @@ LOST = {
 
 def parameter(control: str, key: str, setting: object, compare: str | None = None) -> Resource:
     """The resource of one kernel parameter, live and at boot."""
-    how = compare or ("min" if key in AT_LEAST else "equal")
     text = sysctl.normal(str(setting))
+    most = key == CONNTRACK_MAX and text == UNLIMITED
+    how = compare or ("min" if key in AT_LEAST and not most else "equal")
     return {
         "id": f"sysctl:{key}",
         "kind": "sysctl",
@@ -61,6 +69,8 @@ def parameter(control: str, key: str, setting: object, compare: str | None = Non
         "key": key,
         "value": text,
         "compare": how,
+        **({"module": TRACKING} if sysctl.module_of(key) == TRACKING else {}),
+        **({"unlimited": UNLIMITED} if key == CONNTRACK_MAX else {}),
     }
 
 
@@ -68,6 +78,7 @@ def derived(context: Context) -> dict[str, tuple[str, str]]:
     """Every parameter of the catalogue with its control, before the policy's own values override it."""
     sizing = context.sizing
     low, high = sizing.port_range
+    tracking = {CONNTRACK_MAX: sizing.tracked, CONNTRACK_BUCKETS: sizing.buckets}
     return {
         "net.core.somaxconn": ("kernel.somaxconn", str(sizing.somaxconn)),
         "net.ipv4.tcp_max_syn_backlog": ("kernel.syn-backlog", str(sizing.syn_backlog)),
@@ -79,6 +90,7 @@ def derived(context: Context) -> dict[str, tuple[str, str]]:
         FIN_TIMEOUT: ("kernel.fin-timeout", "30"),
         "fs.nr_open": ("kernel.nr-open", str(sizing.nr_open)),
         "fs.file-max": ("kernel.file-max", str(sizing.file_max)),
+        **{key: (TRACKED, str(needed)) for key, needed in tracking.items() if needed},
     }
 
 
@@ -112,6 +124,8 @@ def weakened(control: str) -> Any:
 
 def _below(context: Context, key: str, own: str, floor: str) -> str:
     """What is lost with a policy's own value; "" where nothing is."""
+    if key == CONNTRACK_MAX and own == UNLIMITED:
+        return ""
     if key in AT_LEAST:
         return f"less than the derived {floor}" if int(own) < int(floor) else ""
     if key == RANGE:
@@ -126,6 +140,16 @@ def _below(context: Context, key: str, own: str, floor: str) -> str:
     if key == FIN_TIMEOUT:
         return f"longer than {floor} s" if int(own) > int(floor) else ""
     return LOST[key][1] if own not in LOST[key][0] else ""
+
+
+def tracking(context: Context) -> Sequence[Resource]:
+    """Room for the connections of the load, and the module for whatever parameter of its is set: systemd-sysctl passes
+    over one that is not there yet, and the rules that would load it come later in the boot."""
+    found = of(TRACKED)(context)
+    if not found and not any(sysctl.module_of(key) == TRACKING for key in context.policy.kernel or {}):
+        return []
+    text = f"# Written by hostguard: edit the policy instead.\n{TRACKING}\n"
+    return [{**file(TRACKED, LOADS_MODULES, text), "module": TRACKING}, *found]
 
 
 def custom(context: Context) -> Sequence[Resource]:
@@ -319,6 +343,27 @@ CONTROLS: tuple[Control, ...] = (
         "but root.",
         article("Troubleshooting Matrix"),
         manual("proc_sys_fs(5)"),
+    ),
+    WantingControl(
+        id=TRACKED,
+        title="Connection tracking has room for the load, from the boot on",
+        severity=Severity.HIGH,
+        rationale="The rules of `egress` have the kernel track every connection, and one that is closed for two "
+        "minutes more: some 2,200 a second fill the table that Linux makes by itself, less on a small machine. Past "
+        "net.netfilter.nf_conntrack_max it drops whatever is new, logins too, and says 'nf_conntrack: table full, "
+        "dropping packet'. The hash table (nf_conntrack_buckets) grows with it, or each packet walks long chains. At "
+        "boot systemd-sysctl passes over both unless the module nf_conntrack is loaded before, which a file of "
+        "modules-load.d does. In a container both are the machine's, and the audit says what is needed there.",
+        remediation="Run `hostguard apply`. Where another file of sysctl.d wins at boot, remove its line; in a "
+        "container, set it on its machine.",
+        references=(
+            article("Step 1: Egress Filtering and Firewall Hardening", "its rules track connections"),
+            CAPACITY,
+            FLOODING,
+            manual("modules-load.d(5); networking/nf_conntrack-sysctl.rst"),
+        ),
+        wants=tracking,
+        weakened=weakened(TRACKED),
     ),
     WantingControl(
         id="kernel.custom",

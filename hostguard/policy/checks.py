@@ -17,7 +17,8 @@ from hostguard.policy.model import Capacity, Egress, Policy, Slice, Waiver
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
 WHOLE_NUMBERS = {
-    "fs.file-max", "fs.nr_open", "net.core.netdev_max_backlog", "net.core.somaxconn", "net.ipv4.tcp_fin_timeout",
+    "fs.file-max", "fs.nr_open", "net.core.netdev_max_backlog", "net.core.somaxconn",
+    "net.netfilter.nf_conntrack_buckets", "net.netfilter.nf_conntrack_max", "net.ipv4.tcp_fin_timeout",
     "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
     "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_timestamps", "net.ipv4.tcp_tw_reuse",
 }  # fmt: skip
@@ -143,6 +144,9 @@ def _kernel(kernel: Mapping[str, str], nofile: int | None) -> Iterator[Finding]:
     if "net.ipv4.tcp_tw_recycle" in kernel:
         path: Path = ("kernel", "net.ipv4.tcp_tw_recycle")
         yield Finding(path, "a parameter that Linux 4.12 removed", "net.ipv4.tcp_tw_reuse")
+    if "net.nf_conntrack_max" in kernel:
+        path = ("kernel", "net.nf_conntrack_max")
+        yield Finding(path, "another name of the same parameter", "net.netfilter.nf_conntrack_max")
     if kernel.get("net.ipv4.tcp_tw_reuse") == "1" and kernel.get("net.ipv4.tcp_timestamps", "1") == "0":
         yield Finding(("kernel", "net.ipv4.tcp_timestamps"), "0", "1: tcp_tw_reuse needs timestamps")
     if PORT_RANGE in kernel:

@@ -284,7 +284,7 @@ Key = Annotated[
     str,
     PlainValidator(
         grammar(
-            r"[a-z0-9]+(?:\.[A-Za-z0-9_-]{1,32}(?:/[A-Za-z0-9_-]{1,32}){0,3}){1,8}",
+            r"[a-z0-9]+(?:\.[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,3}){1,8}",
             "a sysctl's name with dots, such as net.core.somaxconn; a dot of a device's is a slash: eth0/100",
         )
     ),

@@ -49,7 +49,7 @@ LATE = (
          "how far a packet goes: who confirms may be nearer than all others", IP),
     Late(r"net\.ipv4\.tcp_mem", 4096, None,
          "its third number is the most pages for all of TCP: a few connections fill less than 16 MiB", IP),
-    Late(r"net\.(?:netfilter\.)?nf_conntrack_max", 1024, None,
+    Late(r"net\.netfilter\.nf_conntrack_max", 1024, None,
          "the most connections that are tracked: past it new ones are dropped, those that come in too",
          "networking/nf_conntrack-sysctl.rst", unlimited="0"),
     Late(r"kernel\.pid_max", 4096, None,

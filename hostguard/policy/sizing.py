@@ -33,7 +33,11 @@ TRACKED_FOR = 120
 """Seconds that connection tracking, which our rules begin, keeps what is closed: nf_conntrack_tcp_timeout_time_wait."""
 TRACKED_BY_DEFAULT = 262_144
 """nf_conntrack_max where nobody sets it, on a host with more than 4 GiB (networking/nf_conntrack-sysctl.rst)."""
-CONNTRACK_MAX = "net.netfilter.nf_conntrack_max"
+CONNTRACK_MAX, CONNTRACK_BUCKETS = (f"net.netfilter.nf_conntrack_{what}" for what in ("max", "buckets"))
+UNLIMITED = "0"
+"""Of CONNTRACK_MAX."""
+TRACKED_A_BUCKET = 4
+"""nf_conntrack_max for each bucket of its hash table, as Linux had it by itself until 5.14."""
 NR_OPEN = 1_048_576
 """The kernel's own default for fs.nr_open."""
 
@@ -57,6 +61,7 @@ class Sizing:
     """The numbers in force: derived, or the policy's own. Memory in bytes, None without a capacity.
 
     `least_files` and `least_ports` are what the capacity needs, whatever the policy sets; without one, the article's.
+    `tracked` connections, and the `buckets` for those or the policy's own: None without a capacity, or without rules.
     """
 
     nofile: int
@@ -67,6 +72,8 @@ class Sizing:
     least_ports: int
     file_max: int
     nr_open: int
+    tracked: int | None
+    buckets: int | None
     concurrency: int | None
     memory_low: int | None
     memory_high: int | None
@@ -95,9 +102,11 @@ def size(policy: Policy) -> Sizing:
     low, high = (connections * each + BASE_MEMORY for each in BYTES_A_CONNECTION)
     low, high = (math.ceil(memory / MIB) * MIB for memory in (low, high))
     ports = ephemeral(kernel)
+    tracked = under_way + math.ceil(rate * TRACKED_FOR) if capacity and policy.egress else None
+    buckets = _buckets(tracked, kernel) if tracked else None
     numbers = (
         *(_of_capacity(capacity, under_way, rate, ports, (low, high)) if capacity else ()),
-        *(_tracked(under_way, rate, kernel) if capacity and policy.egress else ()),
+        *(_tracked(tracked, buckets, policy.kernel) if tracked and buckets else ()),
         Number(
             "open files",
             derived_files,
@@ -128,6 +137,8 @@ def size(policy: Policy) -> Sizing:
         least_ports=_reused(under_way, rate) if capacity else PORTS[1] - PORTS[0] + 1,
         file_max=file_max,
         nr_open=nr_open,
+        tracked=tracked,
+        buckets=buckets,
         concurrency=under_way if capacity else None,
         memory_low=low if capacity else None,
         memory_high=high if capacity else None,
@@ -149,13 +160,21 @@ def _parameter(key: str, value: int, formula: str, kernel: Mapping[str, str]) ->
     return Number(key, value, "", formula, key, kernel.get(key, ""))
 
 
-def _tracked(under_way: int, rate: float, kernel: Mapping[str, str]) -> tuple[Number, ...]:
+def _buckets(tracked: int, kernel: Mapping[str, str]) -> int:
+    own = kernel.get(CONNTRACK_MAX, UNLIMITED)
+    return math.ceil((tracked if own == UNLIMITED else int(own)) / TRACKED_A_BUCKET)
+
+
+def _tracked(tracked: int, buckets: int, kernel: Mapping[str, str] | None) -> tuple[Number, ...]:
     """Past its maximum the kernel drops packets of new connections, those that come in too."""
-    count = under_way + math.ceil(rate * TRACKED_FOR)
-    short = f"more than Linux's own {TRACKED_BY_DEFAULT}: set {CONNTRACK_MAX} under `kernel`"
-    note = short if count > TRACKED_BY_DEFAULT and CONNTRACK_MAX not in kernel else ""
+    short = f"more than Linux's own {TRACKED_BY_DEFAULT}: a section `kernel`, an empty one too, sets it"
+    note = short if tracked > TRACKED_BY_DEFAULT and kernel is None else ""
     formula = f"concurrency + rps × headroom × {TRACKED_FOR} s in TIME_WAIT"
-    return (Number("tracked connections", count, "", formula, CONNTRACK_MAX, kernel.get(CONNTRACK_MAX, ""), note),)
+    own = (kernel or {}).get(CONNTRACK_MAX, "")
+    return (
+        Number("tracked connections", tracked, "", formula, CONNTRACK_MAX, own, note),
+        _parameter(CONNTRACK_BUCKETS, buckets, f"{CONNTRACK_MAX} / {TRACKED_A_BUCKET}", kernel or {}),
+    )
 
 
 def _reused(under_way: int, rate: float) -> int:

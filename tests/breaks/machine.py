@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.breaks.model import Break
+from tests.breaks.model import UNIT, Break, away
 from tests.breaks.secrets import AGAIN, ANEW
 
 # struct timex: modes, offset, freq, maxerror, esterror, status (linux/timex.h); ADJ_MAXERROR 4, ADJ_STATUS 0x10.
@@ -10,6 +10,8 @@ CLOCK = (
     "python3 -c 'import ctypes, struct; "
     'ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(struct.pack("@llllli", {}, 0, 0, {}, 0, {}), 512))\''
 )
+TRACKED = "kernel.tracked-connections"
+TRACKED_MAX = "net.netfilter.nf_conntrack_max"
 KEPT = CLOCK.format(0x14, 1000, 0)
 FEIGNED = "/run/fips"
 FIPS = f"echo 1 > {FEIGNED}; mount --bind {FEIGNED} /proc/sys/crypto/fips_enabled"
@@ -29,6 +31,12 @@ BREAKS = (
           "kernel.nr-open"),
     Break("run time: fs.file-max is 1024", "sysctl -qw fs.file-max=8192", "sysctl -qw fs.file-max=9223372036854775807",
           "kernel.file-max"),
+    Break(f"run time: {TRACKED_MAX} is 65536", f"sysctl -qw {TRACKED_MAX}=65536", f"sysctl -qw {TRACKED_MAX}=483200",
+          TRACKED),
+    Break("deleted: what loads the module before its parameters are set", *away("/etc/modules-load.d/hostguard.conf"),
+          TRACKED),
+    Break("shadowed: a boot that loads no modules", f"ln -s /dev/null {UNIT}/systemd-modules-load.service",
+          f"rm {UNIT}/systemd-modules-load.service", TRACKED),
     Break("run time: without noswap, and swap is switched on",
           f"{ANEW}; dd if=/dev/zero of=/swapfile bs=1M count=8 status=none; chmod 600 /swapfile; mkswap -q /swapfile; "
           "swapon /swapfile", f"swapoff /swapfile; rm /swapfile; {AGAIN}", "secrets.swap"),

@@ -197,7 +197,7 @@ def named(hosts: str) -> str:
                 ("net.ipv6.conf.all.hop_limit", 1, "nearer than all others"),
                 ("net.ipv4.tcp_mem", "1 2 3", "third number"),
                 ("net.netfilter.nf_conntrack_max", 100, "at least 1024"),
-                ("net.nf_conntrack_max", 1, "nf_conntrack-sysctl.rst"),
+                ("net.nf_conntrack_max", 500000, "net.netfilter.nf_conntrack_max"),
                 ("kernel.pid_max", 301, "at least 4096"),
                 ("kernel.threads-max", 20, "at least 1024"),
                 ("kernel.pty.max", 1, "at least 256"),

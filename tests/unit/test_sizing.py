@@ -34,11 +34,13 @@ def test_what_connection_tracking_must_hold() -> None:
     egress = {"via": "direct", "providers": {"p": {"cidrs": ["203.0.113.5/32"]}}}
     (number,) = (n for n in sized(2000, "800ms", 2.0, egress=egress).numbers if n.name == "tracked connections")
     assert number.value == 3200 + 4000 * 120
-    assert "set net.netfilter.nf_conntrack_max" in number.note
-    kernel = {"net.netfilter.nf_conntrack_max": "500000"}
-    (number,) = (n for n in sized(2000, "800ms", 2.0, egress=egress, kernel=kernel).numbers if "tracked" in n.name)
-    assert (number.note, number.set_to) == ("", "500000")
-    assert not [n for n in sized(2000, "800ms", 2.0).numbers if "tracked" in n.name], "no rules, no tracking"
+    assert "a section `kernel`" in number.note
+    for own, buckets in (("500000", 125000), ("0", 120800)):
+        kernel = {"net.netfilter.nf_conntrack_max": own}
+        numbers = sized(2000, "800ms", 2.0, egress=egress, kernel=kernel)
+        (number,) = (n for n in numbers.numbers if "tracked" in n.name)
+        assert (number.note, number.set_to, numbers.buckets) == ("", own, buckets)
+    assert sized(2000, "800ms", 2.0).tracked is None, "no rules, no tracking"
 
 
 def test_without_a_capacity_the_article_s_minimum_holds() -> None:

@@ -107,6 +107,13 @@ def test_the_floor_of_ports_is_what_the_capacity_needs() -> None:
     assert list(weakenings(f"{HEAD}capacity: {{peak_rps: 20000, p99: 800ms}}\n{ports}")) == ["kernel.port-range"]
 
 
+@pytest.mark.parametrize(("own", "below"), [("262144", True), ("483200", False), ("0", False)])
+def test_the_floor_of_tracked_connections_is_what_the_capacity_needs(own: str, below: bool) -> None:
+    text = (EGRESS_HEAD % "mode: enforce") + "capacity: {peak_rps: 2000, p99: 800ms}\n"
+    text += f"kernel: {{net.netfilter.nf_conntrack_max: {own}}}\n"
+    assert list(weakenings(text)) == ["kernel.tracked-connections"] * below
+
+
 def test_the_floor_of_open_files() -> None:
     every = {"limits.pam", "limits.systemd-default", "limits.units", "limits.running"}
     assert set(weakenings(f"{HEAD}limits: {{nofile: 4096}}\n")) == every

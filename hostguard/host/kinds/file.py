@@ -15,7 +15,7 @@ import struct
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from .. import store
-from ..facts import account_of, group_of
+from ..facts import account_of, group_of, in_container
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -25,6 +25,7 @@ from ..resource import (
     Observation,
     Resource,
     each,
+    not_applicable,
     value,
 )
 from .mount import mounted
@@ -38,6 +39,8 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def _looked_at(resource: Resource) -> Observation:
+    if resource.get("module") and in_container():
+        return not_applicable("the module {module} is the machine's to load, not this container's".format(**resource))
     seen = _read(resource["path"])
     if not differ(resource, seen):
         return seen

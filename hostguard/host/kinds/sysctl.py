@@ -14,7 +14,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .. import store, ufw
 from ..facts import in_container
-from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_running, value
+from ..program import find, run
+from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_applicable, not_running, value
 from . import file as files
 from . import unit
 
@@ -128,20 +129,67 @@ def _text(path: str) -> Optional[str]:
         return None
 
 
-BOOT_UNIT = "systemd-sysctl.service"
+BOOT_UNITS = {
+    "systemd-sysctl.service": "/etc/sysctl.d",
+    "systemd-modules-load.service": "/etc/modules-load.d",
+}
+"""The services that read, at boot, what sets parameters and what loads the modules that bring them (before that)."""
+SYSCTL_UNIT, MODULES_UNIT = BOOT_UNITS
 
 
-def boot_trouble() -> str:
-    """Why nothing of sysctl.d is read at boot at all; "" where it is."""
-    paths = unit.files(BOOT_UNIT, {})
+def boot_trouble(boot_unit: str = SYSCTL_UNIT) -> str:
+    """Why nothing in the folder of one of BOOT_UNITS is read at boot at all; "" where it is."""
+    folder, paths = BOOT_UNITS[boot_unit], unit.files(boot_unit, {})
     if os.path.realpath(paths[0]) == "/dev/null":
-        return "{0} is masked, and no boot reads /etc/sysctl.d: `systemctl unmask {0}`".format(BOOT_UNIT)
+        return "{0} is masked, and no boot reads {1}: `systemctl unmask {0}`".format(boot_unit, folder)
     changing = unit.deciding(paths)
     if changing:
-        return "{} changes {}, and a boot may not read /etc/sysctl.d: remove it".format(changing[0], BOOT_UNIT)
-    links = (os.path.join(folder, "sysinit.target.wants", BOOT_UNIT) for folder in unit.FOLDERS)
+        return "{} changes {}, and a boot may not read {}: remove it".format(changing[0], boot_unit, folder)
+    links = (os.path.join(each, "sysinit.target.wants", boot_unit) for each in unit.FOLDERS)
     if paths[0] and not any(os.path.lexists(link) for link in links):
-        return "no boot starts {0}: put back its link in sysinit.target.wants".format(BOOT_UNIT)
+        return "no boot starts {0}: put back its link in sysinit.target.wants".format(boot_unit)
+    return ""
+
+
+# Modules that bring parameters, by what those begin with.
+BROUGHT_BY = {
+    "net.netfilter.nf_conntrack_": "nf_conntrack",
+    "net.bridge.bridge-nf-": "br_netfilter",
+    "net.ipv4.vs.": "ip_vs",
+    "net.sctp.": "sctp",
+    "sunrpc.": "sunrpc",
+    "fs.nfs.nlm_": "lockd",
+}
+# Of those that network namespaces have, the ones that the first namespace alone may write: all have one table
+# (nf_conntrack_standalone.c).
+OF_THE_MACHINE = {"net.netfilter.nf_conntrack_" + name for name in ("max", "buckets", "expect_max")}
+
+
+def module_of(key: str) -> str:
+    """The module that brings a parameter; "" where that is the kernel itself, or nobody knows."""
+    return next((module for begins, module in BROUGHT_BY.items() if key.startswith(begins)), "")
+
+
+def _of_another(key: str) -> bool:
+    """Whether, in a container, a parameter is the machine's."""
+    if not in_container():
+        return False
+    if key not in OF_THE_MACHINE:
+        return not key.startswith("net.")
+    try:
+        return not os.stat(path_of(key)).st_mode & 0o200
+    except FileNotFoundError:
+        return True
+
+
+def _not_to_be_loaded(module: str) -> str:
+    """Why nobody here can load a module; "" where an apply can."""
+    if in_container():
+        return "the module {} is the machine's to load, not this container's: load it there".format(module)
+    if find("modprobe") is None:
+        return "the module {} is not loaded, and modprobe is not installed".format(module)
+    if run(["modprobe", "--dry-run", "--quiet", module], check=False).returncode:
+        return "the module {} is not loaded, and `modprobe {}` finds none for this kernel".format(module, module)
     return ""
 
 
@@ -157,15 +205,22 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
     assignments, trouble, stuck = configuration(), boot_trouble(), files.stuck(OUR_FILE)
     for resource in resources:
-        key = resource["key"]
-        foreign = in_container() and not key.startswith("net.")
+        key, module = resource["key"], resource.get("module", "")
+        foreign = _of_another(key)
         try:
             live: Optional[str] = normal(live_value(key))
         except FileNotFoundError:
             live = None
-        found = _observation(key, live, assignments, trouble, foreign)
+        if module and foreign and not holds(resource, live):
+            # Where every kernel has less by itself, a container of it must not be kept from all the rest.
+            has = "has {}".format(live) if live else "tracks no connection yet"
+            said = "{} is the machine's, not this container's: it {}, and {} is needed: set it there"
+            seen[resource["id"]] = not_applicable(said.format(key, has, wanted(resource)))
+            continue
+        found = _observation(key, live, assignments, trouble or (module and boot_trouble(MODULES_UNIT)), foreign)
         found.value["stuck"] = stuck
         found.value["takes"] = _takes(key)
+        found.value["lacks"] = _not_to_be_loaded(module) if module and live is None else ""
         seen[resource["id"]] = found
     return seen
 
@@ -234,7 +289,7 @@ def holds(resource: Resource, setting: Optional[str]) -> bool:
         return False
     want = resource["value"]
     if resource["compare"] == "min":
-        return setting.isdecimal() and int(setting) >= int(want)
+        return setting == resource.get("unlimited") or (setting.isdecimal() and int(setting) >= int(want))
     if resource["compare"] == "ports":
         return ports(want) <= ports(setting)
     return normal(setting) == normal(want)
@@ -277,10 +332,12 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if seen.state != VALUE:
         return []
     have, want = seen.value, wanted(resource)
-    if have["live"] is None:
-        return [Difference("live", "no such parameter", want, "this kernel has no {}".format(resource["key"]))]
     found = []
-    if not holds(resource, have["live"]):
+    if have["live"] is None and resource.get("module"):
+        found.append(Difference("live", "not there before its module is loaded", want, have.get("lacks", "")))
+    elif have["live"] is None:
+        return [Difference("live", "no such parameter", want, _absent(resource["key"]))]
+    elif not holds(resource, have["live"]):
         blocked = ""
         if have["foreign"]:
             blocked = "{} is the machine's, not this container's: set it there".format(resource["key"])
@@ -315,6 +372,14 @@ def place(resource: Resource) -> str:
     return str(resource["key"])
 
 
+def _absent(key: str) -> str:
+    module = module_of(key)
+    if not module:
+        return "this kernel has no {}, or the module that brings it is not loaded".format(key)
+    said = "{} comes with the module {}, which is not loaded: name it in a file of /etc/modules-load.d, and load it now"
+    return said.format(key, module)
+
+
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     lines = our_lines()
     saved: Dict[str, Any] = {}
@@ -340,20 +405,27 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     lines = our_lines()
     for resource in resources:
         have = seen[resource["id"]].value
+        if have["live"] is None and resource.get("module"):
+            # As the next boot does: our rules load it by themselves, but only once they are written.
+            run(["modprobe", resource["module"]])
+            have = dict(have, live=normal(live_value(resource["key"])))
         setting = resource["value"]
         if resource["compare"] == "ports":
             setting = port_list(ports(setting) | ports(have["live"] or ""))
         if not holds(resource, have["live"]):
             set_live(resource["key"], setting)
         elif resource["compare"] == "min":
-            setting = str(max(int(setting), int(have["live"])))  # a boot must not lower what is there now
+            # A boot must not lower what is there now.
+            unlimited = have["live"] == resource.get("unlimited")
+            setting = have["live"] if unlimited else str(max(int(setting), int(have["live"])))
         if not have["foreign"]:
             lines[resource["key"]] = setting
     _write_lines(lines)
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    live = now["live"] in (before["live"], None) or before["key"] in ONE_WAY
+    # What came with a module stays with it: nothing has used it before, and the next boot makes it the kernel's own.
+    live = before["live"] is None or now["live"] in (before["live"], None) or before["key"] in ONE_WAY
     return bool(live and before["line"] == now["line"])
 
 
