@@ -186,7 +186,7 @@ class Gathered(TypedDict):
 
 Attempt = TypedDict("Attempt", {
     "id": int, "at": float, "account": str, "process": Process, "verdict": str, "hook": str, "answer": bool,
-    "protocol": str, "from": str, "from_port": int, "to": str, "port": int, "refusal": bool,
+    "protocol": str, "from": str, "from_port": int, "to": str, "port": int, "refusal": bool, "ending": bool,
 })  # fmt: skip
 
 

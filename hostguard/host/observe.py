@@ -69,13 +69,14 @@ class _Tally:
 
     def _ask(self, packet: Packet, way: Key, port: int) -> Iterator[Event]:
         self.asked += 1
-        account, process = self.whose.of(packet)
-        key = (*way, account, process.get("command"), process.get("exe"), process.get("unit"))
+        account, process, has_socket = self.whose.of(packet)
+        ending = not (account or has_socket or _begins(packet))
+        key = (*way, account, process.get("command"), process.get("exe"), process.get("unit"), ending)
         kept = self.kept.get(key)
         if kept is None:
             kept = self.kept[key] = _Kept(len(self.kept), port)
             yield {"is": "attempt", "id": kept.number, "at": time.time(), "account": account, "process": process,
-                   **_told(packet)}  # fmt: skip
+                   "ending": ending, **_told(packet)}  # fmt: skip
         else:
             kept.count(port, new=True)
         # The last packets of a closed connection have no socket, so no account, any more.

@@ -31,11 +31,16 @@ class Whose:
         self._recent: List[int] = []
         self._accounts: Dict[int, str] = {}
 
-    def of(self, packet: Packet) -> Tuple[str, Process]:
-        """The account, empty where no process sent it, and what is known of the process."""
+    def of(self, packet: Packet) -> Tuple[str, Process, bool]:
+        """The account, empty where no process sent it; what is known of the process; and whether a socket has it: of
+        a packet without an account that is one of the kernel's own (WireGuard's, say), since a process's that is
+        closing is none any more."""
         uid, inode = self._socket(packet)
-        uid = packet.uid if packet.uid is not None else uid
-        return self.account(uid), self._process(inode, uid) if inode else {}
+        if not packet.answer:
+            uid = packet.uid  # a socket of the kernel's is root's by sock_diag, and nobody's by the rules
+        elif packet.uid is not None:
+            uid = packet.uid
+        return self.account(uid), self._process(inode, uid) if inode and uid is not None else {}, bool(inode)
 
     def account(self, uid: Optional[int]) -> str:
         if uid is None:

@@ -20,12 +20,14 @@ class Attempt:
     """One destination of one account and process; of an answer, who is answered and on which port of ours.
 
     `account` is empty where no process sent it, `command`, `exe` and `unit` where the process was gone by then.
+    `ending`: the last that the kernel says of a connection that a process has closed, so without its account.
     """
 
     denied: bool
     forwarded: bool
     answer: bool
     refusal: bool
+    ending: bool
     protocol: str
     source: Address
     peer: Address
@@ -45,6 +47,7 @@ def of(event: Event) -> Attempt:
         forwarded=event["hook"] == "forward",
         answer=event["answer"],
         refusal=event["answer"] and event["refusal"],
+        ending=event["ending"],
         protocol=event["protocol"],
         source=ipaddress.ip_address(event["from"]),
         peer=ipaddress.ip_address(event["to"]),

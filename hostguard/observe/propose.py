@@ -11,6 +11,7 @@ from typing import Any
 
 from hostguard import impact
 from hostguard.observe.seen import Process, Seen, Sight, Way
+from hostguard.policy.checks import sent_by_kernel
 from hostguard.policy.destinations import DNS, NTP, holds, named_reaches
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
@@ -23,6 +24,8 @@ ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.ASCII)
 MANY = 16
 """So many callers off the host's own networks, and their addresses name nobody."""
+NO_ACCOUNT = ""
+OPEN_TO_ALL = "the kernel itself sends it, which no `users` would match, so every account may send there"
 MOST_TOLD = 6
 LONGEST_NAME = 63
 
@@ -85,10 +88,10 @@ class _Asked:
         elif way.answer:
             if not sight.refused and not self.may_ask(self.socket(way)):
                 self.calling.setdefault((way.protocol, way.port), []).append(pair)
-        elif not way.account:
-            pass  # the last packets of a connection that is known by its first
-        elif self.may_leave(self.socket(way)) or self.by_name(way):
+        elif (not way.account and sight.ending) or self.may_leave(self.socket(way)) or self.by_name(way):
             pass
+        elif not way.account:
+            self.by_kernel(way, sight, told)
         elif way.port == DNS and self.egress.hosts:
             self.remarks.append(f"{told}: where there are `hosts`, the host's own resolver alone may")
         elif way.port == DNS:
@@ -98,6 +101,15 @@ class _Asked:
         else:
             self.leave(way, sight, told)
 
+    def by_kernel(self, way: Way, sight: Sight, told: str) -> None:
+        """What the kernel sends by itself: no `users` would match it, so an entry lets every account there."""
+        label = sent_by_kernel(way.protocol, way.port) or self.label(way.peer)
+        if self.egress.via == "proxy" and self.public(way):
+            own = f"{label}: {{cidrs: [{_quoted(way.peer)}], ports: [{way.port}]}}"
+            self.remarks.append(f"{told}, in no account's name: under services say {own}, which lets every account")
+        else:
+            self.leaving.setdefault(("services", label), []).append((way, sight))
+
     def by_name(self, way: Way) -> bool:
         """Whether its name lets it out: then its address needs no entry."""
         hosts = [host for who in (None, way.account) for host in self.named.get((who, way.protocol, way.port), ())]
@@ -105,7 +117,7 @@ class _Asked:
         return any(host == name or holds(host, name) for host in hosts for name in names)
 
     def leave(self, way: Way, sight: Sight, told: str) -> None:
-        provider = way.protocol == "tcp" and not any(way.peer in network for network in PRIVATE)
+        provider = self.public(way)
         label = self.label(way.peer)
         if provider and self.egress.via == "proxy" and way.account != self.egress.proxy_user:
             own = f"{label}: {{cidrs: [{_quoted(way.peer)}], ports: [{way.port}], users: [{way.account}]}}"
@@ -115,6 +127,10 @@ class _Asked:
             self.remarks.append(f"{told}: an account without a name can't stand in a policy")
         else:
             self.leaving.setdefault(("providers" if provider else "services", label), []).append((way, sight))
+
+    def public(self, way: Way) -> bool:
+        """Whether it is what a provider is reached by."""
+        return way.protocol == "tcp" and not any(way.peer in network for network in PRIVATE)
 
     def remark_leases(self) -> None:
         for port, account in self.seen.leases.items():
@@ -162,11 +178,14 @@ class _Asked:
                     told = (*told, f"by its name instead of cidrs: hosts: [{label}] (see docs/names.md)")
                 for users, protocol, ports in _parted(same):
                     value: dict[str, Any] = {"cidrs": [_network(peer) for peer in peers], "ports": ports}
-                    if section == "services":
+                    comments = told
+                    if section == "services" and NO_ACCOUNT in users:
+                        comments = (f"CHECK: {OPEN_TO_ALL}", *told)
+                    elif section == "services":
                         value["users"] = users
-                        if protocol == "udp":
-                            value["protocol"] = protocol
-                    yield Entry(section, self.name(section, label), value, told)
+                    if protocol == "udp":
+                        value["protocol"] = protocol
+                    yield Entry(section, self.name(section, label), value, comments)
 
     def callers(self) -> Iterator[Entry]:
         for (protocol, port), pairs in self.calling.items():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hostguard import impact
 from hostguard.observe.attempts import Event, Names, of
+from hostguard.policy.checks import sent_by_kernel
 from hostguard.policy.grammar import Address, Network
 
 LINKS: dict[str, Any] = {
@@ -48,6 +49,8 @@ class Sight:
     attempts: int = 0
     refused: bool = True
     """Every answer was a refusal: nobody was let in."""
+    ending: bool = True
+    """It was the end of connections alone, which are known by their beginning."""
     processes: dict[Process, None] = field(default_factory=dict)
 
 
@@ -89,6 +92,7 @@ class Seen:
         sight = self._sight(way, event["at"], Process(attempt.command, attempt.exe, attempt.unit))
         sight.attempts += 1
         sight.refused &= attempt.refusal
+        sight.ending &= attempt.ending
 
     def _sight(self, way: Way, at: float, process: Process) -> Sight:
         sight = self.ways.setdefault(way, Sight(at, at))
@@ -116,11 +120,14 @@ class Seen:
                 continue
             answer = (each.protocol, each.source_port) in listening
             port = each.source_port if answer else each.destination_port
-            way = Way(each.account, each.destination, each.protocol, port, answer)
+            # A socket that no process holds, to where the kernel itself talks, is its own; sock_diag has root for it.
+            account = each.account if each.process or answer or not sent_by_kernel(each.protocol, port) else ""
+            way = Way(account, each.destination, each.protocol, port, answer)
             command = each.process.rpartition(" (")[0]
             known = self.ways.get(way)
             process = Process("", "", "") if known and known.processes else Process(command, "", "")
-            self._sight(way, at, process).refused = False
+            sight = self._sight(way, at, process)
+            sight.refused = sight.ending = False
 
 
 def links(routes: str, addresses: str) -> set[Network]:

@@ -12,7 +12,7 @@ from hostguard.policy import late
 from hostguard.policy.destinations import NamedReach, Reach, holds, named_reaches, reaches
 from hostguard.policy.document import Path
 from hostguard.policy.grammar import Address
-from hostguard.policy.model import Capacity, Egress, Policy, Slice, Waiver
+from hostguard.policy.model import Capacity, Egress, Policy, Service_, Slice, Waiver
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
@@ -26,9 +26,20 @@ WHOLE_NUMBERS = {
 WHOLE = 2**63 - 1
 
 
-KERNEL_SENDS = {2049: "NFS", 3260: "iSCSI", 4789: "VXLAN", 6081: "Geneve", 51820: "WireGuard"}
-"""By the port that it mostly has."""
-KERNEL_SENDS_ON = {("tcp", 2049), ("tcp", 3260), ("udp", 4789), ("udp", 6081), ("udp", 51820), ("udp", 2049)}
+KERNEL_SENDS = {
+    ("tcp", 2049): "NFS", ("udp", 2049): "NFS", ("tcp", 3260): "iSCSI",
+    ("udp", 1701): "L2TP", ("udp", 4789): "VXLAN", ("udp", 6081): "Geneve", ("udp", 8472): "VXLAN",
+    ("udp", 51820): "WireGuard",
+}  # fmt: skip
+"""By the port that it mostly has; 8472 is the kernel's own for VXLAN, older than IANA's."""
+AS_ROOT = {"NFS", "iSCSI"}
+"""Their sockets have a file, which is root's: made by a worker of the kernel (xs_create_sock, since Linux 5.1), or by
+iscsid. A tunnel's have none."""
+
+
+def sent_by_kernel(protocol: str, port: int) -> str:
+    """What the kernel itself mostly sends there; "" where it sends nothing."""
+    return KERNEL_SENDS.get((protocol, port), "")
 
 
 class Finding(NamedTuple):
@@ -204,6 +215,18 @@ def _waivers(waivers: Sequence[Waiver]) -> Iterator[Finding]:
             said.add((waiver.control, host))
 
 
+def _of_the_kernel(name: str, service: Service_) -> Iterator[Finding]:
+    users = service.users or ()
+    for what in dict.fromkeys(filter(None, (sent_by_kernel(service.protocol, port) for port in service.ports))):
+        path: Path = ("egress", "services", name, "users")
+        if what in AS_ROOT and set(users) - {"root"}:
+            expected = f"root, or no users at all: the kernel itself sends {what}, as root, whoever it is for"
+            yield Finding(path, ", ".join(users), expected)
+        elif what not in AS_ROOT and users:
+            expected = f"no users at all: the kernel itself sends {what}, and what has no account would be held"
+            yield Finding(path, ", ".join(users), expected)
+
+
 def cautions(policy: Policy) -> Iterator[Finding]:
     """What may well be meant, and still deserves a word."""
     egress = policy.egress
@@ -215,10 +238,7 @@ def cautions(policy: Policy) -> Iterator[Finding]:
         expected = "an account of the proxy's own: as it is every process of root reaches the providers"
         yield Finding(("egress", "proxy_user"), "root", expected)
     for name, service in (egress.services if egress else {}).items():
-        sent = [KERNEL_SENDS[port] for port in service.ports if (service.protocol, port) in KERNEL_SENDS_ON]
-        if service.users and sent:
-            expected = f"no users: {sent[0]} is sent by the kernel itself, by no account, and would never match"
-            yield Finding(("egress", "services", name, "users"), ", ".join(service.users), expected)
+        yield from _of_the_kernel(name, service)
     for key, found, expected in late.doubtful(policy.kernel or {}):
         yield Finding(("kernel", key), found, expected)
     if policy.capacity and policy.kernel is None and policy.limits is None and policy.slices is None:

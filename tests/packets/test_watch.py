@@ -73,6 +73,45 @@ print(json.dumps([os.getpid(), first, list(told)]))
     assert [(each["attempts"], each["packets"]) for each in rest if each["is"] == "again"] == [(1, 1)]
 
 
+def test_what_the_kernel_sends_by_itself_is_nobodys_and_no_end() -> None:
+    """Of a socket of its own, as WireGuard has one, sock_diag says that it is root's, and the rules that it is not."""
+    said = alone(
+        SCENE.format(backend="nft")
+        + """
+sh("ip link add vx type vxlan id 7 dstport 4789 srcport 4789 4790 remote 203.0.113.5 dev d0")
+sh("sysctl -qw net.ipv6.conf.vx.disable_ipv6=1; ip addr add 198.51.100.1/24 dev vx; ip link set vx up")
+sh("iptables -I OUTPUT -o vx -j ACCEPT")
+kept = send("198.51.100.2", 9)  # it asks by ARP, which no process sends, where that address is
+found = until("attempt")[-1]
+os.write(ask, b".")
+list(told)
+print(json.dumps(found))
+"""
+    )
+    assert (said["to"], said["from_port"], said["port"]) == ("203.0.113.5", 4789, 4789)
+    assert (said["account"], said["process"], said["ending"]) == ("", {}, False)
+
+
+def test_the_last_packets_of_a_closed_connection_are_its_end() -> None:
+    said = alone(
+        SCENE.format(backend="nft")
+        + """
+listener = socket.create_server(("127.0.0.1", 7777))
+client = socket.create_connection(("127.0.0.1", 7777))
+sh("iptables -N TELL; iptables -I OUTPUT -o lo -p tcp --dport 7777 -j DROP")
+client.close()  # its FIN is still the process's; it is sent again until it is answered
+sh("; ".join("iptables -A TELL " + rule for rule in [*chains.tell(chains.DENY)[1:], "-j DROP"]))
+sh("iptables -R OUTPUT 1 -o lo -p tcp --dport 7777 -j TELL")
+found = until("attempt")[-1]
+os.write(ask, b".")
+list(told)
+print(json.dumps(found))
+"""
+    )
+    assert (said["to"], said["port"], said["protocol"]) == ("127.0.0.1", 7777, "tcp")
+    assert (said["account"], said["ending"]) == ("", True)
+
+
 def test_a_flood_is_counted_and_ends_nothing() -> None:
     said = alone(
         SCENE.format(backend="nft")

@@ -189,7 +189,7 @@ def test_what_is_wrong_with_an_answer_is_said(raw: bytes, words: str) -> None:
         ("observe", {"is": "lost", "at": 1.5, "packets": 3, "why": "flood"}),
         ("observe", {"is": "attempt", "id": 1, "at": 1.5, "account": "", "process": {}, "verdict": "deny", "hook": "o",
                      "answer": False, "protocol": "tcp", "from": "::1", "from_port": 1, "to": "::1", "port": 2,
-                     "refusal": False}),
+                     "refusal": False, "ending": False}),
         ("drift", {"generation": {"number": 1, "created": "c", "policy": {"path": "p", "sha256": "s"}},
                    "resources": [{"id": "p", "kind": "sysctl", "control": "kernel.x", "key": "k"}], "evidence": {},
                    "observations": {"p": ["value", 1, ""]}, "leftovers": [],

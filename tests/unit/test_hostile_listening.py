@@ -31,7 +31,7 @@ from tests.unit import hostile
 READY = {"is": "ready", "at": 1.5, "mode": "enforce", "no_names": ""}
 ATTEMPT = {"is": "attempt", "id": 1, "at": 1.5, "account": "envoy", "process": {"pid": 7, "command": "envoy"},
            "verdict": "deny", "hook": "output", "answer": False, "protocol": "tcp", "from": "192.0.2.1", "from_port": 9,
-           "to": "192.0.2.2", "port": 443, "refusal": False}  # fmt: skip
+           "to": "192.0.2.2", "port": 443, "refusal": False, "ending": False}  # fmt: skip
 AGAIN = {"is": "again", "id": 1, "at": 2.5, "attempts": 3, "packets": 3}
 LOST = {"is": "lost", "at": 2.5, "packets": 3, "why": "crowd"}
 NAME = {"is": "answer", "message": "AAAA"}

@@ -32,7 +32,7 @@ def attempt(number: int, to: str, port: int, account: str = "app", **more: Any) 
     here = "2001:db8:77::9" if ":" in to else "10.77.0.9"
     event = {"is": "attempt", "id": number, "at": AT, "account": account, "process": PROCESS, "verdict": "observe",
              "hook": "output", "answer": False, "protocol": "tcp", "from": here, "from_port": 40000 + number,
-             "to": to, "port": port, "refusal": False}  # fmt: skip
+             "to": to, "port": port, "refusal": False, "ending": False}  # fmt: skip
     return {**event, **more}
 
 
@@ -126,12 +126,38 @@ def test_what_no_policy_can_say_is_pointed_out() -> None:
     found = propose(egress(), seen(
         attempt(0, "198.51.100.1", 8, "root", protocol="icmp"), attempt(1, "10.0.0.9", 5432, "4711"),
         attempt(2, "198.51.100.1", 443, "", hook="forward", **{"from": "172.17.0.2"}),
-        attempt(3, "198.51.100.1", 443, ""),
+        attempt(3, "198.51.100.1", 443, "", ending=True),
     ))  # fmt: skip
     assert told(found) == []
     assert len(found.remarks) == 3
     for part in ("lets icmp out", "without a name", "172.17.0.2 (forwarded)"):
         assert sum(part in remark for remark in found.remarks) == 1, part
+
+
+def test_what_the_kernel_sends_by_itself_is_proposed_without_users() -> None:
+    events = (
+        attempt(0, "10.0.0.21", 4789, "", protocol="udp"), attempt(1, "10.0.0.22", 4789, "", protocol="udp"),
+        attempt(2, "203.0.113.9", 51820, "", protocol="udp"), attempt(3, "10.0.0.9", 7, "", protocol="udp"),
+        attempt(4, "10.0.0.30", 2049, ""), attempt(5, "198.51.100.1", 445, ""),
+    )  # fmt: skip
+    found = propose(egress(via="proxy", proxy_user="envoy"), seen(*events))
+    assert told(found) == [
+        ("services", "10.0.0.9", {"cidrs": ["10.0.0.9/32"], "ports": [7], "protocol": "udp"}),
+        ("services", "VXLAN", {"cidrs": ["10.0.0.21/32", "10.0.0.22/32"], "ports": [4789], "protocol": "udp"}),
+        ("services", "NFS", {"cidrs": ["10.0.0.30/32"], "ports": [2049]}),
+        ("services", "WireGuard", {"cidrs": ["203.0.113.9/32"], "ports": [51820], "protocol": "udp"}),
+    ]
+    assert all(entry.comments[0].startswith("CHECK: the kernel itself sends it") for entry in found.entries)
+    (remark,) = found.remarks
+    assert "under services say 198.51.100.1: {cidrs: [198.51.100.1/32], ports: [445]}, which lets every acc" in remark
+    after = egress(services={"vxlan": {"cidrs": ["10.0.0.0/24"], "ports": [4789], "protocol": "udp"}})
+    assert told(propose(after, seen(*events[:2]))) == [], "the policy says it already"
+
+
+def test_a_way_that_was_seen_to_end_and_then_to_begin_has_begun() -> None:
+    events = (attempt(0, "10.0.0.30", 2049, "", ending=True), attempt(1, "10.0.0.30", 2049, ""))
+    assert told(propose(egress(), seen(events[0]))) == []
+    assert [entry.name for entry in propose(egress(), seen(*events)).entries] == ["NFS"]
 
 
 def test_an_entry_is_counted_from_its_events() -> None:

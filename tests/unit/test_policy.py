@@ -393,6 +393,27 @@ def test_parameters_that_cut_some_hosts_off_late_deserve_a_word(read: Load) -> N
     assert "expire hours after" in warnings[0].expected
 
 
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("ports: [2049], users: [app]", "root, or no users at all: the kernel itself sends NFS"),
+        ("ports: [3260], users: [root, app]", "root, or no users at all: the kernel itself sends iSCSI"),
+        ("ports: [51820], protocol: udp, users: [root]", "no users at all: the kernel itself sends WireGuard"),
+        ("ports: [4789], protocol: udp, users: [app]", "the kernel itself sends VXLAN"),
+        ("ports: [2049], users: [root]", ""),
+        ("ports: [2049]", ""),
+        ("ports: [4789], users: [app]", ""),
+    ],
+)
+def test_an_account_for_what_the_kernel_itself_sends_deserves_a_word(read: Load, service: str, said: str) -> None:
+    text = HEAD + "egress:\n  via: direct\n  resolvers: [10.0.0.2]\n"
+    text += "  inbound: {ssh: {from: [10.0.0.0/24], ports: [22]}}\n"
+    text += f"  services: {{s: {{cidrs: [10.0.0.5/32], {service}}}}}\n"
+    warnings = read(text).warnings
+    assert [warning.key for warning in warnings] == ["egress.services.s.users"] * bool(said)
+    assert all(said in warning.expected for warning in warnings)
+
+
 def test_cautions_do_not_refuse(read: Load) -> None:
     keys = [
         warning.key for warning in read(HEAD + "egress: {via: direct, providers: {a: {cidrs: [1.2.3.4/32]}}}").warnings
