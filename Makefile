@@ -1,5 +1,5 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse check test times steady crash molecule lint lock bench lab clean
+.PHONY: help rehearse check test times steady crash molecule docs lint lock bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
@@ -37,6 +37,12 @@ crash: ## one fault at every point of every change, as root, for hours; ARGS="--
 molecule: ## the roles' scenarios, as root; ARGS="test -s default" for one
 	@.ci/prepare test
 	@$(BIN)/python -m tests.molecule $(ARGS)
+
+# What is measured (docs/figures.md) and what a person ran for hours (docs/reliability.md) is not written anew.
+GENERATORS := hostguard.catalogue.page hostguard.attack.page hostguard.ansible.role_docs tests.pages
+docs: ## every page, role and table that is written from the code; ARGS=--check writes nothing and names what is stale
+	@.ci/prepare check
+	@code=0; for each in $(GENERATORS); do $(BIN)/python -m $$each $(ARGS) || code=$$?; done; exit $$code
 
 lint: ## formatter, linter, types
 	@.ci/prepare check

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
 pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 
-def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE) -> Outcome:
-    """Rehearse a policy, with its bundle changed behind the policy's back."""
+def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE, beside: Sequence[Attempt] = ()) -> Outcome:
+    """Rehearse a policy, with its bundle changed behind the policy's back, and try some more ways beside its own."""
     loaded = load(path)
     assert loaded.policy.egress is not None
-    tries = attempts(loaded.policy.egress, links.LINK)
+    tries = [*attempts(loaded.policy.egress, links.LINK), *beside]
     bundle = compile_policy(loaded).bundle()
     change(bundle)
     outcome = Outcome(tries)
