@@ -1,5 +1,5 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse check test times steady crash molecule docs lint lock bench lab clean
+.PHONY: help rehearse check test times steady crash molecule wheel docs lint lock bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
@@ -37,6 +37,10 @@ crash: ## one fault at every point of every change, as root, for hours; ARGS="--
 molecule: ## the roles' scenarios, as root; ARGS="test -s default" for one
 	@.ci/prepare test
 	@$(BIN)/python -m tests.molecule $(ARGS)
+
+wheel: ## dist/: the wheel, and a requirements.txt that pins it and all that it needs by hash
+	@.ci/prepare wheel
+	@.ci/wheel dist
 
 # What is measured (docs/figures.md) and what a person ran for hours (docs/reliability.md) is not written anew.
 GENERATORS := hostguard.catalogue.page hostguard.attack.page hostguard.ansible.role_docs tests.pages

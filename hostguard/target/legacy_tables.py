@@ -21,7 +21,7 @@ def complete(answer: dict[str, Any]) -> None:
                 found["rules"] = read(found["tables"], ipv6=family == "ipv6")
             except (ImportError, OSError, ValueError) as error:
                 answer.clear()
-                wanted = "install iptables-legacy-save, or hostguard[legacy]"
+                wanted = "install iptables-legacy-save, or python-iptables"
                 answer["unreadable"] = (
                     f"the kernel holds legacy {family} tables, and nothing here reads them: {wanted} ({error})"
                 )

@@ -35,7 +35,8 @@ def _unable(package: str) -> type[ActionBase]:
     class Unable(ActionBase):
         def run(self, *_args: Any, **_more: Any) -> dict[str, Any]:
             raise AnsibleError(
-                f"the controller's Python ({sys.executable}) has no {package}: pip install hostguard there"
+                f"the controller's Python ({sys.executable}) has no {package}: install pydantic and jinja2 there, or "
+                "hostguard's own wheel (docs/install.md)"
             )
 
     return Unable
