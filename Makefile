@@ -57,7 +57,7 @@ lint: ## formatter, linter, types
 lock: ## pin the development environment's packages anew, with hashes
 	@.ci/lock
 
-bench: ## the ratios that the README names, measured side by side; ARGS="fleet" for some
+bench: ## the ratios of docs/figures.md, measured side by side; ARGS="fleet" for some
 	@.ci/prepare bench
 	@$(BIN)/python -m tests.bench $(ARGS)
 
