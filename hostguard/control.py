@@ -151,3 +151,26 @@ class JudgingControl(Control):
     """Called with what was said to each request, once all of them were answered."""
     evidence: str
     """Where the host was asked, for the reader of a report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """A section of the policy, and all that is said of it: the catalogue, the plugins and the roles derive from it."""
+
+    name: str
+    controls: tuple[Control, ...]
+    least: Any
+    """The least of the section with which each control that wants resources wants one: for the documentation."""
+    without: str
+    """How a policy does without one of its controls."""
+    role: str
+    """The Ansible role that speaks for it alone."""
+    does: str
+    """What that role is for, in a line."""
+    reads: tuple[str, ...] = ()
+    """Other sections of a policy, or keys of one, that its controls look at."""
+
+    @property
+    def checks_only(self) -> bool:
+        """Whether apply changes nothing of it."""
+        return not any(isinstance(control, WantingControl) for control in self.controls)

@@ -35,5 +35,6 @@ def keep(files: Mapping[Path, str], arguments: Sequence[str]) -> int:
     for path in stale:
         print(path.relative_to(ROOT))
         if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], encoding="utf-8")
     return int(bool(stale) and "--check" in arguments)

@@ -20,7 +20,7 @@ from ansible.plugins.action import ActionBase
 from pydantic_core import PydanticCustomError
 
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
-from hostguard import planned, verdict, waivers
+from hostguard import controls, planned, verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
 from hostguard.host import store
 from hostguard.host import window as window_words
@@ -34,7 +34,7 @@ from hostguard.seen import Seen
 from hostguard.target import bounded, payload
 from hostguard.visible import one_line, visible
 
-AREAS = ("platform", "egress", "kernel", "limits", "slices", "secrets")
+AREAS = tuple(area.name for area in controls.AREAS)
 POLICY_FILE_SPEC: dict[str, Any] = {"policy": {"type": "dict", "default": {}}, "policy_file": {"type": "path"}}
 LIMITS_SPEC: dict[str, Any] = {
     "answer_within": {"type": "str", "default": "300s"},

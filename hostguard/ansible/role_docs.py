@@ -1,12 +1,13 @@
 """Write what the roles say of their variables, from the policy's own classes: `python -m hostguard.ansible.role_docs`.
 
-The policy is described once, in hostguard/policy/model.py. From there come `meta/argument_specs.yml` of each role, the
-table between two marks in its README, and docs/policy.md. With `--check` nothing is written, and the exit code is 1
-where a file is not what it would be.
+The policy is described once, in hostguard/policy/model.py, and its areas in hostguard/controls. From there come the
+files of each role but for the text of its README, the areas that the modules' documentation names, and docs/policy.md.
+With `--check` nothing is written, and the exit code is 1 where a file is not what it would be.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ import yaml
 
 from hostguard import generated
 from hostguard.ansible.action import APPLY_SPEC
+from hostguard.controls import AREAS
 from hostguard.policy import model
 from hostguard.policy.settings import Setting, settings
 
 ROLES = generated.ROOT / "roles"
 BEGIN = "<!-- Written by `python -m hostguard.ansible.role_docs`. -->"
 END = "<!-- The end of what is written. -->"
-DO_NOT_EDIT = "# Written by `python -m hostguard.ansible.role_docs` from hostguard/policy/model.py.\n---\n"
+DO_NOT_EDIT = "# Written by `python -m hostguard.ansible.role_docs`.\n---\n"
 POLICY = "hostguard_policy"
 
 
@@ -38,22 +40,11 @@ class Role:
 
 
 EVERY = tuple(name for name in model.Policy.model_fields if name != "version")
-ALL_ROLES = (
-    Role("hostguard", "The whole policy, in one transaction", "", EVERY),
-    Role("egress_firewall", "What the host may reach, and who may connect in", "egress", ("egress",)),
-    Role("name_resolver", "What the host may reach by its name", "egress", ("egress",)),
-    Role(
-        "kernel_tuning",
-        "Kernel parameters for the load that the calls cause",
-        "kernel",
-        # The ceiling of open files follows the limits, and sanctioned inbound ports are reserved.
-        ("kernel", "capacity", "limits", "egress.inbound"),
-    ),
-    Role("resource_limits", "Open files of sessions and services", "limits", ("limits", "capacity")),
-    Role("service_slices", "Memory, CPU and tasks of services", "slices", ("slices", "capacity")),
-    Role("secret_mount", "A tmpfs for credentials that never reaches a disk", "secrets", ("secrets",)),
-    Role("platform_checks", "What the host must be; checks only", "platform", ("platform", "waivers")),
-)
+WHOLE = Role("hostguard", "The whole policy, in one transaction", "", EVERY)
+OF_AREAS = tuple(Role(area.role, area.does, area.name, (area.name, *area.reads)) for area in AREAS)
+ALL_ROLES = (WHOLE, *OF_AREAS, Role("name_resolver", "What the host may reach by its name", "egress", ("egress",)))
+CHECKED = {area.name for area in AREAS if area.checks_only}
+"""Areas of which apply changes nothing: their role audits."""
 
 
 def variables(role: Role) -> dict[str, dict[str, Any]]:
@@ -73,7 +64,7 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
             "description": ["A policy file on the controller, absolute or beside the playbook."],
         },
     }
-    if role.area == "platform":
+    if role.area in CHECKED:
         return found
     found["hostguard_confirm_within"] = {
         **APPLY_SPEC["confirm_within"],
@@ -187,21 +178,71 @@ def _plain(text: str) -> str:
     return text
 
 
-def written(role: Role) -> dict[Path, str]:
-    """Each file that is written, and its whole text."""
-    folder = ROLES / role.name
-    readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8")
+def tasks(role: Role) -> str:
+    """The one task of a role: an apply of its area, an audit where there is nothing to apply, or the whole policy."""
+    module = "audit" if role.area in CHECKED else "apply"
+    lines = [
+        f"- name: {role.short}",
+        f"  hostguard.hostguard.{module}:",
+        '    policy: "{{ hostguard_policy }}"',
+        '    policy_file: "{{ hostguard_policy_file }}"',
+        f"    areas: [{role.area}]" if role.area else '    run_tags: "{{ ansible_run_tags }}"',
+    ]
+    if module == "apply":
+        lines += ['    confirm_within: "{{ hostguard_confirm_within }}"', '    restart: "{{ hostguard_restart }}"']
+    tags = [role.area] if role.area else [area.name for area in AREAS if not area.checks_only]
+    return DO_NOT_EDIT + "\n".join([*lines, f"  tags: [{', '.join(['hostguard', *tags])}]"]) + "\n"
+
+
+def defaults(role: Role) -> str:
+    found = {name: option.get("default", "") for name, option in variables(role).items()}
+    head = f"{DO_NOT_EDIT}# README.md says what each is for. `{POLICY}` is in the format of the policy file.\n"
+    return head + yaml.dump(found, Dumper=Indented, sort_keys=False).replace("''", '""')
+
+
+def galaxy(role: Role) -> str:
+    return (
+        f"{DO_NOT_EDIT}galaxy_info:\n  author: hostguard\n  description: {role.short}\n  license: Apache-2.0\n"
+        '  min_ansible_version: "2.19"\n  platforms:\n    - name: Debian\n      versions: [bookworm, trixie]\n'
+        f"  galaxy_tags: [security, hardening, {role.area or 'networking'}]\ndependencies: []\n"
+    )
+
+
+def readme(role: Role) -> str:
+    """Written by hand but for its table; a new role's begins with the least."""
+    path = ROLES / role.name / "README.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {role.name}\n\n{role.short}.\n\n{BEGIN}\n{END}\n"
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{readme} has no place for the table, from {BEGIN} to {END}")
-    return {
-        folder / "meta" / "argument_specs.yml": specification(role),
-        readme: f"{head}{BEGIN}\n\n{table(role)}\n\n{END}{tail}",
-    }
+        raise ValueError(f"{path} has no place for the table, from {BEGIN} to {END}")
+    return f"{head}{BEGIN}\n\n{table(role)}\n\n{END}{tail}"
+
+
+def written(role: Role) -> dict[Path, str]:
+    """Each file that is written, and its whole text."""
+    folder = ROLES / role.name
+    found = {folder / "meta" / "argument_specs.yml": specification(role), folder / "README.md": readme(role)}
+    if role in (WHOLE, *OF_AREAS):
+        found |= {
+            folder / "tasks" / "main.yml": tasks(role),
+            folder / "defaults" / "main.yml": defaults(role),
+            folder / "meta" / "main.yml": galaxy(role),
+        }
+    return found
+
+
+MODULES = generated.ROOT / "plugins" / "modules"
+CHOICES = re.compile(r"(?<=\n    choices: )\[platform, [a-z, ]*\]")
+
+
+def modules() -> dict[Path, str]:
+    """The modules whose documentation names the areas: text, as ansible reads it without running it."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(MODULES.glob("*.py"))}
+    names = f"[{', '.join(area.name for area in AREAS)}]"
+    return {path: CHOICES.sub(names, text) for path, text in texts.items() if CHOICES.search(text)}
 
 
 if __name__ == "__main__":
     of_roles = {path: text for role in ALL_ROLES for path, text in written(role).items()}
-    sys.exit(generated.keep({**of_roles, PAGE: page()}, sys.argv[1:]))
+    sys.exit(generated.keep({**of_roles, **modules(), PAGE: page()}, sys.argv[1:]))

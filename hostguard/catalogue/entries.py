@@ -7,30 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.bundle import compile_policy
-from hostguard.catalogue.ways import LEAVING, WAYS
+from hostguard.catalogue.ways import WAYS
 from hostguard.control import Control, JudgingControl
-from hostguard.controls import CATALOGUE
+from hostguard.controls import AREAS, CATALOGUE
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import Resource
 from hostguard.policy.load import of_variables
 
 ASKS_OF_ALL: Mapping[str, Any] = {
     "capacity": {"peak_rps": 1000, "p99": "1s"},
-    "egress": {
-        "via": "direct",
-        "resolvers": ["192.0.2.53"],
-        "providers": {"provider": {"cidrs": ["192.0.2.1/32"], "hosts": ["api.provider.example"]}},
-        # A port that the kernel might hand out, so that it has to be reserved.
-        "inbound": {"management": {"from": ["198.51.100.0/24"], "ports": [20022]}},
-    },
-    "kernel": {"vm.swappiness": "10"},
-    "limits": {"units": ["proxy.service"]},
-    "slices": {"proxy": {"units": ["proxy.service"], "memory_max": "64M"}},
-    "secrets": {},
-    "platform": {},
+    **{area.name: area.least for area in AREAS},
 }
 """The least policy of which every control that wants resources wants some."""
 
+WITHOUT = {area.name: area.without for area in AREAS}
 CHECK_ONLY = "check only: hostguard changes nothing here, and the mending is yours"
 
 
@@ -81,6 +71,6 @@ def _entry(control: Control, resources: Iterable[Resource]) -> Entry:
         (
             *(f"{whose}{way.undo}" for whose, way in ways),
             *(f"{whose}by hand: {way.by_hand}" for whose, way in ways),
-            f"by the policy: {LEAVING[control.area]}",
+            f"by the policy: {WITHOUT[control.area]}",
         ),
     )

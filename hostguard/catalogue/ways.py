@@ -110,15 +110,3 @@ WAYS: Mapping[str, Way] = {
 }
 if WAYS.keys() != KINDS.keys():
     raise ImportError(f"the words of kinds lack or exceed the kinds by {sorted(WAYS.keys() ^ KINDS.keys())}")
-
-LEAVING: Mapping[str, str] = {
-    "platform": "lower the floor under `platform`, or set it to `off` where the key takes that",
-    "egress": "`egress.mode: observe` logs what enforcing would drop, and drops nothing; leave `egress` out, and the "
-    "next apply gives back all of it",
-    "kernel": "give the parameter another value under `kernel`; leave `kernel` out, and the next apply gives back all "
-    "of it",
-    "limits": "leave the service out of `limits.units`, or `limits` out as a whole: the next apply gives it back",
-    "slices": "leave the service or the slice out of `slices`: the next apply gives it back",
-    "secrets": "leave `secrets` out: the next apply gives back all of it",
-}
-"""By area: how a policy does without one control of it."""

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
 
-from hostguard.control import Control
+from hostguard.control import Area, Control
 from hostguard.controls import egress, kernel, limits, platform, secrets, slices
+from hostguard.policy.model import NO_SECTIONS, Policy
 
-CATALOGUE: tuple[Control, ...] = (
-    *platform.CONTROLS,
-    *egress.CONTROLS,
-    *kernel.CONTROLS,
-    *limits.CONTROLS,
-    *slices.CONTROLS,
-    *secrets.CONTROLS,
-)
+AREAS: tuple[Area, ...] = (platform.AREA, egress.AREA, kernel.AREA, limits.AREA, slices.AREA, secrets.AREA)
+CATALOGUE: tuple[Control, ...] = tuple(control for area in AREAS for control in area.controls)
+NO_AREAS = ("capacity",)
+"""Sections of a policy of which nothing is asked: others are derived from them."""
+
+
+def _check() -> None:
+    """Raises ImportError for an area that was forgotten: a section that no control asks of a host passes unseen."""
+    named = [area.name for area in AREAS]
+    sections = set(Policy.model_fields) - {*NO_SECTIONS, *NO_AREAS}
+    modules = {module.name for module in pkgutil.iter_modules(__path__)} - {"text"}
+    if len(set(named)) < len(named) or set(named) != sections or set(named) != modules:
+        said = f"areas {sorted(named)}, sections of a policy {sorted(sections)}, modules of controls {sorted(modules)}"
+        raise ImportError(f"these must be the same: {said}")
+    if stray := [control.id for area in AREAS for control in area.controls if control.area != area.name]:
+        raise ImportError(f"controls of another area than they are named after: {', '.join(stray)}")
+
+
+_check()
 
 
 def hint(name: str) -> str:

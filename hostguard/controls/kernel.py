@@ -7,6 +7,7 @@ from typing import Any
 
 from hostguard.answer import ports
 from hostguard.control import (
+    Area,
     Context,
     Control,
     JudgingControl,
@@ -378,4 +379,16 @@ CONTROLS: tuple[Control, ...] = (
         beyond_article="which further parameters a host needs is the policy's to say",
         wants=custom,
     ),
+)
+
+AREA = Area(
+    name="kernel",
+    controls=CONTROLS,
+    least={"vm.swappiness": "10"},
+    without="give the parameter another value under `kernel`; leave `kernel` out, and the next apply gives back all "
+    "of it",
+    role="kernel_tuning",
+    does="Kernel parameters for the load that the calls cause",
+    # The ceiling of open files follows the limits, and sanctioned inbound ports are reserved.
+    reads=("capacity", "limits", "egress.inbound"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, WantingControl, Weakening, article, manual, soc2
+from hostguard.control import Area, Context, Control, WantingControl, Weakening, article, manual, soc2
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 from hostguard.status import Severity
@@ -133,4 +133,14 @@ CONTROLS: tuple[Control, ...] = (
         wants=running,
         weakened=weakened,
     ),
+)
+
+AREA = Area(
+    name="limits",
+    controls=CONTROLS,
+    least={"units": ["proxy.service"]},
+    without="leave the service out of `limits.units`, or `limits` out as a whole: the next apply gives it back",
+    role="resource_limits",
+    does="Open files of sessions and services",
+    reads=("capacity",),
 )

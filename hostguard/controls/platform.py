@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from hostguard.control import (
+    Area,
     Context,
     Control,
     JudgingControl,
@@ -265,4 +266,14 @@ CONTROLS: tuple[Control, ...] = (
         nist("SC-45"),
         manual("adjtimex(2)"),
     ),
+)
+
+AREA = Area(
+    name="platform",
+    controls=CONTROLS,
+    least={},
+    without="lower the floor under `platform`, or set it to `off` where the key takes that",
+    role="platform_checks",
+    does="What the host must be; checks only",
+    reads=("waivers",),
 )

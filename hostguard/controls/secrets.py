@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostguard.control import (
+    Area,
     Context,
     Control,
     JudgingControl,
@@ -222,4 +223,13 @@ CONTROLS: tuple[Control, ...] = (
         evidence="systemctl show --property=Environment,EnvironmentFiles '*.service', systemd's own Environment, "
         "/proc/PID/environ of services (names only)",
     ),
+)
+
+AREA = Area(
+    name="secrets",
+    controls=CONTROLS,
+    least={},
+    without="leave `secrets` out: the next apply gives back all of it",
+    role="secret_mount",
+    does="A tmpfs for credentials that never reaches a disk",
 )

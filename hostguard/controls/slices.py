@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hostguard.control import Context, Control, WantingControl, article, manual, nist
+from hostguard.control import Area, Context, Control, WantingControl, article, manual, nist
 from hostguard.controls.text import file, render
 from hostguard.host.resource import Resource
 from hostguard.status import Severity
@@ -103,4 +103,14 @@ CONTROLS: tuple[Control, ...] = (
         references=(ISOLATION, MEMBER, manual("cgroups(7)")),
         wants=running,
     ),
+)
+
+AREA = Area(
+    name="slices",
+    controls=CONTROLS,
+    least={"proxy": {"units": ["proxy.service"], "memory_max": "64M"}},
+    without="leave the service or the slice out of `slices`: the next apply gives it back",
+    role="service_slices",
+    does="Memory, CPU and tasks of services",
+    reads=("capacity",),
 )

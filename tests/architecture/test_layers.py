@@ -56,6 +56,7 @@ ALLOWED = {
     "ansible": {
         "ansible",
         "bundle",
+        "controls",
         "generated",
         "host",
         "impact",

@@ -12,7 +12,7 @@ import pytest
 
 from hostguard.cli import manual
 from hostguard.cli.main import EXITS
-from hostguard.verdict import Exit
+from hostguard.status import Exit
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "EXIT STATUS", "FILES", "ENVIRONMENT", "EXAMPLES",

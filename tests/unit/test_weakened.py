@@ -17,8 +17,7 @@ from hostguard.ansible.action import well
 from hostguard.baseline import worse
 from hostguard.bundle import compile_policy
 from hostguard.control import Verdict, Weakening
-from hostguard.controls import CATALOGUE
-from hostguard.controls.egress import CONTROLS as EGRESS
+from hostguard.controls import CATALOGUE, egress
 from hostguard.controls.kernel import derived
 from hostguard.policy.load import parse
 from hostguard.report import NAMES, render
@@ -50,7 +49,9 @@ def weakenings(text: str) -> dict[str, list[str]]:
 
 def test_a_policy_that_observes_shows_nothing_of_what_enforcing_is_for() -> None:
     found = weakenings(EGRESS_HEAD % "mode: observe")
-    wanting = {control.id for control in EGRESS if hasattr(control, "wants")} - {"egress.names"} | {"egress.processes"}
+    wanting = {control.id for control in egress.AREA.controls if hasattr(control, "wants")} - {"egress.names"} | {
+        "egress.processes"
+    }
     assert found == {control: ["egress.mode: observe"] for control in wanting}
     assert weakenings(EGRESS_HEAD % "mode: enforce") == {}
 

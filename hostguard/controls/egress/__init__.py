@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostguard.control import (
+    Area,
     Context,
     Control,
     JudgingControl,
@@ -323,4 +324,20 @@ CONTROLS: tuple[Control, ...] = (
         judges=others.judge,
         evidence="systemctl show, iptables-save, /etc/nftables.conf, /etc/default/ufw, /etc/iptables, /etc/firewalld",
     ),
+)
+
+AREA = Area(
+    name="egress",
+    controls=CONTROLS,
+    least={
+        "via": "direct",
+        "resolvers": ["192.0.2.53"],
+        "providers": {"provider": {"cidrs": ["192.0.2.1/32"], "hosts": ["api.provider.example"]}},
+        # A port that the kernel might hand out, so that it has to be reserved.
+        "inbound": {"management": {"from": ["198.51.100.0/24"], "ports": [20022]}},
+    },
+    without="`egress.mode: observe` logs what enforcing would drop, and drops nothing; leave `egress` out, and the "
+    "next apply gives back all of it",
+    role="egress_firewall",
+    does="What the host may reach, and who may connect in",
 )
