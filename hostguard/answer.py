@@ -583,6 +583,7 @@ SAID: dict[str, Any] = {
     "listeners": Listeners,
     "sockets": Sockets,
     "packet-sockets": PacketSockets,
+    "unix-listeners": dict[str, list[str]],
 }
 
 

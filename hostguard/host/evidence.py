@@ -15,7 +15,7 @@ import re
 import socket
 import stat
 import struct
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import firewalld, iptables, netlink, nft, store, window
 from .facts import account_of, gather, has_ipv6
@@ -445,8 +445,17 @@ def _mapped_sockets() -> Set[str]:
 
 
 def _holders() -> Dict[str, Any]:
-    """{socket inode: [pid, command]}, from /proc/PID/fd; sockets of processes that we may not see are left out."""
+    """{socket inode: [pid, command]}"""
     found: Dict[str, Any] = {}
+    for pid, inode in _held():
+        if inode not in found:
+            found[inode] = [pid, process.command(pid)]
+    return found
+
+
+def _held() -> Iterator[Tuple[int, str]]:
+    """The inode of every socket with each process that has it, from /proc/PID/fd; those that we may not see are left
+    out."""
     for pid in pids():
         folder = "/proc/{}/fd".format(pid)
         try:
@@ -459,8 +468,30 @@ def _holders() -> Dict[str, Any]:
             except OSError:
                 continue
             if target.startswith("socket:["):
-                found.setdefault(target[8:-1], [pid, process.command(pid)])
-    return found
+                yield pid, target[8:-1]
+
+
+ACCEPTS = 0x10000  # __SO_ACCEPTCON in linux/net.h
+FIRST = 1
+
+
+def _unix_listeners(request: Request) -> Any:
+    """{path: [account, …]} of the processes that answer on sockets of these `paths`: those that they act as. systemd,
+    which may hold a socket for a service, answers on none."""
+    wanted = {os.path.realpath(path): path for path in reversed(request["paths"])}
+    inodes = {}
+    for row in (_text({"path": "/proc/net/unix"}) or "").splitlines()[1:]:
+        words = row.split(None, 7)  # Num RefCount Protocol Flags Type St Inode Path
+        path = wanted.get(os.path.realpath(words[7])) if len(words) == 8 and words[7].startswith("/") else None
+        if path and int(words[3], 16) & ACCEPTS:
+            inodes[words[6]] = path
+    found: Dict[str, List[str]] = {}
+    for pid, inode in _held() if inodes else ():
+        if inode in inodes and pid != FIRST:
+            uid = re.search(r"^Uid:\s+\d+\s+(\d+)", _text({"path": "/proc/{}/status".format(pid)}) or "", re.MULTILINE)
+            if uid:
+                found.setdefault(inodes[inode], []).append(account_of(int(uid.group(1))))
+    return {path: sorted(set(accounts)) for path, accounts in found.items()}
 
 
 COLLECTORS: Dict[str, Callable[[Request], Any]] = {
@@ -485,4 +516,5 @@ COLLECTORS: Dict[str, Callable[[Request], Any]] = {
     "listeners": _listeners,
     "sockets": _sockets,
     "packet-sockets": _packet_sockets,
+    "unix-listeners": _unix_listeners,
 }

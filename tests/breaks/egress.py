@@ -41,6 +41,14 @@ def sender(ring: int, offset: int, account: str) -> tuple[str, str]:
     return start, "systemctl stop sender"
 
 
+NAMES = "import signal, socket; s = socket.socket(1); s.bind('/run/nscd/socket'); s.listen(); signal.pause()"
+NSCD = (
+    "printf 'enable-cache hosts yes\\n' > /etc/nscd.conf; systemd-run --quiet --unit=names --property=User=nobody "
+    f'--property=RuntimeDirectory=nscd python3 -c "{NAMES}"; '
+    "until grep -q ' 00010000 .*/run/nscd/socket' /proc/net/unix; do sleep 0.1; done",
+    "systemctl stop names; rm /etc/nscd.conf",
+)
+
 # They act on what `iptables` speaks to, whichever it is.
 ANY_BACKEND = (
     Break("overridden: another tool's rule before ours",
@@ -91,6 +99,7 @@ ANY_BACKEND = (
           "ip rule del to 203.0.113.5 prohibit", PASSAGE),
     Break("run time: a route that says unreachable", "ip route add unreachable 203.0.113.5",
           "ip route del unreachable 203.0.113.5", PASSAGE),
+    Break("run time: an nscd that asks for everybody, as an account that may not", *NSCD, PASSAGE),
     Break("run time: a process that tries to reach a stranger", *beside(TRIES % STRANGER), PROCESSES),
     Break("changed: a service with a UDP flow to a stranger", *beside(FLOWS % STRANGER), PROCESSES),
     Break("deleted: the rules for containers", "iptables -t mangle -F HOSTGUARD-FORWARD", AGAIN, FORWARD),

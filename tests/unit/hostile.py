@@ -114,6 +114,8 @@ SAID: dict[str, Any] = {
     "sockets": {"packet": [], "xdp": [], "held": True},
     "processes": {"nscd": [["/usr/sbin/nscd"]]},
     "files": {"/etc/nsswitch.conf": "hosts: files dns\n", "/etc/nscd.conf": ""},
+    "settings": {"/etc/nsswitch.conf": "hosts: files dns\n", "/etc/nscd.conf": ""},
+    "brokers": {"/run/nscd/socket": ["nscd"]},
     "units": ["docker.service"],
     "chains": ["DOCKER"],
     "rules": {"iptables": {"ipv4": {"raw": {"policies": {"OUTPUT": "ACCEPT"}, "rules": {"OUTPUT": []}}}, "ipv6": {}},

@@ -82,7 +82,7 @@ def free(at: hostile.Path_) -> bool:
     return bool(at[0] == "evidence" and at[1:2] and str(at[1]).endswith(NAMED_BY_IT))
 
 
-NAMED_BY_IT = ("/processes", "/files", "/environment")
+NAMED_BY_IT = ("/processes", "/files", "/environment", "/settings", "/brokers")
 ODD = (None, {}, "x\n::error::y\x1b[2J", True, 10**24, [], hostile.deep(200))
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from hostguard.bundle import Compiled, compile_policy
 from hostguard.control import JudgingControl, Verdict
 from hostguard.controls import CATALOGUE
 from hostguard.controls.egress import passage
+from hostguard.host import evidence
 from hostguard.policy.load import parse
 from hostguard.policy.model import Policy
 
@@ -56,13 +61,17 @@ def judge(
     text: str = POLICY,
     routes: list[str] | None = None,
     resolv_conf: str = "nameserver 10.0.0.2\n",
+    listeners: dict[str, str | None] | None = None,
+    settings: dict[str, str] | None = None,
+    brokers: dict[str, list[str]] | None = None,
 ) -> Verdict:
     assert isinstance(CONTROL, JudgingControl)
     what = compiled(text)
     to = CONTROL.asks(what.context)["routes"]["to"]
     said = {"rules": {"iptables": {"ipv4": ipv4 or {}, "ipv6": {}}, "nft": nft or []},
             "routes": {"uids": {**UIDS, "dnsmasq": 7}, "found": routes or [""] * len(to)},
-            "lookup": resolv_conf, "listeners": LISTENERS}  # fmt: skip
+            "lookup": resolv_conf, "listeners": listeners or LISTENERS, "settings": settings or {},
+            "brokers": brokers or {}}  # fmt: skip
     return CONTROL.judges(what.context, said)
 
 
@@ -272,3 +281,79 @@ def test_a_resolver_on_the_host_that_asks_for_everybody(text: str, resolv_conf: 
     found = judge(text=text, resolv_conf=resolv_conf)
     assert found.status == status
     assert ("the account 991 asks for everybody" in found.actual) == (status == "fail")
+
+
+def table(*places: str, uid: int = 991) -> str:
+    rows = (f" {at}: {place} 00000000:0000 07 0:0 0:0 0 {uid} 0 4242 2 0 0\n" for at, place in enumerate(places))
+    return "  sl  local_address rem_address st\n" + "".join(rows)
+
+
+ANY, ANY6, LOCAL6 = "00000000:0035", f"{'0' * 32}:0035", f"{'0' * 24}01000000:0035"
+MAPPED, OWN = f"{'0' * 16}FFFF00000100007F:0035", "0500000A:0035"
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "udp", "udp6", "status"),
+    [
+        ("127.0.0.1", table(ANY), None, "fail"),
+        ("127.0.0.1", "", table(ANY6), "fail"),
+        ("127.0.0.1", "", table(MAPPED), "fail"),
+        ("::1", "", table(LOCAL6), "fail"),
+        ("::1", "", table(ANY6), "fail"),
+        ("10.0.0.5", table(OWN), None, "fail"),  # an address of the host's own
+        ("10.0.0.5", table(ANY), table(ANY6), "pass"),  # nobody knows whose address that is
+        ("127.0.0.1", table(ANY, uid=101), None, "pass"),  # envoy may ask
+        ("127.0.0.1", table("0100007F:0035", uid=101) + table(ANY).partition("\n")[2], None, "pass"),
+        ("10.0.0.2 127.0.0.1", table(ANY), None, "pass"),  # asked where the first does not answer
+        ("127.0.0.1", table("00000000:14E9"), None, "pass"),
+        ("localhost", table(ANY), None, "pass"),
+    ],
+)
+def test_whoever_answers_where_resolv_conf_leads(nameservers: str, udp: str, udp6: str | None, status: str) -> None:
+    resolv_conf = "".join(f"nameserver {each}\n" for each in nameservers.split())
+    listeners = {"tcp": "", "tcp6": None, "udp": udp, "udp6": udp6}
+    found = judge(text=USERS, resolv_conf=resolv_conf, listeners=listeners)
+    assert found.status == status, found.actual
+
+
+NSCD = {"/etc/nscd.conf": "\tenable-cache\t\thosts\t\tyes\n"}
+SWITCH = {"/etc/nsswitch.conf": "hosts: files resolve [!UNAVAIL=return] dns\n"}
+PASSES_ON = {"/etc/nsswitch.conf": "hosts: files resolve dns\n"}
+STREAM, VARLINK = "/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve"
+BY_HOSTS = USERS.replace('cidrs: [203.0.113.5/32, "2001:db8::5/128"]', "hosts: [api.provider.com]")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "brokers", "said"),
+    [
+        (USERS, NSCD, {STREAM: ["nscd"]}, "nscd asks for everybody as nscd"),
+        (USERS, NSCD, {"/var/run/nscd/socket": ["root"]}, "nscd asks for everybody as root"),
+        (USERS, NSCD, {}, ""),
+        (USERS, NSCD, {STREAM: ["envoy"]}, ""),
+        (USERS, {"/etc/nscd.conf": "enable-cache hosts no\n# enable-cache hosts yes\n"}, {STREAM: ["nscd"]}, ""),
+        (USERS, {}, {STREAM: ["nscd"]}, ""),
+        (POLICY, NSCD, {STREAM: ["nscd"]}, ""),
+        (BY_HOSTS, NSCD, {STREAM: ["nscd"]}, "nscd asks for everybody"),
+        (USERS, SWITCH, {VARLINK: ["systemd-resolve"]}, "systemd-resolved asks for everybody as systemd-resolve"),
+        (USERS, PASSES_ON, {VARLINK: ["systemd-resolve"]}, ""),
+        (USERS, SWITCH, {}, ""),
+        (BY_HOSTS, SWITCH, {VARLINK: ["systemd-resolve"]}, ""),
+    ],
+)
+def test_who_is_asked_by_a_socket_asks_in_his_own_name(
+    text: str, settings: dict[str, str], brokers: dict[str, list[str]], said: str
+) -> None:
+    found = judge(text=text, settings=settings, brokers=brokers)
+    assert found.status == ("fail" if said else "pass"), found.actual
+    assert said in found.actual
+
+
+def test_who_answers_on_a_socket_is_read_off_the_host(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths = [str(tmp_path / "link" / name) for name in ("answers", "bound", "absent")]
+    with socket.socket(socket.AF_UNIX) as answers, socket.socket(socket.AF_UNIX) as bound:
+        answers.bind(str(tmp_path / "answers"))
+        bound.bind(str(tmp_path / "bound"))
+        answers.listen()
+        found = evidence.collect({"brokers": {"collect": "unix-listeners", "paths": paths}})
+    assert found == {"brokers": {"said": {paths[0]: [pwd.getpwuid(os.geteuid()).pw_name]}}}

@@ -292,7 +292,9 @@ CONTROLS: tuple[Control, ...] = (
         "leaves replies without a connection that they belong to, and nobody can log in any more; a DROP in mangle or "
         "in a table of nft's own, NAT in OUTPUT, or a route that says unreachable take a provider away. Rules are "
         "walked as the kernel walks them; what asks for a set, a mark or a rate may let a packet past, and is not "
-        "told. Of each way the first networks are walked, and no names: their addresses are the resolvers' to say.",
+        "told. Of each way the first networks are walked, and no names: their addresses are the resolvers' to say. "
+        "Where `resolver_users` says who may ask them, what asks for everybody in its own name must be among those: a "
+        "resolver on the host, nscd, systemd-resolved.",
         remediation="Take the rule or the route away that the finding names, or leave the sanctioned address or port "
         "out of it; `iptables-save`, `nft list ruleset` and `ip rule` show them.",
         references=(
@@ -301,7 +303,8 @@ CONTROLS: tuple[Control, ...] = (
         ),
         asks=passage.asks,
         judges=passage.judges,
-        evidence="iptables-save, ip6tables-save, nft --json list ruleset; RTM_GETROUTE",
+        evidence="iptables-save, ip6tables-save, nft --json list ruleset; RTM_GETROUTE; /etc/resolv.conf, "
+        "/proc/net/udp, /etc/nscd.conf, /etc/nsswitch.conf, /proc/net/unix",
     ),
     JudgingControl(
         id="egress.others",

@@ -18,7 +18,7 @@ from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
 from hostguard.policy.destinations import DNS, leaving
-from hostguard.policy.grammar import Network
+from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
 
 MOST_TRIED = 64
@@ -106,6 +106,8 @@ def asks(context: Context) -> Mapping[str, Any]:
         "routes": {"collect": "routes", "to": to},
         "lookup": {"collect": "text", "path": "/etc/resolv.conf"},
         "listeners": {"collect": "listeners"},
+        "settings": {"collect": "texts", "patterns": sorted({broker.file for broker in BROKERS})},
+        "brokers": {"collect": "unix-listeners", "paths": [path for broker in BROKERS for path in broker.sockets]},
     }
 
 
@@ -118,7 +120,8 @@ def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
         [
             *_by_rules(ways, said["rules"], uids),
             *_by_routes(ways, said["routes"]["found"]),
-            *_by_a_broker(context.policy.egress, said["lookup"] or "", said["listeners"], uids),
+            *_by_a_resolver(context.policy.egress, said["lookup"] or "", said["listeners"], uids),
+            *_by_a_broker(context.policy.egress, said["settings"], said["brokers"]),
         ]
     )
     if found:
@@ -126,31 +129,80 @@ def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
     return Verdict("pass", EXPECTED, f"{len(ways)} ways, and none meets such a rule or route")
 
 
+@dataclass(frozen=True)
+class Broker:
+    """A program that the C library asks for names by a socket, before it asks anybody itself: where `file` says so."""
+
+    name: str
+    sockets: tuple[str, ...]
+    file: str
+    says: str
+    without: str
+
+
+RESOLVED = "systemd-resolved"
+BROKERS = (
+    Broker("nscd", ("/run/nscd/socket", "/var/run/nscd/socket"), "/etc/nscd.conf",
+           r"^\s*enable-cache\s+hosts\s+yes\b", "let it keep no hosts (`enable-cache hosts no`)"),
+    # Where it may pass the question on, whoever asks is asked for himself in the end.
+    Broker(RESOLVED, ("/run/systemd/resolve/io.systemd.Resolve",), "/etc/nsswitch.conf",
+           r"^\s*hosts:[^#\n]*\bresolve\b(?:\s*\[!UNAVAIL=return\]|(?![^#\n]*\bdns\b))", "take `resolve` out there"),
+)  # fmt: skip
+NAME_IT = "and it is none of egress.resolver_users: no name is looked up. Name it there, leave resolver_users out"
+
+
 def _by_a_broker(
+    egress: Egress, settings: Mapping[str, str | None], answering: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Asked by a socket, it asks in its own name, whoever wants to know."""
+    if egress.resolver_users is None or not egress.resolvers:
+        return
+    for broker in BROKERS:
+        if broker.name == RESOLVED and egress.hosts:
+            continue  # egress.stale-names says that nobody may ask it
+        if not re.search(broker.says, settings.get(broker.file) or "", re.MULTILINE):
+            continue
+        accounts = {account for path in broker.sockets for account in answering.get(path, ())}
+        for account in sorted(accounts - set(egress.resolver_users)):
+            yield f"{broker.name} asks for everybody as {account} ({broker.file}), {NAME_IT}, or {broker.without}"
+
+
+def _by_a_resolver(
     egress: Egress, resolv_conf: str, listeners: Mapping[str, str | None], uids: Mapping[str, int | None]
 ) -> Iterator[str]:
     """A resolver on the host that asks in the name of all (systemd-resolved's stub, unbound, dnsmasq): the rules see
-    its account, whoever asked it."""
-    asked = re.findall(r"^\s*nameserver\s+(127\.[0-9.]+|::1)\s*$", resolv_conf, re.MULTILINE)
+    its account, whoever asked it. The first that is named is asked first."""
+    asked = re.search(r"^\s*nameserver\s+([0-9a-fA-F:.]+)(?:\s|$)", resolv_conf, re.MULTILINE)
     if egress.resolver_users is None or egress.hosts or not asked or not egress.resolvers:
         return
     may_ask = {uids.get(account) for account in egress.resolver_users}
-    uid = next((uid for address in asked for uid in _who_answers(address, listeners)), None)
+    uid = next(_who_answers(asked[1], listeners), None)
     if uid is not None and uid not in may_ask:
-        yield (
-            f"/etc/resolv.conf leads all lookups to {asked[0]}, where the account {uid} asks for everybody, and it is "
-            "none of egress.resolver_users: no name is looked up. Name it there, or leave resolver_users out"
-        )
+        yield f"/etc/resolv.conf leads lookups to {asked[1]}, where the account {uid} asks for everybody, {NAME_IT}"
 
 
-def _who_answers(address: str, listeners: Mapping[str, str | None]) -> Iterator[int]:
-    """The accounts that listen there for DNS, by /proc/net/udp: words in the host's byte order, all in hexadecimal."""
-    packed = ipaddress.ip_address(address).packed
-    words = [packed[at : at + 4][::-1] for at in range(0, len(packed), 4)]
-    table = listeners["udp" if len(packed) == 4 else "udp6"] or ""
-    for row in (line.split() for line in table.splitlines()[1:]):
-        if row[1].upper() == f"{b''.join(words).hex().upper()}:{DNS:04X}":
-            yield int(row[7])
+def _who_answers(text: str, listeners: Mapping[str, str | None]) -> Iterator[int]:
+    """The accounts that listen there for DNS: on the address itself, which is this host's then, else on every one."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return
+    places = [address]
+    if address.is_loopback:
+        places.append(ipaddress.ip_address("0.0.0.0" if address.version == 4 else "::"))  # noqa: S104 - of no socket of ours
+    if address.version == 4:  # a socket of IPv6 has both families unless it says otherwise
+        places.append(ipaddress.ip_address(f"::ffff:{address}"))
+        places += [ipaddress.ip_address("::")] if address.is_loopback else []
+    for place in places:
+        table = listeners["udp" if place.version == 4 else "udp6"] or ""
+        yield from (int(row[7]) for row in map(str.split, table.splitlines()[1:]) if row[1].upper() == _listed(place))
+
+
+def _listed(address: Address) -> str:
+    """The place of a resolver at an address, as /proc/net/udp has it: words in the host's byte order, in
+    hexadecimal."""
+    words = (address.packed[at : at + 4][::-1] for at in range(0, len(address.packed), 4))
+    return f"{b''.join(words).hex().upper()}:{DNS:04X}"
 
 
 def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[str]:
