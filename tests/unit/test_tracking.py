@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,14 +56,22 @@ def test_a_parameter_of_a_module_that_an_apply_loads_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "loads", "said"),
     [
-        ("net.bridge.bridge-nf-call-iptables", "comes with the module br_netfilter, which is not loaded"),
-        ("net.nowhere.at_all", "this kernel has no net.nowhere.at_all, or the module that brings it is not loaded"),
+        ("net.bridge.bridge-nf-call-iptables", False, "comes with the module br_netfilter, which is not loaded"),
+        ("net.nowhere.at_all", False, "this kernel has no net.nowhere.at_all, or the module that brings it is not"),
+        ("net.ipv4.vs.no_such", False, "this kernel has no net.ipv4.vs.no_such, and the module ip_vs is loaded"),
+        (ESTABLISHED, True, "the module nf_conntrack is the machine's to load, not this container's"),
     ],
 )
-def test_a_parameter_of_another_module_is_told_with_it(key: str, said: str) -> None:
-    (found,) = sysctl.differ(parameter(key, "1"), seen(None, None))
+def test_a_parameter_that_is_not_there_is_told_with_its_module(
+    key: str, loads: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ip_vs").mkdir()
+    monkeypatch.setattr(sysctl, "MODULES", str(tmp_path))
+    monkeypatch.setattr(sysctl, "in_container", lambda: True)
+    assert said in sysctl._lacks(key, loads)
+    (found,) = sysctl.differ(parameter(key, "1"), seen(None, None, sysctl._lacks(key, loads)))
     assert said in found.blocked
 
 

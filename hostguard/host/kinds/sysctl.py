@@ -170,6 +170,9 @@ def module_of(key: str) -> str:
     return next((module for begins, module in BROUGHT_BY.items() if key.startswith(begins)), "")
 
 
+MODULES = "/sys/module"
+
+
 def _of_another(key: str) -> bool:
     """Whether, in a container, a parameter is the machine's."""
     if not in_container():
@@ -182,8 +185,16 @@ def _of_another(key: str) -> bool:
         return True
 
 
-def _not_to_be_loaded(module: str) -> str:
-    """Why nobody here can load a module; "" where an apply can."""
+def _lacks(key: str, loads: bool) -> str:
+    """Why a parameter is not there; "" where an apply `loads` the module that brings it."""
+    module = module_of(key)
+    if not module:
+        return "this kernel has no {}, or the module that brings it is not loaded".format(key)
+    if os.path.isdir(os.path.join(MODULES, module)):
+        return "this kernel has no {}, and the module {} is loaded".format(key, module)
+    if not loads:
+        said = "{} comes with the module {}, which is not loaded: name it in a file of /etc/modules-load.d, and load it"
+        return said.format(key, module)
     if in_container():
         return "the module {} is the machine's to load, not this container's: load it there".format(module)
     if find("modprobe") is None:
@@ -220,7 +231,7 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
         found = _observation(key, live, assignments, trouble or (module and boot_trouble(MODULES_UNIT)), foreign)
         found.value["stuck"] = stuck
         found.value["takes"] = _takes(key)
-        found.value["lacks"] = _not_to_be_loaded(module) if module and live is None else ""
+        found.value["lacks"] = _lacks(key, bool(module)) if live is None else ""
         seen[resource["id"]] = found
     return seen
 
@@ -336,7 +347,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have["live"] is None and resource.get("module"):
         found.append(Difference("live", "not there before its module is loaded", want, have.get("lacks", "")))
     elif have["live"] is None:
-        return [Difference("live", "no such parameter", want, _absent(resource["key"]))]
+        lacks = have.get("lacks") or "this kernel has no {}".format(resource["key"])
+        return [Difference("live", "no such parameter", want, lacks)]
     elif not holds(resource, have["live"]):
         blocked = ""
         if have["foreign"]:
@@ -372,14 +384,6 @@ def place(resource: Resource) -> str:
     return str(resource["key"])
 
 
-def _absent(key: str) -> str:
-    module = module_of(key)
-    if not module:
-        return "this kernel has no {}, or the module that brings it is not loaded".format(key)
-    said = "{} comes with the module {}, which is not loaded: name it in a file of /etc/modules-load.d, and load it now"
-    return said.format(key, module)
-
-
 def capture(resources: List[Resource]) -> Dict[str, Any]:
     lines = our_lines()
     saved: Dict[str, Any] = {}
@@ -408,7 +412,7 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
         if have["live"] is None and resource.get("module"):
             # As the next boot does: our rules load it by themselves, but only once they are written.
             run(["modprobe", resource["module"]])
-            have = dict(have, live=normal(live_value(resource["key"])))
+            have = dict(have, live=_brought(resource["key"]))
         setting = resource["value"]
         if resource["compare"] == "ports":
             setting = port_list(ports(setting) | ports(have["live"] or ""))
@@ -421,6 +425,13 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
         if not have["foreign"]:
             lines[resource["key"]] = setting
     _write_lines(lines)
+
+
+def _brought(key: str) -> str:
+    try:
+        return normal(live_value(key))
+    except FileNotFoundError:
+        raise HostError("{}: {}".format(path_of(key), _lacks(key, loads=True))) from None
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
