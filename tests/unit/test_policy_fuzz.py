@@ -146,7 +146,7 @@ UNIT_KEYS = {
     "MemoryMax", "MemoryHigh", "CPUQuota", "TasksMax", "LimitNOFILE", "DefaultLimitNOFILE", "Slice",
 }  # fmt: skip
 FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/",
-           "/etc/udev/rules.d/")  # fmt: skip
+           "/etc/udev/rules.d/", "/etc/modules-load.d/")  # fmt: skip
 UNITS = re.compile(r"(# .*|\[[A-Z][a-z]+\]|([A-Za-z]+)=(.*))?")
 
 
