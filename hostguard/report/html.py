@@ -17,9 +17,14 @@ from hostguard.control import ARTICLE_TITLE, Control
 from hostguard.report.text import (
     FIRST,
     WORST,
+    WRONG,
+    Alike,
     Shown,
+    alike,
+    alike_in_all,
     by_the_policy,
     failures,
+    named,
     of_change,
     of_waiver,
     shown,
@@ -38,19 +43,10 @@ WORD: dict[Shown, tuple[str, str]] = {
     "pass": ("✓", "pass"),
     "not_applicable": ("–", "not applicable"),
 }
-WRONG = ("fail", "unknown", "known")
 THINNEST = 0.6
 """Percent of a bar: one failure among thousands is still seen."""
 MOST_OPEN = 4
 """So many findings stand open at first; of more, all are folded."""
-
-
-@dataclass(frozen=True)
-class Alike:
-    """Hosts of which the same was seen."""
-
-    result: Result
-    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,23 +60,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Host:
-    name: str
+class Group:
+    """Hosts that are alike, or one that is like none: the counts are of each of them. In an area's `areas` a control
+    stands once for each thing that was seen of it."""
+
+    hosts: tuple[str, ...]
     number: int
     worst: Shown
     count: Mapping[Shown, int]
-    areas: tuple[tuple[str, tuple[Result, ...]], ...]
-
-    def area(self, name: str) -> Counter[Shown]:
-        return Counter(shown(result) for area, results in self.areas if area == name for result in results)
+    by_area: Mapping[str, Mapping[Shown, int]]
+    areas: tuple[tuple[str, tuple[Alike, ...]], ...]
 
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
     style = (TEMPLATES / "audit.css").read_text(encoding="utf-8")
-    hosts = [_host(number, each) for number, each in enumerate(report.hosts, 1)]
-    unwell = [each for each in hosts if each.worst in WRONG]
-    well = [each for each in hosts if each.worst not in WRONG]
-    unwell.sort(key=lambda each: (WORST.index(each.worst), -each.count[each.worst]))
+    groups = [_group(number, each) for number, each in enumerate(alike_in_all(report.hosts), 1)]
+    unwell = [each for each in groups if each.worst in WRONG]
+    well = [each for each in groups if each.worst not in WRONG]
+    unwell.sort(key=lambda each: (WORST.index(each.worst), -each.count[each.worst], -len(each.hosts)))
     found = findings(report)
     unseen: dict[str, list[str]] = {}
     for host in report.hosts:
@@ -104,6 +101,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
             waivers=alike(worst_first(report.hosts, "waived")),
             areas=list(dict.fromkeys(result.control.area for host in report.hosts for result in host.results)),
             unwell=unwell,
+            unwell_hosts=sum(len(each.hosts) for each in unwell),
             well=well,
             style=Markup(style),  # noqa: S704 - a file of ours
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -128,6 +126,7 @@ def _environment() -> Environment:
         WRONG=WRONG,
         of_waiver=of_waiver,
         of_change=of_change,
+        named=named,
         shown=shown,
         worst=worst,
     )
@@ -171,24 +170,15 @@ def findings(report: Report) -> list[Finding]:
     )
 
 
-def alike(pairs: Sequence[tuple[str, Result]]) -> list[Alike]:
-    """Hosts together where all that was seen of a control is the same."""
-    together: dict[tuple[object, ...], list[str]] = {}
-    of: dict[tuple[object, ...], Result] = {}
-    for host, result in pairs:
-        said = (result.expected, result.actual, result.evidence, of_waiver(result), result.drift)
-        what = (result.control.id, shown(result), *said)
-        together.setdefault(what, []).append(host)
-        of.setdefault(what, result)
-    return [Alike(of[what], tuple(hosts)) for what, hosts in together.items()]
-
-
-def _host(number: int, host: HostReport) -> Host:
-    areas: dict[str, list[Result]] = {}
-    for result in host.results:
-        areas.setdefault(result.control.area, []).append(result)
+def _group(number: int, hosts: Sequence[HostReport]) -> Group:
+    first, areas = hosts[0], dict[str, list[tuple[str, Result]]]()
+    for results in zip(*(host.results for host in hosts), strict=True):
+        of_area = areas.setdefault(results[0].control.area, [])
+        of_area += [(host.host, result) for host, result in zip(hosts, results, strict=True)]
     ordered = tuple(
-        (area, tuple(sorted(results, key=lambda result: WORST.index(shown(result))))) for area, results in areas.items()
+        (area, tuple(sorted(alike(pairs), key=lambda each: WORST.index(shown(each.result)))))
+        for area, pairs in areas.items()
     )
-    count = Counter(map(shown, host.results))
-    return Host(host.host, number, worst(count), count, ordered)
+    count = Counter(map(shown, first.results))
+    by_area = {area: Counter(shown(r) for r in first.results if r.control.area == area) for area in areas}
+    return Group(tuple(host.host for host in hosts), number, worst(count), count, by_area, ordered)

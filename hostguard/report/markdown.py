@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 from hostguard.report.text import (
     FIRST,
+    MOST_NAMES,
+    Alike,
     Shown,
+    alike,
     by_the_policy,
     failures,
+    named,
     of_change,
     of_waiver,
     shown,
@@ -20,7 +24,9 @@ from hostguard.result import Report, Result
 
 LONGEST = 65_536  # characters of a comment on GitHub
 LONGEST_CELL = 240
-SHARES = {"warnings": 6_000, "wrong": 26_000, "known": 6_000, "silent": 6_000, "mending": 12_000, "waivers": 7_000}
+LONGEST_NAMES = 6_000
+SHARES = {"warnings": 6_000, "wrong": 19_000, "known": 6_000, "silent": 6_000, "hosts": 8_000, "mending": 12_000,
+          "waivers": 6_000}  # fmt: skip
 """Characters for each part: together well below LONGEST."""
 WORD: dict[Shown, str] = {
     "fail": "❌ fail",
@@ -39,9 +45,10 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
     parts = [
         _head(report),
         _warnings(report),
-        _wrong([(host, result) for host, result in wrong if not result.known]),
+        _wrong(alike((host, result) for host, result in wrong if not result.known)),
         _silent(report),
-        _known([(host, result) for host, result in wrong if result.known]),
+        _known(alike((host, result) for host, result in wrong if result.known)),
+        _hosts(report, wrong),
         _mending(wrong),
         _waivers(report),
     ]
@@ -66,32 +73,68 @@ def _warnings(report: Report) -> str:
     return "\n".join((*_fitting(lines, "warnings", "- … and {} more warnings"), "")) if lines else ""
 
 
-HEAD = ("|  | host | control | severity | expected | seen |", "|---|---|---|---|---|---|")
+HEAD = ("|  | hosts | control | severity | expected | seen |", "|---|---|---|---|---|---|")
 
 
-def _wrong(wrong: Sequence[tuple[str, Result]]) -> str:
-    rows = [_of_result(host, result) for host, result in wrong]
-    if not rows:
+def _wrong(wrong: Sequence[Alike]) -> str:
+    if not wrong:
         return ""
-    return "\n".join((*HEAD, *_fitting(rows, "wrong", "\n… and {} more that fail or are unknown."), ""))
+    rows = _fitting(list(map(_of_alike, wrong)), "wrong", "\n… and {} more that fail or are unknown.", _weights(wrong))
+    return "\n".join((*HEAD, *rows, ""))
 
 
-def _known(known: Sequence[tuple[str, Result]]) -> str:
-    rows = [_of_result(host, result) for host, result in known]
-    return _folded(f"{len(rows)} failed in the baseline already", HEAD, rows, "known")
+def _known(known: Sequence[Alike]) -> str:
+    summary = f"{sum(_weights(known))} failed in the baseline already"
+    return _folded(summary, HEAD, list(map(_of_alike, known)), "known", _weights(known))
 
 
-def _of_result(host: str, result: Result) -> str:
+def _of_alike(each: Alike) -> str:
+    result = each.result
     seen = "<br>".join(prose(of_change(change)) for change in result.drift) or code(result.actual)
-    words = (WORD[shown(result)], code(host), f"`{result.control.id}`", str(result.severity))
+    words = (WORD[shown(result)], _few(each.hosts), f"`{result.control.id}`", str(result.severity))
     return _row(*words, code(result.expected), seen)
 
 
+def _weights(found: Sequence[Alike]) -> list[int]:
+    """How many results each stands for."""
+    return [len(each.hosts) for each in found]
+
+
+def _few(hosts: Sequence[str]) -> str:
+    """Hosts in a cell. All of many are in the part of their own."""
+    return code(named(hosts)) if len(hosts) <= MOST_NAMES else f"**{len(hosts)} hosts**: {code(named(hosts))}"
+
+
 def _silent(report: Report) -> str:
-    """Hosts of which nothing was seen, a line each: not a row for every control."""
-    found = [(host.host, silent(host)) for host in report.hosts]
-    lines = [f"- {WORD['unknown']} {code(host)}: {code(reason)}" for host, reason in found if reason]
-    return "\n".join((*_fitting(lines, "silent", "- … and {} more hosts"), "")) if lines else ""
+    """Hosts of which nothing was seen, a line a reason: not a row for every control."""
+    found = _unseen(report)
+    lines = [f"- {WORD['unknown']} {_few(hosts)}: {code(reason)}" for reason, hosts in found.items()]
+    more = "- … and {} more hosts"
+    return "\n".join((*_fitting(lines, "silent", more, list(map(len, found.values()))), "")) if lines else ""
+
+
+def _unseen(report: Report) -> dict[str, list[str]]:
+    """Those hosts, by the reason."""
+    hosts: dict[str, list[str]] = {}
+    for host in report.hosts:
+        if reason := silent(host):
+            hosts.setdefault(reason, []).append(host.host)
+    return hosts
+
+
+def _hosts(report: Report, wrong: Sequence[tuple[str, Result]]) -> str:
+    """By name, the hosts that were too many for a cell: once for all that they have in common."""
+    common: dict[tuple[str, ...], list[str]] = {}
+    for each in (*alike(wrong), *_held(report)):
+        common.setdefault(each.hosts, []).append(f"`{each.result.control.id}`")
+    for reason, hosts in _unseen(report).items():
+        common.setdefault(tuple(hosts), []).append(code(reason))
+    lines = [
+        f"- **{len(hosts)} hosts** ({', '.join(dict.fromkeys(what))}): {code(', '.join(hosts), LONGEST_NAMES)}"
+        for hosts, what in common.items()
+        if len(hosts) > MOST_NAMES
+    ]
+    return _folded("Which hosts they are", [], lines, "hosts")
 
 
 def _mending(wrong: Sequence[tuple[str, Result]]) -> str:
@@ -107,30 +150,39 @@ def _mending(wrong: Sequence[tuple[str, Result]]) -> str:
 
 
 def _waivers(report: Report) -> str:
+    found = _held(report)
     rows = [
-        _row(WORD[result.status], code(host), f"`{result.control.id}`", prose(of_waiver(result)))
-        for host, result in worst_first(report.hosts, "fail", "waived")
-        if of_waiver(result)
+        _row(WORD[each.result.status], _few(each.hosts), f"`{each.result.control.id}`", prose(of_waiver(each.result)))
+        for each in found
     ]
-    head = [_row("", "host", "control", "waiver"), "|---|---|---|---|"]
-    return _folded(f"{len(rows)} under a waiver, or with one that has ended", head, rows, "waivers")
+    head = [_row("", "hosts", "control", "waiver"), "|---|---|---|---|"]
+    summary = f"{sum(_weights(found))} under a waiver, or with one that has ended"
+    return _folded(summary, head, rows, "waivers", _weights(found))
 
 
-def _folded(summary: str, head: Sequence[str], lines: Sequence[str], part: str) -> str:
+def _held(report: Report) -> list[Alike]:
+    """What has a waiver, in force or not."""
+    return alike(pair for pair in worst_first(report.hosts, "fail", "waived") if of_waiver(pair[1]))
+
+
+def _folded(
+    summary: str, head: Sequence[str], lines: Sequence[str], part: str, weights: Sequence[int] | None = None
+) -> str:
     if not lines:
         return ""
-    shown = _fitting(lines, part, "\n… and {} more.")
+    shown = _fitting(lines, part, "\n… and {} more.", weights)
     return "\n".join((f"<details><summary>{summary}</summary>", "", *head, *shown, "", "</details>", ""))
 
 
-def _fitting(lines: Sequence[str], part: str, more: str) -> list[str]:
-    """As many lines as a part has room for, and how many more there are."""
+def _fitting(lines: Sequence[str], part: str, more: str, weights: Sequence[int] | None = None) -> list[str]:
+    """As many lines as a part has room for, and how many more there are, where each counts for as many as it weighs."""
     shown: list[str] = []
     room = SHARES[part]
     for line in lines:
         room -= len(line) + 1
         if room < 0:
-            return [*shown, more.format(len(lines) - len(shown))]
+            left = len(lines) - len(shown) if weights is None else sum(weights[len(shown) :])
+            return [*shown, more.format(left)]
         shown.append(line)
     return shown
 
@@ -139,9 +191,9 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def code(text: str) -> str:
+def code(text: str, longest: int = LONGEST_CELL) -> str:
     """What a host said. A `<code>` of references, since a code span can't hold every text within a table."""
-    return f"<code>{prose(text)}</code>" if text else ""
+    return f"<code>{prose(text, longest)}</code>" if text else ""
 
 
 def prose(text: str, longest: int | None = LONGEST_CELL) -> str:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hostguard.report.text import Shown, by_the_policy, failures, of_change, of_waiver, shown, silent
+from hostguard.report.text import (
+    Shown,
+    alike,
+    alike_in_all,
+    by_the_policy,
+    failures,
+    of_change,
+    of_waiver,
+    shown,
+    silent,
+)
 from hostguard.result import HostReport, Report, Result
 from hostguard.status import STATUSES
+from hostguard.verdict import STATUSES
 
 MARK: dict[Shown, tuple[str, str]] = {
     "pass": ("pass", "green"),
@@ -54,21 +65,24 @@ def _host(console: Console, host: HostReport) -> None:
     console.print(_results(host.results))
     for result in _wrong(host):
         _explained(console, result)
-    _waived(console, host)
+    _waived(console, ((host.host, result) for result in host.results))
     console.print()
 
 
 def _fleet(console: Console, hosts: Sequence[HostReport]) -> None:
-    """What does not hold on each host, then what it is about, once; a line for each host at the end."""
+    """What does not hold on hosts, those that are alike once, then what it is about, once; a line for each host at the
+    end."""
     explained: list[Result] = []
-    for host in hosts:
-        wrong = _wrong(host)
+    for group in alike_in_all(hosts):
+        wrong = _wrong(group[0])
         if not wrong:
             continue
-        if reason := silent(host):
-            console.print(Text.assemble((host.host, "bold"), " ", ("unknown", "yellow"), f": {reason}"))
+        together = f" ({len(group)} hosts alike)" if len(group) > 1 else ""
+        names = Text(", ".join(host.host for host in group) + together, "bold")
+        if reason := silent(group[0]):
+            console.print(Text.assemble(names, " ", ("unknown", "yellow"), f": {reason}"))
         else:
-            console.print(Text(host.host, "bold"))
+            console.print(names)
             console.print(_results(wrong))
             for result in wrong:
                 for change in result.drift:
@@ -80,8 +94,7 @@ def _fleet(console: Console, hosts: Sequence[HostReport]) -> None:
         controls.setdefault(result.control.id, result)
     for result in controls.values():
         _explained(console, result, seen=False)
-    for host in hosts:
-        _waived(console, host, named=True)
+    _waived(console, ((host.host, result) for host in hosts for result in host.results), named=True)
     if controls:
         console.print()
 
@@ -106,17 +119,16 @@ def _mark(result: Result) -> Text:
     return Text(*MARK[shown(result)])
 
 
-def _waived(console: Console, host: HostReport, *, named: bool = False) -> None:
+def _waived(console: Console, results: Iterable[tuple[str, Result]], *, named: bool = False) -> None:
     lines = [
         Text.assemble(
-            _mark(result),
+            _mark(each.result),
             " ",
-            (result.control.id, "bold"),
-            f" on {host.host}" if named else "",
-            f"  {of_waiver(result).removeprefix('waived ')}",
+            (each.result.control.id, "bold"),
+            f" on {', '.join(each.hosts)}" if named else "",
+            f"  {of_waiver(each.result).removeprefix('waived ')}",
         )
-        for result in host.results
-        if result.status == "waived"
+        for each in alike(pair for pair in results if pair[1].status == "waived")
     ]
     if lines:
         console.print()

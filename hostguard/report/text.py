@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from hostguard.control import Weakening
@@ -16,8 +16,20 @@ FIRST: tuple[Status, ...] = ("fail", "unknown", "waived", "pass", "not_applicabl
 Shown = Status | Literal["known"]
 WORST: tuple[Shown, ...] = ("fail", "unknown", "known", "waived", "pass", "not_applicable")
 """The same, where what failed in the baseline already has a word of its own: it decides nothing."""
+WRONG: tuple[Shown, ...] = ("fail", "unknown", "known")
+"""What does not hold, or could not be seen."""
 SEVERITIES = tuple(Severity)
 MOST_KEYS = 3
+MOST_NAMES = 3
+"""So many hosts of a group are named where there is little room."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Hosts of which the same was seen."""
+
+    result: Result
+    hosts: tuple[str, ...]
 
 
 def printable(report: Report) -> Report:
@@ -100,6 +112,42 @@ def worst_first(hosts: Iterable[HostReport], *statuses: Status) -> list[tuple[st
     """The results of these statuses, each with its host: by what decides most, severity and control."""
     found = [(host.host, result) for host in hosts for result in host.results if result.status in statuses]
     return sorted(found, key=lambda pair: (WORST.index(shown(pair[1])), *_rank(pair[1])))
+
+
+def alike(pairs: Iterable[tuple[str, Result]]) -> list[Alike]:
+    """Hosts together where all that was seen of a control is the same."""
+    together: dict[tuple[object, ...], list[str]] = {}
+    of: dict[tuple[object, ...], Result] = {}
+    for host, result in pairs:
+        what = (result.control.id, shown(result), *_said(result))
+        together.setdefault(what, []).append(host)
+        of.setdefault(what, result)
+    return [Alike(of[what], tuple(hosts)) for what, hosts in together.items()]
+
+
+def alike_in_all(hosts: Iterable[HostReport]) -> list[tuple[HostReport, ...]]:
+    """Hosts together on which every control came out the same, and of whatever is wrong the same was seen.
+
+    What was seen of all else may differ.
+    """
+    groups: dict[tuple[object, ...], list[HostReport]] = {}
+    for host in hosts:
+        what = tuple(
+            (result.control.id, shown(result), _said(result) if shown(result) in WRONG else ())
+            for result in host.results
+        )
+        groups.setdefault(what, []).append(host)
+    return list(map(tuple, groups.values()))
+
+
+def _said(result: Result) -> tuple[object, ...]:
+    return result.severity, result.expected, result.actual, result.evidence, of_waiver(result), result.drift
+
+
+def named(hosts: Sequence[str], most: int = MOST_NAMES) -> str:
+    """A few of the names, and how many more there are."""
+    more = len(hosts) - most
+    return ", ".join(hosts) if more <= 0 else f"{', '.join(hosts[:most])} and {more} more"
 
 
 def _rank(result: Result) -> tuple[int, str]:

@@ -33,9 +33,10 @@ from hostguard.policy import load
 from hostguard.report import NAMES, markdown, render
 from hostguard.report.html import findings, segments
 from hostguard.report.sarif import artifact, line_of
-from hostguard.report.text import visible
+from hostguard.report.text import alike_in_all, visible
 from hostguard.result import HostReport, Report
 from hostguard.status import STATUSES, Severity
+from hostguard.verdict import STATUSES
 from tests.programs import PROMTOOL
 from tests.unit import reports
 
@@ -118,6 +119,15 @@ def test_the_table_shows_what_is_known_after_what_is_new() -> None:
 
 def test_the_table_names_no_policy_where_there_was_none() -> None:
     assert said("table", CASES["drifted"]).endswith(f"\nAgainst what each host was applied with, {reports.GENERATED}\n")
+
+
+def test_the_table_shows_hosts_that_are_alike_once() -> None:
+    report = reports.report(*(reports.host(f"web{n}", ["fail", "waived", "unknown"]) for n in range(3)),
+                            reports.host("db", ["fail"]))  # fmt: skip
+    text = said("table", report)
+    assert text.index("web0, web1, web2 (3 hosts alike)\n") < text.index("\ndb\n") < text.index("web1: ")
+    assert len(re.findall("^FAIL +platform.aes +128$", text, re.MULTILINE)) == 2
+    assert text.count(" on web0, web1, web2  until 2027-01-31 by ops@example.com") == 1
 
 
 def test_a_log_keeps_no_blanks_at_the_end_of_a_line() -> None:
@@ -406,15 +416,54 @@ def test_markdown_keeps_any_text_in_its_cell(text: str) -> None:
     assert cells(markdown._row(markdown.code(clean), markdown.prose(clean))) == [clean, clean]
 
 
+def standing_for(text: str) -> int:
+    """How many results the rows of what is wrong stand for."""
+    found = re.findall(r"^\| (?:❌|❔)[^|]*\| (?:\*\*(\d+) hosts|([^|]*))", text, re.MULTILINE)
+    return sum(int(count) if count else names.count(",") + 1 for count, names in found)
+
+
+def wrong_without_the_silent(report: Report) -> int:
+    unseen = sum(set(host.count().items()) >= {("pass", 0), ("fail", 0)} for host in report.hosts)
+    count = report.count()
+    return count["fail"] + count["unknown"] - unseen * (len(CATALOGUE) - 1)
+
+
+def each_its_own(report: Report) -> Report:
+    """No two hosts are alike: each saw another value."""
+    hosts = tuple(
+        HostReport(host.host, tuple(replace(r, actual=f"{r.actual} {number}") for r in host.results))
+        for number, host in enumerate(report.hosts)
+    )
+    return replace(report, hosts=hosts)
+
+
 def test_markdown_of_a_large_fleet_says_how_many_more_there_are() -> None:
-    report = reports.fleet(1000)
+    report = each_its_own(reports.fleet(1000))
     text = said("markdown", report)
     assert len(text) < markdown.LONGEST
     left = int(re.search(r"… and (\d+) more that fail or are unknown", text)[1])  # type: ignore[index]
-    shown = len(re.findall(r"^\| (?:❌|❔)", text, re.MULTILINE))
-    unseen = sum(set(host.count().items()) >= {("pass", 0), ("fail", 0)} for host in report.hosts)
-    count = report.count()
-    assert shown + left == count["fail"] + count["unknown"] - unseen * (len(CATALOGUE) - 1)
+    assert standing_for(text) + left == wrong_without_the_silent(report)
+
+
+def test_markdown_of_a_large_fleet_shows_hosts_that_are_alike_once() -> None:
+    report = reports.fleet(1000)
+    text = said("markdown", report)
+    assert "more that fail" not in text
+    assert standing_for(text) == wrong_without_the_silent(report)
+    alike = reports.report(*(reports.host(f"web{n}", ["fail", "pass", "fail"]) for n in range(200)))
+    text = said("markdown", alike)
+    assert text.count("| **200 hosts**: <code>web0, web1, web2 and 197 more</code> |") == 2
+    (names,) = re.findall(r"^- \*\*200 hosts\*\* \(`[^`]*`, `[^`]*`\): <code>(.*)</code>$", text, re.MULTILINE)
+    assert names.split(", ") == [host.host for host in alike.hosts]
+
+
+def test_markdown_names_every_host_that_was_not_seen_or_has_a_waiver() -> None:
+    unseen = [reports.host(f"dead{n}", ["unknown"] * len(CATALOGUE)) for n in range(9)]
+    held = [reports.host(f"held{n}", ["waived"]) for n in range(9)]
+    text = said("markdown", reports.report(*unseen, *held))
+    assert "- ❔ unknown **9 hosts**: <code>dead0, dead1, dead2 and 6 more</code>: <code>no right to</code>" in text
+    for what, hosts in (("<code>no right to</code>", unseen), ("`platform.aes`", held)):
+        assert f"- **9 hosts** ({what}): <code>{', '.join(host.host for host in hosts)}</code>" in text
 
 
 def test_markdown_has_room_for_the_worst() -> None:
@@ -550,7 +599,8 @@ def test_html_is_of_our_own_elements_alone(report: Report) -> None:
     assert page.tags["h1"] == page.tags["svg"] == page.tags["style"] == 1
     assert not {name for name in page.attributes if name.startswith("on") or name in ("style", "src")}
     assert all(link.startswith("#") for link in page.links)
-    assert page.tags["details"] >= len(report.hosts)
+    assert page.tags["details"] >= len(alike_in_all(report.hosts))
+    assert all(" ".join(visible(host.host).split()) in " ".join(page.text.split()) for host in report.hosts)
 
 
 def test_html_says_it_all() -> None:
@@ -597,6 +647,29 @@ def test_html_holds_apart_what_changed_by_other_means() -> None:
     found = findings(replace(CASES["drifted"], hosts=(first, HostReport("bar3", other))))
     hosts = {finding.control.id: [each.hosts for each in finding.seen] for finding in found}
     assert hosts == {"platform.kernel": [("bar1", "bar3")], "platform.aes": [("bar1",), ("bar3",)]}
+
+
+def test_html_shows_hosts_that_are_alike_once_and_keeps_what_else_was_seen_of_each() -> None:
+    hosts = [reports.host(f"web{n}", ["fail", "pass", "fail"]) for n in range(200)]
+    other = tuple(replace(r, actual="6.1.0-42") if r.status == "pass" else r for r in hosts[7].results)
+    text = said("html", reports.report(*hosts[:7], HostReport("web7", other), *hosts[8:]))
+    page = Page(text)
+    assert page.text.count("200 hosts alike, counted once") == 1
+    assert "200 of 200 hosts need attention" in page.text
+    assert page.tags["tr"] < 3 * Page(said("html", reports.report(hosts[0]))).tags["tr"]
+    assert page.text.count("6.1.0-42") == sum(r.status == "pass" for r in other), "once each, and with its host"
+    alone = re.findall(r'<span class="aside">web7</span></th>\s*<td>≥ 65535</td><td>6.1.0-42</td>', text)
+    assert len(alone) == page.text.count("6.1.0-42")
+
+
+def test_hosts_on_which_something_else_is_wrong_are_not_alike() -> None:
+    first, second = reports.host("a", ["fail", "pass"]), reports.host("b", ["fail", "waived"])
+    third = HostReport("c", (replace(first.results[0], actual="another value"), *first.results[1:]))
+    fourth = HostReport(
+        "d", (*first.results[:1], replace(first.results[1], actual="another value"), *first.results[2:])
+    )
+    found = alike_in_all([first, second, third, fourth])
+    assert [[host.host for host in group] for group in found] == [["a", "d"], ["b"], ["c"]]
 
 
 def test_every_part_of_the_bar_can_be_seen() -> None:
