@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.control import Context, Control, JudgingControl, WantingControl, Weakening
 from hostguard.controls import CATALOGUE
+from hostguard.host.evidence import COLLECTORS
 from hostguard.host.resource import Resource
 from hostguard.policy.load import LoadedPolicy
 from hostguard.policy.sizing import size
@@ -76,4 +77,12 @@ def compile_policy(
             resources += control.wants(context)
         elif isinstance(control, JudgingControl):
             evidence[control.id] = dict(control.asks(context))
+            _must_be_known(control, evidence[control.id])
     return Compiled(loaded, context, tuple(resources), evidence, chosen)
+
+
+def _must_be_known(control: Control, requests: Mapping[str, Any]) -> None:
+    """Raises ValueError where a control names a collector that no host has: no host is to be the first to say so."""
+    unknown = {request["collect"] for request in requests.values()} - set(COLLECTORS)
+    if unknown:
+        raise ValueError(f"{control.id} asks for {', '.join(sorted(unknown))}: no collector of hostguard.host.evidence")

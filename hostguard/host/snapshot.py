@@ -68,11 +68,13 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
 
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     """The whole answer to one question, as plain JSON."""
-    from . import evidence  # here, since an apply needs none of it: a host compiles what is imported, at every call
+    # Here, since an apply needs none of it: a host compiles what is imported, at every call.
+    from . import evidence
+    from .evidence.services import ENVIRONMENT
 
     of_units = [r for r in bundle["resources"] if r["kind"] in ("unit", "process")]
     services = [unit.SERVICES] if any(r["collect"] == "unit-environment" for r in bundle["evidence"].values()) else []
-    properties = [*unit.properties_of(of_units), *process.ASKED, *evidence.ENVIRONMENT]
+    properties = [*unit.properties_of(of_units), *process.ASKED, *ENVIRONMENT]
     asked = [*unit.names(of_units), *(name for r in bundle["evidence"].values() for name in r.get("units", []))]
     with each_once(), unit.asked_once([*asked, *services], properties):
         resolved, seen = observe(bundle["resources"])

@@ -11,8 +11,8 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from .evidence import pids
 from .facts import account_of
+from .kinds import process
 from .nflog import Packet
 from .sock_diag import INODE_AT, UID_AT, sock_diag
 
@@ -78,7 +78,7 @@ class Whose:
     def _likely(self, uid: Optional[int]) -> Iterator[int]:
         yield from self._recent
         others: List[int] = []
-        for pid in reversed(pids()):
+        for pid in reversed(process.pids()):
             try:
                 same = os.stat("/proc/{}".format(pid)).st_uid == uid
             except OSError:

@@ -23,7 +23,6 @@ from hostguard.report.text import (
 )
 from hostguard.result import HostReport, Report, Result
 from hostguard.status import STATUSES
-from hostguard.verdict import STATUSES
 
 MARK: dict[Shown, tuple[str, str]] = {
     "pass": ("pass", "green"),

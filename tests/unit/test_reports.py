@@ -36,7 +36,6 @@ from hostguard.report.sarif import artifact, line_of
 from hostguard.report.text import alike_in_all, visible
 from hostguard.result import HostReport, Report
 from hostguard.status import STATUSES, Severity
-from hostguard.verdict import STATUSES
 from tests.programs import PROMTOOL
 from tests.unit import reports
 

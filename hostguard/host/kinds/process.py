@@ -6,6 +6,7 @@ starts without an error under a hard limit of 20,000, and the process gets 20,00
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Dict, List, NamedTuple
 
@@ -57,6 +58,10 @@ def _worst(found: List[Running], path: str) -> Dict[str, Any]:
     worst = min(found, key=lambda each: each.nofile)
     groups = dict.fromkeys([path, *(group for each in found for group in each.groups)])
     return {"pid": worst.pid, "command": command(worst.pid), "nofile": worst.nofile, "cgroups": list(groups)}
+
+
+def pids() -> List[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def command(pid: int) -> str:

@@ -1,0 +1,100 @@
+"""What iptables and nft hold that is not ours, and what our rules have dropped."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Optional
+
+from .. import iptables, nft, store
+from ..facts import account_of, has_ipv6
+from ..firewalld import flushes
+from ..program import find, run
+from ..resource import HostError
+from . import Request
+
+
+def other_backend(_request: Request) -> Any:
+    """`iptables-save` of the backend that is not in force, by family; "" where the kernel holds nothing of it.
+
+    The kernel's own list of legacy tables is read first: iptables-legacy-save would load the modules, and an
+    audit changes nothing.
+    """
+    answer: Dict[str, Any] = {}
+    for family, command in iptables.COMMAND.items():
+        in_force = iptables.backend(family)
+        if in_force is None:
+            raise HostError("{} is not installed on this host".format(command))
+        other = "legacy" if in_force == "nft" else "nft"
+        if other == "legacy" and not iptables.legacy_tables(family):
+            answer[family] = {"backend": other, "rules": ""}
+            continue
+        program = "{}-{}-save".format(command, other)
+        if find(program) is None:
+            # The controller may have a library for it. No tool for nft: then nothing of nft was ever written.
+            tables = iptables.legacy_tables(family)
+            answer[family] = {"backend": other, "rules": None if other == "legacy" else "", "tables": tables}
+            continue
+        answer[family] = {"backend": other, "rules": iptables.saved(program)}
+    return answer
+
+
+def chains(_request: Request) -> Any:
+    """The names of all chains that are not built in, of any table of the backend in force."""
+    found = {
+        chain
+        for family in iptables.COMMAND
+        for text in iptables.tables(family).values()
+        for chain, policy in iptables.parse(text)["policies"].items()
+        if policy == "-"
+    }
+    return sorted(found)
+
+
+def rules(_request: Request) -> Any:
+    """All rules of the backend in force, by family and table, and those of nft's own in tables of other names.
+
+    nft tells a table of iptables in words that iptables-save alone reads; ours is netdev's.
+    """
+    parsed: Dict[str, Any] = {"ipv4": None, "ipv6": None}  # None: a kernel without it
+    for family in parsed if has_ipv6() else ["ipv4"]:
+        if iptables.backend(family) is None:
+            raise HostError("{} is not installed on this host".format(iptables.COMMAND[family]))
+        parsed[family] = {name: iptables.parse(text) for name, text in iptables.tables(family).items()}
+    return {"iptables": parsed, "nft": nft.of_others()}
+
+
+DENIED = "hostguard deny: "
+OUR_CHAIN = re.compile(r"^\[(\d+):\d+\] -A HOSTGUARD-OUTPUT -j DROP$", re.MULTILINE)
+MOST_LINES = 1000
+
+
+def denied(_request: Request) -> Any:
+    """Packets that our chain has dropped since its rules were loaded, by family (None: there is no such rule), and how
+    many lines of the journal, the last of them, name each account."""
+    packets: Dict[str, Optional[int]] = {}
+    for family, command in iptables.COMMAND.items():
+        found = OUR_CHAIN.search(run([command + "-save", "-c", "-t", "filter"], check=False).stdout)
+        packets[family] = int(found.group(1)) if found else None
+    accounts: Dict[str, int] = {}
+    for uid in re.findall(r"^{}.* UID=(\d+)".format(DENIED), _journal(), re.MULTILINE):
+        name = account_of(int(uid))
+        accounts[name] = accounts.get(name, 0) + 1
+    return {"packets": packets, "accounts": accounts}
+
+
+def _journal() -> str:
+    """The kernel's lines since the last apply; "" where there is no journal, or none that one may read."""
+    record = store.current()
+    if record is None or find("journalctl") is None:
+        return ""
+    since = record["created"].replace("T", " ").replace("Z", " UTC")
+    argv = ["journalctl", "-k", "-q", "-o", "cat", "--no-pager", "--since", since, "--grep", "^" + DENIED, "-n"]
+    try:
+        return run([*argv, str(MOST_LINES)], check=False, timeout=20).stdout
+    except HostError:
+        return ""  # it hangs, or says too much: who was denied is for the log, that something was is counted
+
+
+def firewalld(_request: Request) -> Any:
+    """Why firewalld, were it to run, would flush our rules."""
+    return flushes()

@@ -1,0 +1,57 @@
+"""What systemd says of its units."""
+
+from __future__ import annotations
+
+import glob
+import re
+from typing import Any, List, Set
+
+from ..kinds import unit
+from ..resource import HostError
+from . import Request
+
+
+def units(request: Request) -> Any:
+    """Which of the `units` run, or will at the next boot."""
+    if not unit.systemd_runs():
+        raise HostError("systemd does not run here")
+    return [name for name, shown in unit.show(request["units"], []).items() if unit.runs_or_will(shown)]
+
+
+ENVIRONMENT = ["Environment", "EnvironmentFiles", "MainPID"]
+NAMES = re.compile(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=')
+EVERY_SERVICE = "systemd itself"
+
+
+def unit_environment(_request: Request) -> Any:
+    """The names of the variables that services get, by unit: from it, from its EnvironmentFile=, from systemd itself,
+    and those that the running one got when it was started. Their values stay here."""
+    if not unit.systemd_runs():
+        raise HostError("systemd does not run here")
+    found = {EVERY_SERVICE: NAMES.findall(unit.show([""], ["Environment"])[""].get("Environment", ""))}
+    for block in unit.services(ENVIRONMENT):
+        names = set(NAMES.findall(block.get("Environment", "")))
+        for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
+            names |= {"{} ({})".format(name, path) for name in _variables(path)}
+        got = _got(int(block.get("MainPID") or 0)) - names - set(found[EVERY_SERVICE])
+        names |= {"{} (process {})".format(name, block["MainPID"]) for name in got}
+        if names:
+            found[block["Id"]] = sorted(names)
+    return found
+
+
+def _got(pid: int) -> Set[str]:
+    """The names of the variables that a process was started with."""
+    try:
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()  # none runs, or it ended while we looked
+
+
+def _variables(pattern: str) -> List[str]:
+    found: List[str] = []
+    for path in sorted(glob.glob(pattern)):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found += re.findall(r"^\s*([A-Za-z_][A-Za-z0-9_]*)=", file.read(), re.MULTILINE)
+    return found
