@@ -132,13 +132,13 @@ def options() -> list[str]:
     return [each.entry for each in (helps, *general, *shared().values())]
 
 
-def examples() -> Iterator[tuple[str, str]]:
-    """(command, what it does) of README.md's first steps."""
-    block = README.read_text(encoding="utf-8").partition("## Quick start\n\n```\n")[2].partition("```")[0]
-    for line in block.splitlines():
-        command, _, text = line.partition("  # ")
-        if re.match(r"(sudo )?hostguard ", command):
-            yield command.strip(), _sentence(text)
+def examples() -> Sequence[tuple[str, str]]:
+    """(command, what it does) of README.md's first steps. Raises ValueError where it has none."""
+    steps = README.read_text(encoding="utf-8").partition("\n## Quick start\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^((?:sudo )?hostguard .*?) +# (.*)$", steps, re.MULTILINE)
+    if not found:
+        raise ValueError(f"{README} has no commands under Quick start, each with # and what it does")
+    return [(command, _sentence(text)) for command, text in found]
 
 
 @cache
