@@ -54,7 +54,7 @@ class Seen:
                 resolved, seen = _read(resource, said.get(identity), answer["observations"].get(identity), facts, image)
                 differences = _tried(resolved, seen)
             except Exception as error:  # whatever a host's odd value makes of it: it was not seen
-                seen = unreadable(f"{identity}: what the host says of it can't be read: {in_words_of(error)}")
+                seen = unreadable(f"{identity}: the host's answer can't be read: {in_words_of(error)}")
             resources.append(resolved)
             observations[identity], found[identity] = seen, differences
         evidence = {

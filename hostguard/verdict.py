@@ -49,7 +49,7 @@ def _safely_judged(compiled: Compiled, control: Control, resources: list[Resourc
 
 
 def cant_judge(control: Control, error: Exception) -> Result:
-    said = f"what the host says of it can't be judged: {in_words_of(error)}"
+    said = f"the host's answer can't be judged: {in_words_of(error)}"
     return Result(control, "unknown", control.severity, "", said, "")
 
 

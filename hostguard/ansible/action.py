@@ -272,14 +272,14 @@ class Apply(Changing):
         try:
             snapshot = self.ask({"do": "read", "bundle": bundle}, self.command(task_vars), self.limits(arguments))
         except HostRefused as refused:
-            return [f"what it would cut is not known: {one_line(refused)}"]
+            return [f"the connections that it would cut are not known: {one_line(refused)}"]
         plan = planned.of(compiled, Seen.of(bundle, snapshot))
         said = [f"this session would be cut: {plan.session}"] if plan.session else []
         if plan.enforcing:
             said += [f"would cut {cut.process or '?'} ({cut.account}): {cut.what}; keep it with {cut.advice}"
                      for cut in (plan.cuts or ())[:MOST_CUTS]]  # fmt: skip
         if plan.taken and plan.taken.status == "fail":
-            said.append(f"what the policy sanctions can't get through: {plan.taken.actual}")
+            said.append(f"sanctioned connections can't get through: {plan.taken.actual}")
         return [one_line(each) for each in said]
 
 
@@ -351,11 +351,11 @@ def words(answer: Mapping[str, Any]) -> str:
             "the way back failed too: {}; this host goes on trying".format("; ".join(answer["trouble"]))
             if answer.get("trouble")
             else "this host is as it was before"
-            + (f", but that it has restarted {', '.join(answer['restarted'])}" if answer.get("restarted") else ""),
+            + (f", except that it has restarted {', '.join(answer['restarted'])}" if answer.get("restarted") else ""),
         ),
         store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
         "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",
-        "no answer": f"{error}; it was asked to change, and what became of that is not known"
+        "no answer": f"{error}; it was asked to change, and the outcome is not known"
         + (": unless it was not begun, the host goes back by itself" if answer.get("watched") else "")
         + ": look at it (hostguard history)",
     }

@@ -67,7 +67,7 @@ def command(
     seconds = window(confirm_within)
     if inventory:
         if saved:
-            raise Stop(Exit.CALL, ["--plan: of this host alone, without -i"])
+            raise Stop(Exit.CALL, ["--plan: for this host alone, without -i"])
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
@@ -178,7 +178,7 @@ def failure(answer: dict[str, object]) -> list[str]:
     trouble = _list(answer["trouble"])
     state = "this host goes on trying: see `hostguard history`" if trouble else "this host is as it was before"
     if restarted := _list(answer.get("restarted", [])):
-        state += f", but that it has restarted {', '.join(restarted)}"
+        state += f", except that it has restarted {', '.join(restarted)}"
     return [
         f"generation {answer['generation']} failed: {answer['error']}",
         *(f"the way back failed too: {each}" for each in trouble),

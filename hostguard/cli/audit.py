@@ -74,7 +74,7 @@ def command(
     looked_at = targets.chosen(inventory, host, rootfs, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     if drift and policy:
-        raise Stop(Exit.CALL, ["--drift compares with what was applied last: leave --policy out"])
+        raise Stop(Exit.CALL, ["--drift compares with the last apply: leave --policy out"])
     earlier = read_baseline(baseline) if baseline else None
     report = drifted(looked_at) if drift else audited(load(policy), looked_at)
     if earlier is not None:
@@ -85,7 +85,7 @@ def command(
     if below:
         typer.echo(f"hostguard: {below} {'fails' if below == 1 else 'fail'} below --fail-on {fail_on}", err=True)
     if preferred := report.preferred():
-        typer.echo(f"hostguard: {preferred} that the policy only prefers: exit code 1 is not for these", err=True)
+        typer.echo(f"hostguard: {preferred} that the policy only prefers: these do not make the exit code 1", err=True)
     unseen, how = report.wants_root(), looked_at.as_root()
     if unseen and how:
         typer.echo(f"hostguard: {unseen} that only root would see: {how}", err=True)
@@ -158,7 +158,8 @@ def compared(report: Report, earlier: Baseline) -> Report:
     marked = baseline.mark(report, earlier)
     count = baseline.mended(marked)
     if count:
-        typer.echo(f"hostguard: {count} of the baseline {'are' if count > 1 else 'is'} mended; write it anew", err=True)
+        fixed = f"{count} findings of the baseline are" if count > 1 else "1 finding of the baseline is"
+        typer.echo(f"hostguard: {fixed} fixed: write a new baseline", err=True)
     return marked
 
 

@@ -34,7 +34,7 @@ def command(
     """
     if number is not None:
         if inventory:
-            raise Stop(Exit.CALL, ["what a generation changed is told on its host alone: leave -i out"])
+            raise Stop(Exit.CALL, ["the changes of a generation are shown on its own host alone: leave -i out"])
         _one(number, format_)
         return
     found = _asked(inventory, limit, forks, answer_within, answer_size)

@@ -36,7 +36,7 @@ def command(
     duration = listening.seconds(for_)
     loaded = load(policy)
     if loaded.policy.egress is None:
-        raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: nothing of it observes"])
+        raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to observe"])
     seen = observed(duration, host, sudo=sudo)
 
     from hostguard.observe.propose import propose
@@ -58,8 +58,8 @@ def observed(duration: float | None, host: str | None, *, sudo: bool) -> Seen:
         for event in events:
             seen.hear(event)
             if seen.mode == "enforce":
-                observing = "learn from one under `egress.mode: observe`"
-                raise Stop(Exit.CALL, [f"this host enforces: `hostguard watch` shows what is denied; {observing}"])
+                observing = "learn from a host under `egress.mode: observe`"
+                raise Stop(Exit.CALL, [f"this host enforces: `hostguard watch` shows its denied attempts; {observing}"])
             if event["is"] == "ready":
                 typer.echo("hostguard: observing; Ctrl-C ends it, and the policy is written", err=True)
                 if seen.no_names:
@@ -110,10 +110,10 @@ def say(proposal: Proposal, seen: Seen, output: Path | None) -> None:
     console = screen.remarks()
     count = len(proposal.entries)
     where = f" in {output}" if output else ""
-    console.print(f"{count} new entries{where}" if count else "nothing that the policy does not say already")
+    console.print(f"{count} new entries{where}" if count else "no new entries: the policy allows all that was seen")
     for entry in proposal.entries:
         console.print(f"  + egress.{entry.section}: {entry.name}", markup=False)
     for remark in proposal.remarks:
-        console.print(f"  ! not let out: {remark}", markup=False, style="yellow")
+        console.print(f"  ! not allowed: {remark}", markup=False, style="yellow")
     if seen.lost:
-        console.print(f"{seen.lost} packets were not looked at: more came than could be told apart", style="yellow")
+        console.print(f"{seen.lost} packets were not read: more came than could be told apart", style="yellow")

@@ -54,7 +54,7 @@ def _sense() -> Iterator[None]:
     except (Stop, typer.Exit, OSError, HostError):
         raise
     except Exception as error:
-        raise HostError(f"what the host tells makes no sense: {in_words_of(error)}") from None
+        raise HostError(f"an event of the host makes no sense: {in_words_of(error)}") from None
 
 
 MOST = 100_000

@@ -88,7 +88,7 @@ def planned(looked: Sequence[fleet.Looked]) -> list[tuple[str, Planned | str]]:
         try:
             found.append((host, seen if isinstance(seen, str) else plans.of(compiled, seen)))
         except Exception as error:  # whatever one host is, the others are shown
-            found.append((host, f"what it says can't be shown: {in_words_of(error)}"))
+            found.append((host, f"its answer can't be shown: {in_words_of(error)}"))
     return found
 
 

@@ -113,5 +113,5 @@ def tell_weakened(loaded: LoadedPolicy) -> None:
     for weakening, controls in waived.items():
         where = f"{loaded.path}:{weakening.line}" if weakening.line else loaded.path
         what = controls[0] if len(controls) == 1 else f"{len(controls)} controls ({controls[0]} and others)"
-        said = f"{where}: {weakening}: {weakening.means}; the audit says waived of {what}"
+        said = f"{where}: {weakening}: {weakening.means}; the audit reports {what} as waived"
         typer.echo(f"hostguard: warning: {said}", err=True)

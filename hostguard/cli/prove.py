@@ -122,5 +122,5 @@ def _table(name: str, results: Sequence[Mapping[str, Any]], everything: bool) ->
     by_policy = f" ({len(left_open)} left open by the policy, {left_open[0]['left_open_by']})" if left_open else ""
     console.print(
         f"{name}: {counted['held']} of {len(results)} ways out are held, {counted['out']} get out{by_policy}, "
-        f"{counted['unknown']} are not proven, {counted['absent']} are none of this host's."
+        f"{counted['unknown']} are not proven, {counted['absent']} do not exist on this host."
     )

@@ -145,7 +145,7 @@ def show(outcome: Outcome, everything: bool) -> int:
         console.print(Text.assemble((head, "bold red"), ", ".join(dict.fromkeys(left_open))))
     absent = dict.fromkeys(v.attempt.name for v in verdicts if v.word is Word.ABSENT)
     if absent:
-        console.print(Text.assemble(("Not to be had here: ", "yellow"), ", ".join(absent)))
+        console.print(Text.assemble(("Not available here: ", "yellow"), ", ".join(absent)))
     for reason in outcome.not_rehearsed:
         console.print(Text.assemble(("Not rehearsed: ", "yellow"), reason))
     applied, again = outcome.said.get("applied", {}), outcome.said.get("again", {})
@@ -158,13 +158,13 @@ def show(outcome: Outcome, everything: bool) -> int:
     console.print(
         f"Escaped: {figure.escaped_before} of {figure.tried} before, "
         f"{figure.escaped_after} of {figure.tried} after{by_policy}. "
-        f"{figure.allowed} sanctioned ways work, {figure.not_held} others nothing holds, "
+        f"{figure.allowed} sanctioned ways work, hostguard does not hold {figure.not_held} others, "
         f"{figure.wrong} are wrong, {figure.unseen} could not be seen."
     )
     if Word.NOT_TRIED in words:
         console.print(
-            "With one account alone, what is held by account can't be tried: install newuidmap (Debian: uidmap) "
-            "and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
+            "With one account alone, ways that are held by account can't be tried: install newuidmap (Debian: "
+            "uidmap) and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
         )
     return _code(outcome, figure)
 

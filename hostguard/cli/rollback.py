@@ -141,7 +141,7 @@ def show(foreseen: dict[str, Any]) -> None:
     if document and any(resources[identity]["kind"] in IN_THE_KERNEL for identity in found):
         show_cuts(document)
     for number in foreseen["undone"]:
-        console.print(f"Generation {number} was cut short or failed, and going back from it is the first step.")
+        console.print(f"Generation {number} was cut short or failed: it is undone first.")
     gone = ", ".join(map(str, foreseen["gone"])) or "none"
     console.print(f"{len(foreseen['changes'])} changes {target(foreseen['to'])}; undoes generation {gone}.")
 
@@ -159,7 +159,7 @@ def show_cuts(document: dict[str, Any]) -> None:
         egress = load.of_variables(document, "the policy of that generation").policy.egress
         said = local.read({"resources": [], "areas": None, "evidence": impact.ASK})["evidence"]["sockets"]
     except (load.PolicyError, HostError) as error:
-        screen.result().print(f"\nWhat it would cut is not known: {error}", markup=False)
+        screen.result().print(f"\nThe connections that it would cut are not known: {error}", markup=False)
         return
     if egress and "said" in said:
         cut = impact.session_cut(egress, said["said"]["session"])
@@ -171,8 +171,8 @@ def say(answer: dict[str, Any]) -> None:
     when = f"at generation {answer['to']}" if answer["to"] else "before hostguard"
     typer.echo(f"Undone: {undone}. This host is as it was {when}.")
     if answer["outcome"] == "unchanged" and answer["to"]:
-        typer.echo("Nothing more was undone: to go back further, say how far with --to.")
+        typer.echo("Nothing more was undone. To go back further, give a generation: --to N.")
     for unit in answer["owed"]:
         typer.echo(f"A restart of {unit} is owed: it runs on with hostguard's limits until then.")
     if answer["unseen"]:
-        typer.echo(f"Which services must still be restarted is not known: {answer['unseen']}")
+        typer.echo(f"The services that must still be restarted are not known: {answer['unseen']}")

@@ -206,4 +206,4 @@ def show(fleet: Fleet, said: Mapping[str, Event], stopped: str, log: Log) -> Non
         console.print(Text.assemble(("Stopped: ", "bold red"), stopped))
     counts = ", ".join(f"{count} {state}" for state, count in fleet.count().most_common())
     console.print(f"{len(fleet.hosts)} hosts: {counts}.", markup=False)
-    screen.remarks().print(f"What each host said: {log.folder}", markup=False)
+    screen.remarks().print(f"The answers of the hosts: {log.folder}", markup=False)

@@ -61,7 +61,7 @@ class Fleet:
         return Counter(self.state(host) for host in self.hosts)
 
     def failed(self, among: Iterable[str] | None = None) -> list[str]:
-        """Hosts that came out other than wanted. One that can't be reached was not harmed by us, and counts not."""
+        """Hosts that came out other than wanted. Unreachable hosts were not changed and do not count."""
         known = self.hosts if among is None else tuple(among)
         return [host for host in known if self.state(host) not in (*WELL, UNREACHABLE, NOT_BEGUN)]
 

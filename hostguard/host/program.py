@@ -41,7 +41,7 @@ _looks: List[Dict[Tuple[str, ...], "subprocess.CompletedProcess[str]"]] = []
 
 @contextlib.contextmanager
 def each_once() -> Iterator[None]:
-    """Within, who asks a program what it was asked already is told what it said: for who looks, and writes nothing."""
+    """While this is open, the same command runs once and its output is reused: for reading, never for writing."""
     _looks.append({})
     try:
         yield

@@ -13,7 +13,7 @@ Progress = Callable[[str], None]
 
 
 def heard_or_not(progress: Progress) -> Progress:
-    """Who listens may be gone, with his terminal: that must not be what breaks off a way back."""
+    """The listener's terminal may be gone: a failed progress message must not stop a way back."""
 
     def tell(words: str) -> None:
         with contextlib.suppress(Exception):

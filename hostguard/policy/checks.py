@@ -134,7 +134,7 @@ def _names(egress: Egress) -> Iterator[Finding]:
 
 def _askable(egress: Egress, to: NamedReach) -> str | None:
     if not egress.resolvers:
-        return "egress.resolvers, who are asked for it"
+        return "egress.resolvers, which it is looked up at"
     if to.account and egress.resolver_users and to.account not in egress.resolver_users:
         return f"one that {to.account} may look up: it is none of egress.resolver_users"
     return None
@@ -231,7 +231,8 @@ def cautions(policy: Policy) -> Iterator[Finding]:
     """What may well be meant, and still deserves a word."""
     egress = policy.egress
     if egress and not egress.inbound:
-        yield Finding(("egress", "inbound"), "nothing", "who may connect in: as it is nobody is answered, SSH included")
+        expected = "networks that may connect in: as it is nobody is answered, SSH included"
+        yield Finding(("egress", "inbound"), "nothing", expected)
     if egress and not egress.resolvers:
         yield Finding(("egress", "resolvers"), "nothing", "a resolver: as it is no name can be looked up")
     if egress and egress.proxy_user == "root":

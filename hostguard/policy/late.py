@@ -33,7 +33,7 @@ class Late(NamedTuple):
 DEVICE = r"[A-Za-z0-9_/-]+"
 LATE = (
     Late(rf"net\.ipv4\.conf\.{DEVICE}\.arp_ignore", 0, 3,
-         "8 answers nobody who asks where this host is, and 4 to 7 are reserved: it is cut off as soon as its "
+         "with 8 this host answers no question for its address, and 4 to 7 are reserved: it is cut off as soon as its "
          "neighbours have forgotten it", IP),
     Late(rf"net\.ipv[46]\.neigh\.{DEVICE}\.mcast_solicit", 1, None,
          "with 0 this host asks nobody where a neighbour is: it is cut off as soon as it has forgotten its router",
@@ -44,9 +44,9 @@ LATE = (
          "the most routes, and before Linux 6.3 a peer over IPv6 might need one of its own: past it no new one is "
          "reached", IP),
     Late(r"net\.ipv4\.ip_default_ttl", 32, 255,
-         "how far a packet goes: who confirms may be nearer than all others", IP),
+         "how far a packet goes: the host that confirms may be nearer than all others", IP),
     Late(rf"net\.ipv6\.conf\.{DEVICE}\.hop_limit", 32, 255,
-         "how far a packet goes: who confirms may be nearer than all others", IP),
+         "how far a packet goes: the host that confirms may be nearer than all others", IP),
     Late(r"net\.ipv4\.tcp_mem", 4096, None,
          "its third number is the most pages for all of TCP: a few connections fill less than 16 MiB", IP),
     Late(r"net\.netfilter\.nf_conntrack_max", 1024, None,

@@ -22,8 +22,8 @@ class Word(StrEnum):
     """The policy itself leaves it open."""
     NO_HOOK = "gets out: no hook for frames here"
     """The policy would hold it, and this kernel can't."""
-    ABSENT = "not to be had here"
-    NO_PROOF = "not seen to work: proves nothing"
+    ABSENT = "not available here"
+    NO_PROOF = "not seen to leave before: proves nothing"
     NOT_TRIED = "not tried: one account only"
 
 

@@ -64,7 +64,7 @@ def _head(report: Report) -> str:
     well = wrong if count["fail"] or count["unknown"] else "nothing fails" if by_policy else "all well"
     well += f", {by_policy}" if by_policy else ""
     policy = f"Policy {code(report.policy_path)} ({report.policy_sha256[:12]})"
-    against = policy if report.policy_path else "Against what each host was applied with"
+    against = policy if report.policy_path else "Against the last apply of each host"
     return f"### hostguard: {well} on {hosts}\n\n{said}\n\n<sub>{against}, {prose(report.generated)}</sub>\n"
 
 

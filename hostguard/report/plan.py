@@ -171,9 +171,7 @@ def _in_the_way(console: Console, result: Result) -> None:
     """What keeps a sanctioned way from working, which an apply leaves as it is."""
     if result.status == "fail":
         console.print()
-        console.print(
-            Text("What the policy sanctions can't get through, and an apply leaves that as it is:", "bold red")
-        )
+        console.print(Text("Sanctioned connections can't get through, and an apply does not change that:", "bold red"))
         console.print(Text.assemble(("  ! ", "red"), said(result.actual)))
     if result.status == "unknown":
         console.print(Text.assemble(("? ", "yellow"), f"could not be read: {said(result.actual)}"))

@@ -52,7 +52,7 @@ def render(report: Report, *, colour: bool, width: int) -> str:
     for host in report.hosts:
         console.print(summary(host, report.compared))
     policy = f"Policy {escape(report.policy_path)} ({report.policy_sha256[:12]})"
-    console.print(f"{policy if report.policy_path else 'Against what each host was applied with'}, {report.generated}")
+    console.print(f"{policy if report.policy_path else 'Against the last apply of each host'}, {report.generated}")
     file = console.file
     assert isinstance(file, io.StringIO)  # noqa: S101 - made above
     # A log keeps the blanks that fill a table's columns.

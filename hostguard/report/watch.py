@@ -98,7 +98,8 @@ class Lines(Watcher):
         super().hear(event)
         kind = event["is"]
         if kind == "ready":
-            mode = "what is denied" if event["mode"] == "enforce" else "what enforcing would deny (this host observes)"
+            observes = event["mode"] != "enforce"
+            mode = "attempts that enforcing would deny (this host observes)" if observes else "denied attempts"
             self.remarks.print(f"watching {mode}; Ctrl-C ends it", style="dim")
             if event["no_names"]:
                 self.remarks.print(f"DNS answers can't be seen, so no names: {event['no_names']}", markup=False)

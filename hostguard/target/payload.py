@@ -57,7 +57,7 @@ def answer(do: str, code: int, stdout: bytes, stderr: bytes) -> dict[str, Any]:
     _, mark, said = (b"\n" + stdout).rpartition(b"\n" + arrival.MARK.encode())
     if not mark and b"zlib.error" in stderr:  # what comes first on standard input is compressed
         raise HostError(
-            "a login file there (~/.bashrc, ~/.profile) reads standard input, and with it what was asked: let it do so "
+            "a login file there (~/.bashrc, ~/.profile) reads standard input, and with it the request: let it do so "
             "on a terminal alone, `[ -t 0 ]`"
         )
     if not mark:

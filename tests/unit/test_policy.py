@@ -186,7 +186,7 @@ def named(hosts: str) -> str:
         *[
             (HEAD + f'kernel: {{{key}: "{setting}"}}\n', f"kernel.{key}", expected)
             for key, setting, expected in (
-                ("net.ipv4.conf.all.arp_ignore", 8, "0 to 3: 8 answers nobody"),
+                ("net.ipv4.conf.all.arp_ignore", 8, "0 to 3: with 8 this host answers no question"),
                 ("net.ipv4.conf.eth0.arp_ignore", 4, "networking/ip-sysctl.rst"),
                 ("net.ipv4.neigh.default.mcast_solicit", 0, "at least 1: with 0 this host asks nobody"),
                 ("net.ipv6.neigh.eth0.mcast_solicit", 0, "arp(7)"),

@@ -117,7 +117,7 @@ def test_the_table_shows_what_is_known_after_what_is_new() -> None:
 
 
 def test_the_table_names_no_policy_where_there_was_none() -> None:
-    assert said("table", CASES["drifted"]).endswith(f"\nAgainst what each host was applied with, {reports.GENERATED}\n")
+    assert said("table", CASES["drifted"]).endswith(f"\nAgainst the last apply of each host, {reports.GENERATED}\n")
 
 
 def test_the_table_shows_hosts_that_are_alike_once() -> None:
@@ -398,7 +398,7 @@ def test_markdown_shows_what_changed() -> None:
         "net.core.somaxconn: live is 128 · since: 2026-11-23T17:00:00Z · by: /etc/sysctl.d/zzz.conf:1 (jane's)"
         "net.core.somaxconn: live is 128 · since: not known · by: not known"
     )
-    assert "<sub>Against what each host was applied with, " in text
+    assert "<sub>Against the last apply of each host, " in text
 
 
 def cells(row: str) -> list[str]:
@@ -636,7 +636,7 @@ def test_html_shows_what_changed() -> None:
     # In the finding, and in the host's table.
     assert text.count("net.core.somaxconn: live is 128 · since: not known · by: not known") == 2
     assert "2 controls do not hold" in text
-    assert "what each host was applied with" in text
+    assert "the last apply of each host" in text
     assert "SHA-256" not in text
 
 

@@ -257,7 +257,7 @@ def test_the_command_heeds_waivers_gates_and_baselines(tmp_path: Path) -> None:
     assert waived.stderr.count("\n") == 1, "which policy, and no warning"
     policy(tmp_path, 1, control="platform.cpus")
     mended = run(tmp_path, "audit", "--format", "json", "--baseline", str(tmp_path / "old.json"))
-    assert "1 of the baseline is mended; write it anew" in mended.stderr
+    assert "1 finding of the baseline is fixed: write a new baseline" in mended.stderr
     assert "hostguard: warning: the waiver of jane for platform.cpus: it fails on no host" in mended.stderr
     assert json.loads(mended.stdout)["warnings"]
 
