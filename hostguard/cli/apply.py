@@ -59,9 +59,9 @@ def command(
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
-    """Make this host, or the hosts of an inventory, what the policy wants.
+    """Apply the policy to this host, or to the hosts of an inventory.
 
-    All of it or none of it; rolled back by the host itself unless a new connection confirms it in time. With -i that
+    All of it or none of it. The host goes back by itself unless a new connection confirms in time. With -i that
     connection is made for you.
     """
     seconds = window(confirm_within)

@@ -43,17 +43,19 @@ def command(
     output: OutputOption = None,
     fail_on: Annotated[
         Severity,
-        typer.Option("--fail-on", help="Exit 1 only where a control of this severity, or a higher one, fails."),
+        typer.Option("--fail-on", help="Exit 1 only if a control of this severity, or a higher one, fails."),
     ] = Severity.LOW,
     baseline: Annotated[
         Path | None,
         typer.Option(
-            "--baseline", metavar="FILE", help="An earlier --format json: exit 1 only for what did not fail in it."
+            "--baseline",
+            metavar="FILE",
+            help="Exit 1 only for failures that are not in this earlier --format json.",
         ),
     ] = None,
     drift: Annotated[
         bool,
-        typer.Option("--drift", help="Compare with the last apply instead of a policy: what changed, and by what."),
+        typer.Option("--drift", help="Compare with the last apply instead of a policy: each change, and its cause."),
     ] = False,
     host: HostsOption = None,
     sudo: SudoOption = False,

@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """List every control.
 
-    As JSON each in full, with the requirements that it answers.
+    With --format json each in full, with the requirements that it answers.
     """
     from hostguard.catalogue.entries import entries
 

@@ -19,9 +19,9 @@ def command(
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
-    """Keep what the last apply did.
+    """Keep the changes of the last apply or rollback.
 
-    Run it from a new connection: the one that applied proves nothing.
+    Run it from a new connection: the connection that applied proves nothing.
     """
     if inventory:
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))

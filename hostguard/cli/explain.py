@@ -15,7 +15,7 @@ def command(
 ) -> None:
     """Explain one control in full.
 
-    Why it must be true, how it is read, reached and undone, what to do where it is not, and who asks for it.
+    Why it must hold, how it is read, reached and undone, what to do if it fails, and which requirements ask for it.
     """
     import shutil
 

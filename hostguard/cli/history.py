@@ -19,7 +19,7 @@ FIELDS = ("resource", "field", "have", "want", "blocked", "restart")
 
 def command(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="What generation N changed on this host.", show_default=False)
+        int | None, typer.Argument(metavar="[N]", help="Show the changes of this generation.", show_default=False)
     ] = None,
     format_: Annotated[str, table_or_json(SCHEMA)] = "table",
     inventory: InventoryOption = None,
@@ -28,9 +28,10 @@ def command(
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
-    """List the generations of this host, or of the hosts of an inventory.
+    """List the generations of this host, or of an inventory's.
 
-    When, by whom, which policy, and what became of each. With N: what that generation changed here, and why it failed.
+    Shows the time, the author, the policy and the outcome of each. With N: the changes of that generation on this host,
+    and why it failed.
     """
     if number is not None:
         if inventory:

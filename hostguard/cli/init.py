@@ -18,7 +18,7 @@ SCHEMA = "hostguard.schema.json"
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.", show_default=False)] = Path(),
 ) -> None:
-    """Write a starter policy, its schema for editors, and an inventory.
+    """Write a starter policy, its schema, and an inventory.
 
     Refuses to overwrite.
     """

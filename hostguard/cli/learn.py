@@ -28,10 +28,11 @@ def command(
     host: HostOption = None,
     sudo: SudoOption = False,
 ) -> None:
-    """Watch a host that observes, and write the policy that would let go on what it does.
+    """Write the policy that allows what an observing host does.
 
-    What the policy says stays, line for line; each new entry says in a comment who did it, how often and when. Needs
-    root there, and changes nothing. Exit code 3: packets came faster than they could be read.
+    Watches it until you stop, or for a time. The policy's own lines stay as they are; each new entry says in a comment
+    who did it, how often and when. Needs root there, and changes nothing. Exit code 3: packets came faster than they
+    could be read.
     """
     duration = listening.seconds(for_)
     loaded = load(policy)

@@ -39,7 +39,7 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-EverythingOption = Annotated[bool, typer.Option("--all", help="Show every way out, and not only what is amiss.")]
+EverythingOption = Annotated[bool, typer.Option("--all", help="Show every way out, not only the wrong ones.")]
 ForOption = Annotated[
     str | None,
     typer.Option("--for", metavar="TIME", help="Stop after so long, such as 90s, 10m or 8h.", show_default="Ctrl-C"),
@@ -47,7 +47,7 @@ ForOption = Annotated[
 
 URI = "ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME"
 HostOption = Annotated[str | None, typer.Option("--host", metavar="URI", help=f"{URI}.")]
-HostsOption = Annotated[list[str] | None, typer.Option("--host", metavar="URI", help=f"{URI}; several.")]
+HostsOption = Annotated[list[str] | None, typer.Option("--host", metavar="URI", help=f"{URI}; can be repeated.")]
 SudoOption = Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")]
 
 InventoryOption = Annotated[
@@ -72,7 +72,7 @@ MaxFailOption = Annotated[
     typer.Option("--max-fail", metavar="N|N%", help="With -i: begin no wave when more hosts than this failed (0)."),
 ]
 LogDirOption = Annotated[
-    Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: where what each host said is kept.")
+    Path | None, typer.Option("--log-dir", metavar="DIR", help="With -i: keep each host's answers there.")
 ]
 WithinOption = Annotated[
     str | None,

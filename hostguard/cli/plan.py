@@ -39,7 +39,7 @@ def command(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for some.")
     ] = False,
-    brief: Annotated[bool, typer.Option("--brief", help="A line a control, not one a difference.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="One line for each control, not for each difference.")] = False,
     format_: Annotated[str, table_or_json("hostguard.plan/1")] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, for `hostguard apply --plan`.")
@@ -52,10 +52,10 @@ def command(
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
-    """Show the difference, and what it would cut.
+    """Show the difference, and the connections that it would cut.
 
-    The connections and services that enforcing would cut are named by process and account. Exit code 1: something is
-    in the way, and apply would refuse; 3: something could not be read.
+    Names each connection and service that enforcing would cut, by process and account. Exit code 1: something is in
+    the way, and apply would refuse; 3: something could not be read.
     """
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip

@@ -44,8 +44,9 @@ def command(
 ) -> None:
     """Try the harmless ways out on a host in service.
 
-    One small packet each, to addresses that are for documentation, as the accounts that would try. Held is what the
-    host's own kernel was seen to hold; what it does not tell is not proven. Changes nothing.
+    Sends one small packet for each, to addresses that are reserved for documentation, as the accounts that would try. A
+    way is held if the host's own kernel was seen to hold it, and not proven if the kernel does not tell. Changes
+    nothing.
     """
     from hostguard.attack import aim
     from hostguard.cli import targets

@@ -29,15 +29,15 @@ SCHEMA = "hostguard.rehearsal/1"
 def command(
     policy: PolicyOption = None,
     partial_ok: Annotated[
-        bool, typer.Option("--partial-ok", help="Exit with 0 though some attempts could not be made here.")
+        bool, typer.Option("--partial-ok", help="Exit with 0 even if some attempts could not be made here.")
     ] = False,
     everything: EverythingOption = False,
     format_: Annotated[str, table_or_json(SCHEMA)] = "table",
 ) -> None:
     """Try the policy in throw-away namespaces.
 
-    Applies it with the real code on the real kernel, tries some hundreds of ways out before and after, and shows what
-    is allowed, what is held and what nothing holds. Needs no root and leaves nothing.
+    Applies it with the real code on the real kernel, tries some hundreds of ways out before and after, and shows which
+    ways are allowed, which are held, and which hostguard does not hold. Needs no root and leaves nothing behind.
     """
     from hostguard.cli import screen
     from hostguard.host.program import find

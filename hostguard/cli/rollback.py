@@ -57,10 +57,10 @@ def command(
     answer_within: WithinOption = None,
     answer_size: SizeOption = None,
 ) -> None:
-    """Undo generations, at one stroke.
+    """Undo generations in one transaction.
 
-    Files, rules, kernel parameters, mounts and units go back to what they were. As after an apply, the host itself
-    undoes it unless a new connection confirms it in time.
+    Restores files, rules, kernel parameters, mounts and units. As after an apply, the host undoes the
+    rollback by itself unless a new connection confirms it in time.
     """
     from hostguard.cli import screen
     from hostguard.target import local

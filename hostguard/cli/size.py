@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Show the numbers derived from the capacity.
 
-    Each with its formula, and what it would override.
+    Each with its formula, and the setting that it would override.
     """
     from hostguard.policy.sizing import size
 

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Check policies; touches nothing.
 
-    Every error of every file is said at once, each with its line and key, what was found and what was expected. With
-    -i: the policy of every host, with what the inventory's hostguard_policy refines in it; no host is asked.
+    Shows every error of every file at once, each with its line and key, the value found and the value expected. With -i
+    it checks the policy of every host, as the inventory's hostguard_policy refines it; no host is asked.
     """
     named = (*(files or ()), *([policy] if policy else ())) or (None,)
     found = list(_all(named, inventory, limit))

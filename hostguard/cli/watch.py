@@ -17,10 +17,10 @@ def command(
     host: HostOption = None,
     sudo: SudoOption = False,
 ) -> None:
-    """Show what is denied, as it happens.
+    """Show denied attempts as they happen.
 
-    Each attempt with its account, process and destination; what is tried again is counted. Where the host observes,
-    it is what enforcing would deny. Needs root there, and changes nothing.
+    Each with its account, process and destination; repeated attempts are counted. On a host that observes: the attempts
+    that enforcing would deny. Needs root there, and changes nothing.
     """
     duration = listening.seconds(for_)
 
