@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, NotRequired, TypedDict
 
+from hostguard.host.evidence import COLLECTORS
 from hostguard.host.kinds import KINDS, sysctl
 from hostguard.host.resource import (
     ABSENT,
@@ -386,7 +387,7 @@ VALUES: dict[str, Any] = {
     "slice": dict[str, str], "process": Running, "ipset": Set, "ruleset": Ruleset, "frames": Frames,
 }  # fmt: skip
 if VALUES.keys() != KINDS.keys():  # of another kind an answer could not be checked
-    raise ImportError(f"the shapes of what is seen lack or exceed the kinds by {sorted(VALUES.keys() ^ KINDS.keys())}")
+    raise ImportError(f"the types of what is seen and the kinds differ in {sorted(VALUES.keys() ^ KINDS.keys())}")
 MAY_BE_ABSENT = ("file", "lookup", "mount", "slice", "ipset")
 """What these kinds take for a difference; of the others there is always something to be seen."""
 MOST_PORTS = 1 << 20
@@ -585,6 +586,10 @@ SAID: dict[str, Any] = {
     "packet-sockets": PacketSockets,
     "unix-listeners": dict[str, list[str]],
 }
+if SAID.keys() != COLLECTORS.keys():
+    raise ImportError(
+        f"the types of evidence lack or exceed the collectors by {sorted(SAID.keys() ^ COLLECTORS.keys())}"
+    )
 
 
 def evidence(request: Mapping[str, Any], node: Any, *, image: bool) -> dict[str, Any]:

@@ -109,4 +109,4 @@ WAYS: Mapping[str, Way] = {
     ),
 }
 if WAYS.keys() != KINDS.keys():
-    raise ImportError(f"the words of kinds lack or exceed the kinds by {sorted(WAYS.keys() ^ KINDS.keys())}")
+    raise ImportError(f"the words of kinds and the kinds differ in {sorted(WAYS.keys() ^ KINDS.keys())}")

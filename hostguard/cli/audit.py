@@ -22,6 +22,7 @@ from hostguard.cli.options import (
     WithinOption,
 )
 from hostguard.cli.policy import load, tell_weakened
+from hostguard.report import NAMES
 from hostguard.status import Exit, Severity
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hostguard.result import Report
 
 STDOUT = "-"
-FORMATS = "table, json, junit, sarif, html, markdown, prometheus or journal; several as F=FILE."
+FORMATS = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}; several as F=FILE."
 
 
 def command(
@@ -167,7 +168,6 @@ def compared(report: Report, earlier: Baseline) -> Report:
 
 def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:
     """Each format and where it goes. Ends the command before anything is read where the call is wrong."""
-    from hostguard.report import NAMES
 
     wanted = [
         (name, place or (str(output) if output else STDOUT)) for name, _, place in (f.partition("=") for f in formats)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hostguard.cli.failure import need_one_of
+from hostguard.target.schemes import FORMS
 
 
 def formats(*names: str, says: str = "") -> Any:
@@ -45,9 +46,8 @@ ForOption = Annotated[
     typer.Option("--for", metavar="TIME", help="Stop after so long, such as 90s, 10m or 8h.", show_default="Ctrl-C"),
 ]
 
-URI = "ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME"
-HostOption = Annotated[str | None, typer.Option("--host", metavar="URI", help=f"{URI}.")]
-HostsOption = Annotated[list[str] | None, typer.Option("--host", metavar="URI", help=f"{URI}; can be repeated.")]
+HostOption = Annotated[str | None, typer.Option("--host", metavar="URI", help=f"{FORMS}.")]
+HostsOption = Annotated[list[str] | None, typer.Option("--host", metavar="URI", help=f"{FORMS}; can be repeated.")]
 SudoOption = Annotated[bool, typer.Option("--sudo", help="With --host: become root there by `sudo -n`.")]
 
 InventoryOption = Annotated[

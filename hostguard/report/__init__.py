@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hostguard.report.text import printable
-from hostguard.result import Report
+if TYPE_CHECKING:
+    from hostguard.result import Report
 
 
 class Format(Protocol):
@@ -19,6 +19,8 @@ NAMES = ("table", "json", "junit", "sarif", "html", "markdown", "prometheus", "j
 
 def render(name: str, report: Report, *, colour: bool, width: int) -> str:
     """A report in one of the formats. `colour` and `width` (in columns) are for those that a person reads."""
+    from hostguard.report.text import printable
+
     module = import_module(f"hostguard.report.{name}")
     made: Callable[..., str] = module.render
     return made(printable(report), colour=colour, width=width)

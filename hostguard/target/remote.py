@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import shlex
 import signal
@@ -21,6 +20,7 @@ from hostguard.host.program import find
 from hostguard.host.resource import HostError
 from hostguard.target import bounded, local, payload
 from hostguard.target.bounded import USUAL, Limits
+from hostguard.target.schemes import FORMS, SCHEMES, SHELL
 
 LAST_WORDS = 10.0
 """Seconds for what is still to be said, once it has been asked to end."""
@@ -28,13 +28,8 @@ SILENCE = 60.0
 """Seconds without a word of a host that says something every second."""
 MOST_ERRORS = 1 << 16
 """Bytes that are kept of what a listening host complains of."""
-# BatchMode: several hosts can't ask one terminal for a password or whether a key is known.
-SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-LOCAL = ("sh", "-c")
 MARK = arrival.MARK.encode()
-WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|[0-9a-f:.]*:[0-9a-f:.]*(%[A-Za-z0-9.-]+)?", re.ASCII)
-EXPECTED = "local://, ssh://[USER@]HOST[:PORT], podman://NAME or docker://NAME"
+EXPECTED = f"local://, {FORMS}"
 
 
 class NoTarget(ValueError):
@@ -103,22 +98,13 @@ class Remote:
 def parse(uri: str, *, sudo: bool = False, limits: Limits = USUAL) -> Remote:
     """The host that a URI names. Raises NoTarget, which says what was expected."""
     if uri == "local://":
-        return Remote(local.name(), LOCAL, sudo, limits)
-    try:
+        return Remote(local.name(), SHELL, sudo, limits)
+    with contextlib.suppress(ValueError):  # urlsplit's, of brackets and ports
         parts = urlsplit(uri)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise NoTarget(f"found {uri!r}, expected {EXPECTED}") from None
-    beyond = parts.path or parts.query or parts.fragment or parts.password
-    if parts.scheme == "ssh" and HOST.fullmatch(host) and not beyond:
-        user = parts.username
-        if user is None or WORD.fullmatch(user):
-            options = () if port is None else ("-p", str(port))
-            return Remote(host, (*SSH, *options, *(() if user is None else ("-l", user)), "--", host), sudo, limits)
-    name = parts.netloc
-    if parts.scheme in ("podman", "docker") and WORD.fullmatch(name) and not beyond:
-        # Names of containers know upper from lower case, which `hostname` does not keep.
-        return Remote(name, (parts.scheme, "exec", "--interactive", name, *LOCAL), sudo, limits)
+        scheme = SCHEMES.get(parts.scheme)
+        beyond = parts.path or parts.query or parts.fragment or parts.password
+        if scheme and not beyond and (found := scheme.way(parts)):
+            return Remote(*found, sudo, limits)
     raise NoTarget(f"found {uri!r}, expected {EXPECTED}")
 
 
