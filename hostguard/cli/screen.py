@@ -49,7 +49,7 @@ def progress() -> Iterator[Progress]:
         yield lambda _: None
         return
     with remarks().status("looking") as status:
-        yield lambda words: status.update(words)
+        yield status.update
 
 
 def agreed(question: str, yes: bool) -> bool:

@@ -19,7 +19,7 @@ _of_image: Optional[Accounts] = None
 def use_files_alone() -> None:
     """From now on accounts are what /etc/passwd and /etc/group say: the C library would load whatever programs an
     image's nsswitch.conf names."""
-    global _of_image
+    global _of_image  # noqa: PLW0603 - said once, when the program starts on an image
     _of_image = {"uid": _numbers("/etc/passwd"), "gid": _numbers("/etc/group")}
 
 

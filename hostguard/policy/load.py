@@ -253,14 +253,14 @@ def _without(data: Any, paths: Iterable[Path]) -> Any:
             left = _without(data[key], rests)
             if left is not None:
                 kept[str(key)] = left
-        return kept if kept else None
+        return kept or None
     if isinstance(data, list | tuple):
         left_over = []
         for at, item in enumerate(data):
             left = _without(item, gone[at]) if at in gone else item
             if left is not None:
                 left_over.append(left)
-        return left_over if left_over else None
+        return left_over or None
     return None
 
 

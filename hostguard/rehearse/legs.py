@@ -76,7 +76,7 @@ def namespace(sources: tuple[str, str], gateways: tuple[str, str], plug: Callabl
     outside = Outside(inside)
     plug(outside.pid)
     outside.ask(sources=sources, gateways=gateways, hardware=next_hop.hex())
-    return Leg(lambda shot: dict(outside.ask(**shot.plain())), sources, lambda: outside.ask())
+    return Leg(lambda shot: dict(outside.ask(**shot.plain())), sources, outside.ask)
 
 
 def inside(line: socket.socket) -> None:

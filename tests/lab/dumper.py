@@ -211,7 +211,9 @@ def network() -> str:
         "ip -6 rule",
     )
     # A boot draws the number of a link's other end anew, and columns are as wide as that.
-    return lines(re.sub(r"@if\d+| +(?= |$)", "", "\n".join(said(*command.split()) for command in commands), flags=re.M))
+    return lines(
+        re.sub(r"@if\d+| +(?= |$)", "", "\n".join(said(*command.split()) for command in commands), flags=re.MULTILINE)
+    )
 
 
 def settle() -> None:
