@@ -20,8 +20,7 @@ from hostguard.control import (
     nist,
     soc2,
 )
-from hostguard.controls.text import file
-from hostguard.host.kinds import sysctl
+from hostguard.host.kinds import file, sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.sizing import CONNTRACK_BUCKETS, CONNTRACK_MAX, PORTS, UNLIMITED, ephemeral
 from hostguard.status import Severity
@@ -59,20 +58,13 @@ LOST = {
 
 
 def parameter(control: str, key: str, setting: object, compare: str | None = None) -> Resource:
-    """The resource of one kernel parameter, live and at boot."""
+    """One kernel parameter as its control wants it."""
     text = sysctl.normal(str(setting))
     most = key == CONNTRACK_MAX and text == UNLIMITED
     how = compare or ("min" if key in AT_LEAST and not most else "equal")
-    return {
-        "id": f"sysctl:{key}",
-        "kind": "sysctl",
-        "control": control,
-        "key": key,
-        "value": text,
-        "compare": how,
-        **({"module": TRACKING} if sysctl.module_of(key) == TRACKING else {}),
-        **({"unlimited": UNLIMITED} if key == CONNTRACK_MAX else {}),
-    }
+    module = {"module": TRACKING} if sysctl.module_of(key) == TRACKING else {}
+    unlimited = {"unlimited": UNLIMITED} if key == CONNTRACK_MAX else {}
+    return sysctl.resource(control, key, text, how, **module, **unlimited)
 
 
 def derived(context: Context) -> dict[str, tuple[str, str]]:
@@ -150,7 +142,7 @@ def tracking(context: Context) -> Sequence[Resource]:
     if not found and not any(sysctl.module_of(key) == TRACKING for key in context.policy.kernel or {}):
         return []
     text = f"# Written by hostguard: edit the policy instead.\n{TRACKING}\n"
-    return [{**file(TRACKED, LOADS_MODULES, text), "module": TRACKING}, *found]
+    return [{**file.resource(TRACKED, LOADS_MODULES, text), "module": TRACKING}, *found]
 
 
 def custom(context: Context) -> Sequence[Resource]:

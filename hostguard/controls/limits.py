@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hostguard.control import Area, Context, Control, WantingControl, Weakening, article, manual, soc2
-from hostguard.controls.text import file, render
+from hostguard.controls.text import render
+from hostguard.host.kinds import file, pam_limit, process, unit
 from hostguard.host.resource import Resource
 from hostguard.status import Severity
 
@@ -20,38 +21,44 @@ def pam(context: Context) -> Sequence[Resource]:
     limit = context.sizing.nofile
     control = "limits.pam"
     return [
-        file(control, PAM_FILE, render("limits.conf.j2", nofile=limit)),
+        file.resource(control, PAM_FILE, render("limits.conf.j2", nofile=limit)),
         # `*` leaves root out (limits.conf(5)).
-        *(
-            {"id": f"pam:{domain}:nofile", "kind": "pam_limit", "control": control, "domain": domain,
-             "item": "nofile", "limit": limit, "file": PAM_FILE}
-            for domain in ("*", "root")
-        ),
-    ]  # fmt: skip
+        *(pam_limit.resource(control, domain, "nofile", limit, PAM_FILE) for domain in ("*", "root")),
+    ]
 
 
 def systemd_default(context: Context) -> Sequence[Resource]:
     control, limit = "limits.systemd-default", context.sizing.nofile
     hard = _hard(limit)
     return [
-        file(control, SYSTEM_FILE, render("system.conf.j2", soft=limit, hard=hard)),
-        {"id": "unit:manager", "kind": "unit", "control": control, "unit": "",
-         "properties": {"DefaultLimitNOFILE": str(hard), "DefaultLimitNOFILESoft": str(limit)},
-         "assigned": {"DefaultLimitNOFILE": f"{limit}:{hard}"}, "file": SYSTEM_FILE},
-    ]  # fmt: skip
+        file.resource(control, SYSTEM_FILE, render("system.conf.j2", soft=limit, hard=hard)),
+        unit.resource(
+            control,
+            "",
+            {"DefaultLimitNOFILE": str(hard), "DefaultLimitNOFILESoft": str(limit)},
+            assigned={"DefaultLimitNOFILE": f"{limit}:{hard}"},
+            file=SYSTEM_FILE,
+        ),
+    ]
 
 
 def units(context: Context) -> Sequence[Resource]:
     control, limit = "limits.units", context.sizing.nofile
     hard = _hard(limit)
     found: list[Resource] = []
-    for unit in _named(context):
-        found.append(file(control, DROP_IN.format(unit), render("unit-limits.conf.j2", soft=limit, hard=hard)))
+    for name in _named(context):
+        path = DROP_IN.format(name)
+        found.append(file.resource(control, path, render("unit-limits.conf.j2", soft=limit, hard=hard)))
         found.append(
-            {"id": f"unit:{unit}:limits", "kind": "unit", "control": control, "unit": unit,
-             "properties": {"LimitNOFILE": str(hard), "LimitNOFILESoft": str(limit)},
-             "assigned": {"LimitNOFILE": f"{limit}:{hard}"}, "file": DROP_IN.format(unit)}
-        )  # fmt: skip
+            unit.resource(
+                control,
+                name,
+                {"LimitNOFILE": str(hard), "LimitNOFILESoft": str(limit)},
+                "limits",
+                assigned={"LimitNOFILE": f"{limit}:{hard}"},
+                file=path,
+            )
+        )
     return found
 
 
@@ -60,11 +67,7 @@ def _hard(limit: int) -> int:
 
 
 def running(context: Context) -> Sequence[Resource]:
-    return [
-        {"id": f"process:{unit}:nofile", "kind": "process", "control": "limits.running", "unit": unit,
-         "nofile": context.sizing.nofile}
-        for unit in _named(context)
-    ]  # fmt: skip
+    return [process.resource("limits.running", name, nofile=context.sizing.nofile) for name in _named(context)]
 
 
 def weakened(context: Context) -> Iterator[Weakening]:

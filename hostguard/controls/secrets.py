@@ -20,7 +20,8 @@ from hostguard.control import (
     pci,
     soc2,
 )
-from hostguard.controls.text import file, render
+from hostguard.controls.text import render
+from hostguard.host.kinds import file, mount, unit
 from hostguard.host.resource import Resource
 from hostguard.policy import Secrets
 from hostguard.status import Severity
@@ -33,19 +34,24 @@ HARMLESS_NAME = re.compile(r"(?i)(_file|_path|_dir|_directory)$")
 SHOWN = 5
 
 
-def mount(context: Context) -> Sequence[Resource]:
+def tmpfs(context: Context) -> Sequence[Resource]:
     wanted = _secrets(context)
     return [
-        {"id": f"mount:{wanted.path}", "kind": "mount", "control": "secrets.mount", "path": wanted.path,
-         "options": list(OPTIONS), "noswap": "${noswap}",  # the host fills it in where its kernel has it
-         "size": str(wanted.size), "mode": wanted.mode,
-         "uid": f"${{uid:{wanted.owner}}}", "gid": f"${{gid:{wanted.group}}}"}
-    ]  # fmt: skip
+        mount.resource(
+            "secrets.mount",
+            wanted.path,
+            wanted.size,
+            wanted.mode,
+            f"${{uid:{wanted.owner}}}",
+            f"${{gid:{wanted.group}}}",
+            OPTIONS,
+        )
+    ]
 
 
 def boot(context: Context) -> Sequence[Resource]:
     wanted = _secrets(context)
-    unit = mount_unit(wanted.path)
+    name = mount_unit(wanted.path)
     content = render(
         "secrets.mount.j2",
         path=wanted.path,
@@ -56,10 +62,9 @@ def boot(context: Context) -> Sequence[Resource]:
         gid=f"${{gid:{wanted.group}}}",
     )
     return [
-        file("secrets.boot", f"/etc/systemd/system/{unit}", content),
-        {"id": f"unit:{unit}", "kind": "unit", "control": "secrets.boot", "unit": unit, "ours": True, "enabled": True,
-         "properties": {}},
-    ]  # fmt: skip
+        file.resource("secrets.boot", f"/etc/systemd/system/{name}", content),
+        unit.resource("secrets.boot", name, {}, ours=True, enabled=True),
+    ]
 
 
 def mount_unit(path: str) -> str:
@@ -161,7 +166,7 @@ CONTROLS: tuple[Control, ...] = (
             AT_REST,
             manual("tmpfs(5)"),
         ),
-        wants=mount,
+        wants=tmpfs,
     ),
     WantingControl(
         id="secrets.boot",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hostguard.control import Area, Context, Control, WantingControl, article, manual, nist
-from hostguard.controls.text import file, render
+from hostguard.controls.text import render
+from hostguard.host.kinds import file, process, slice, unit
 from hostguard.host.resource import Resource
 from hostguard.status import Severity
 
@@ -16,7 +17,7 @@ def limits(context: Context) -> Sequence[Resource]:
     control = "slices.limits"
     found: list[Resource] = []
     for name, wanted in (context.policy.slices or {}).items():
-        unit = unit_name(name)
+        of_slice = unit_name(name)
         memory_max = wanted.memory_max if wanted.memory_max is not None else context.sizing.memory_high
         properties: dict[str, str] = {}
         cgroup: dict[str, str] = {}
@@ -30,39 +31,34 @@ def limits(context: Context) -> Sequence[Resource]:
             properties["TasksMax"] = cgroup["tasks_max"] = str(wanted.tasks_max)
         content = render("slice.j2", name=name, properties=properties, cpu_quota=cgroup.get("cpu_quota"))
         found += [
-            file(control, f"/etc/systemd/system/{unit}", content),
-            {"id": f"unit:{unit}", "kind": "unit", "control": control, "unit": unit, "ours": True,
-             "enabled": True, "active": True, "properties": properties},
-            {"id": f"slice:{unit}", "kind": "slice", "control": control, "slice": unit, **cgroup},
-        ]  # fmt: skip
+            file.resource(control, f"/etc/systemd/system/{of_slice}", content),
+            unit.resource(control, of_slice, properties, ours=True, enabled=True, active=True),
+            slice.resource(control, of_slice, cgroup),
+        ]
     return found
 
 
 def members(context: Context) -> Sequence[Resource]:
     control = "slices.members"
     found: list[Resource] = []
-    for name, unit in _members(context):
+    for name, service in _members(context):
+        path, of_slice = DROP_IN.format(service), unit_name(name)
         found += [
-            file(control, DROP_IN.format(unit), render("unit-slice.conf.j2", slice=unit_name(name))),
+            file.resource(control, path, render("unit-slice.conf.j2", slice=of_slice)),
             # A running service keeps its slice until it is restarted, and systemd says no other meanwhile.
-            {"id": f"unit:{unit}:slice", "kind": "unit", "control": control, "unit": unit, "properties": {},
-             "assigned": {"Slice": unit_name(name)}, "file": DROP_IN.format(unit)},
-        ]  # fmt: skip
+            unit.resource(control, service, {}, "slice", assigned={"Slice": of_slice}, file=path),
+        ]
     return found
 
 
 def running(context: Context) -> Sequence[Resource]:
-    return [
-        {"id": f"process:{unit}:slice", "kind": "process", "control": "slices.running", "unit": unit,
-         "slice": unit_name(name)}
-        for name, unit in _members(context)
-    ]  # fmt: skip
+    return [process.resource("slices.running", service, slice=unit_name(name)) for name, service in _members(context)]
 
 
 def _members(context: Context) -> Iterator[tuple[str, str]]:
     for name, wanted in (context.policy.slices or {}).items():
-        for unit in wanted.units:
-            yield name, unit
+        for service in wanted.units:
+            yield name, service
 
 
 def unit_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The files that controls want, from the templates beside them."""
+"""The texts of files that controls want, from the templates beside them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import functools
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from hostguard.host.resource import Resource
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,15 +37,3 @@ def _environment() -> Environment:
 def render(template: str, **values: object) -> str:
     """A template filled in. Raises UnsafeValue for a value with a control character in it."""
     return _environment().get_template(template).render(**values)
-
-
-def file(control: str, path: str, content: str, mode: str = "0644") -> Resource:
-    """The resource of a file that root owns."""
-    return {
-        "id": f"file:{path}",
-        "kind": "file",
-        "control": control,
-        "path": path,
-        "content": content,
-        "mode": mode,
-    }

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
+from hostguard.host.kinds import ipset
 from hostguard.host.resource import Resource
 from hostguard.policy.destinations import Reach, leaving
 from hostguard.policy.grammar import Network
@@ -97,7 +98,7 @@ def destination_sets(egress: Egress) -> list[Resource]:
                 members = pairs.setdefault((family, key), [])
                 members += [(network, way.protocol, way.port) for network in networks]
     return [
-        resource("egress.destinations", family, key, "hash:net,port", entries(members))
+        ipset.resource("egress.destinations", family, key, "hash:net,port", entries(members))
         for (family, key), members in sorted(pairs.items(), key=itemgetter(0))
     ]
 
@@ -108,13 +109,8 @@ def reply_sets(egress: Egress) -> list[Resource]:
     for family in FAMILIES:
         ways = inbound(egress, family)
         if ways:
-            found.append(resource("egress.replies", family, inbound_set(family), "hash:net,port", entries(ways)))
+            found.append(ipset.resource("egress.replies", family, inbound_set(family), "hash:net,port", entries(ways)))
             ports = sorted({port for _, protocol, port in ways if protocol == "tcp"})
-            held = resource("egress.replies", family, held_set(family), "hash:ip,port", [])
-            found.append({**held, "held": True, "ports": ports})
+            held = held_set(family)
+            found.append(ipset.resource("egress.replies", family, held, "hash:ip,port", [], held=True, ports=ports))
     return found
-
-
-def resource(control: str, family: str, set_name: str, kind: str, members: list[str]) -> Resource:
-    return {"id": f"ipset:{set_name}", "kind": "ipset", "control": control, "name": set_name, "type": kind,
-            "family": family, "entries": members}  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hostguard.controls.egress import allowlist, chains, frames, names
-from hostguard.controls.text import file, render
-from hostguard.host.kinds import ipset, ruleset
+from hostguard.controls.text import render
+from hostguard.host.kinds import file, ipset, ruleset, unit
 from hostguard.host.kinds.frames import HARDWARE_ADDRESS
 from hostguard.host.resource import Resource
 from hostguard.host.store import BOOT_RULES as FOLDER
@@ -26,8 +26,8 @@ def _frames(resource: Resource) -> list[Resource]:
     script = render("frames.sh.j2", chains=resource["chains"].items(), hooked=hooked, hold=HOLD)
     run = f'ACTION=="add|move", SUBSYSTEM=="net", RUN+="/bin/sh {FOLDER}/frames"'
     return [
-        file(CONTROL, f"{FOLDER}/frames", script),
-        file(CONTROL, UDEV, f"# Written by hostguard: edit the policy instead.\n{run}\n"),
+        file.resource(CONTROL, f"{FOLDER}/frames", script),
+        file.resource(CONTROL, UDEV, f"# Written by hostguard: edit the policy instead.\n{run}\n"),
     ]
 
 
@@ -40,15 +40,22 @@ def boot(egress: Egress) -> list[Resource]:
     service = render("egress.service.j2", folder=FOLDER, others=others, hold=HOLD, state=STATE)
     return [
         *(each for frame in held for each in _frames(frame)),
-        file(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
+        file.resource(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
         *(
-            file(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
+            file.resource(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
             for family, members in by_family.items()
         ),
-        file(CONTROL, f"{FOLDER}/load", render("egress-load.j2", folder=FOLDER, frames=bool(held))),
-        file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
-        {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
-         # What is not active systemd does not start again with those that flush.
-         "active": True, "asks_for": ["network-pre.target"], "hold": HOLD, "beside": ["firewalld.service"],
-         "properties": {}},
-    ]  # fmt: skip
+        file.resource(CONTROL, f"{FOLDER}/load", render("egress-load.j2", folder=FOLDER, frames=bool(held))),
+        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
+        unit.resource(
+            CONTROL,
+            UNIT,
+            {},
+            ours=True,
+            enabled=True,
+            active=True,  # systemd starts only active units again with those that flush
+            asks_for=["network-pre.target"],
+            hold=HOLD,
+            beside=["firewalld.service"],
+        ),
+    ]

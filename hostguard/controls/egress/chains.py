@@ -9,6 +9,7 @@ from __future__ import annotations
 from hostguard.controls.egress import allowlist, names
 from hostguard.controls.egress.allowlist import FAMILIES
 from hostguard.host import nflog
+from hostguard.host.kinds import ruleset
 from hostguard.host.resource import Resource
 from hostguard.policy.model import Egress
 
@@ -59,7 +60,7 @@ def output(egress: Egress) -> list[Resource]:
     sanctioned = "-j ACCEPT" if enforcing else "-j RETURN"
     end = [*tell(DENY), "-j DROP"] if enforcing else tell(OBSERVE)
     return [
-        ruleset(
+        ruleset.resource(
             "egress.output",
             family,
             "OUTPUT",
@@ -146,7 +147,9 @@ def forward(egress: Egress) -> list[Resource]:
         rules = [f"{rule} -j RETURN" for rule in passing(egress, family)] if egress.containers == "same" else []
         rules += [*tell(DENY), "-j DROP"] if enforcing else tell(OBSERVE)
         name = chain(egress, "FORWARD")
-        found.append(ruleset("egress.forward", family, "FORWARD", name, rules, None, first=True, table="mangle"))
+        found.append(
+            ruleset.resource("egress.forward", family, "FORWARD", name, rules, None, first=True, table="mangle")
+        )
     return found
 
 
@@ -173,20 +176,7 @@ def replies(egress: Egress) -> list[Resource]:
         rules = [f"{REPLY} -j ACCEPT", f"-p {icmp} -m conntrack --ctstate RELATED -j ACCEPT"]
         if family == "ipv6":
             rules += [f"{rule} -j ACCEPT" for rule in neighbours_in()]
-        found.append(ruleset("egress.replies", family, "INPUT", chain(egress, "INPUT"), rules, None, first=False))
+        found.append(
+            ruleset.resource("egress.replies", family, "INPUT", chain(egress, "INPUT"), rules, None, first=False)
+        )
     return found
-
-
-def ruleset(
-    control: str,
-    family: str,
-    hook: str,
-    name: str,
-    rules: list[str],
-    policy: str | None,
-    first: bool,
-    table: str = "filter",
-) -> Resource:
-    where = "" if table == "filter" else f"{table}:"
-    return {"id": f"ruleset:{family}:{where}{name}", "kind": "ruleset", "control": control, "family": family,
-            "table": table, "hook": hook, "chain": name, "policy": policy, "rules": rules, "first": first}  # fmt: skip

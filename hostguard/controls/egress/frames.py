@@ -4,7 +4,7 @@ network namespaces with a leg of their own on the device."""
 from __future__ import annotations
 
 from hostguard.controls.egress.chains import DENY, OBSERVE
-from hostguard.host.kinds.frames import HARDWARE_ADDRESS
+from hostguard.host.kinds.frames import HARDWARE_ADDRESS, resource
 from hostguard.host.resource import Resource
 from hostguard.policy.destinations import leaving
 from hostguard.policy.model import Egress
@@ -57,5 +57,4 @@ def frames(egress: Egress) -> list[Resource]:
     }
     # A routed container's packets leave with the device's own address; those of a leg (macvlan) do not.
     legs = [f"ether saddr != {HARDWARE_ADDRESS} {ROUTED} goto routed"] if egress.containers == "same" else []
-    return [{"id": "frames:hostguard", "kind": "frames", "control": CONTROL, "chains": chains, "holds": holds,
-             "device_rules": [*legs, "jump leaving"], "dhcp": dhcp}]  # fmt: skip
+    return [resource(CONTROL, chains, [*legs, "jump leaving"], holds, dhcp)]

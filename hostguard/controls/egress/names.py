@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hostguard.controls.egress import allowlist
-from hostguard.controls.text import file, render
-from hostguard.host.kinds import ipset
+from hostguard.controls.text import render
+from hostguard.host.kinds import file, ipset, lookup, unit
 from hostguard.host.resource import Resource
 from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT
@@ -65,7 +65,7 @@ def set_of(family: str, what: str, host: str) -> str:
 def sets(egress: Egress) -> list[Resource]:
     """Empty when they are made, and filled by answers."""
     return [
-        {**allowlist.resource(CONTROL, family, set_of(family, what, host), "hash:ip", []), "timeout": TIMEOUT[what]}
+        ipset.resource(CONTROL, family, set_of(family, what, host), "hash:ip", [], timeout=TIMEOUT[what])
         for host in egress.hosts
         for family in allowlist.FAMILIES
         for what in (NEW, OPEN)
@@ -79,20 +79,19 @@ def names(egress: Egress) -> list[Resource]:
     content, made = configuration(egress), ipset.script(sets(egress))
     mark = hashlib.sha256((content + made).encode()).hexdigest()
     service = render("names.service.j2", folder=FOLDER, account=ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT)
-    lookup = file(
-        CONTROL, "/etc/resolv.conf", render("resolv.conf.j2", address=ADDRESS, mark=mark[:8], search=egress.search)
-    )
+    leads_here = render("resolv.conf.j2", address=ADDRESS, mark=mark[:8], search=egress.search)
+    asker = f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
-        file(CONTROL, CONFIGURATION, content),
-        file(CONTROL, f"{FOLDER}/names.sets", made),
-        file(CONTROL, f"/etc/systemd/system/{UNIT}", service),
-        {"id": f"unit:{UNIT}", "kind": "unit", "control": CONTROL, "unit": UNIT, "ours": True, "enabled": True,
-         "active": True, "asks_for": ["nss-lookup.target"], "mark": mark, "properties": {}},
-        {**lookup, "id": "lookup:/etc/resolv.conf", "kind": "lookup", "asked": asked,
-         "asker": f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""},
+        file.resource(CONTROL, CONFIGURATION, content),
+        file.resource(CONTROL, f"{FOLDER}/names.sets", made),
+        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
+        unit.resource(
+            CONTROL, UNIT, {}, ours=True, enabled=True, active=True, asks_for=["nss-lookup.target"], mark=mark
+        ),
+        lookup.resource(CONTROL, "/etc/resolv.conf", leads_here, asked, asker),
         *sets(egress),
-    ]  # fmt: skip
+    ]
 
 
 def configuration(egress: Egress) -> str:

@@ -34,6 +34,18 @@ GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS (linux/fs
 FLAGS = {0x10: ("immutable", "-i"), 0x20: ("append-only", "-a")}
 
 
+def resource(control: str, path: str, content: str, mode: str = "0644") -> Resource:
+    """A file that root owns, with this whole content."""
+    return {
+        "id": "file:{}".format(path),
+        "kind": "file",
+        "control": control,
+        "path": path,
+        "content": content,
+        "mode": mode,
+    }
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     return {resource["id"]: _looked_at(resource) for resource in resources}
 

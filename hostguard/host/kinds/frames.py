@@ -95,6 +95,20 @@ def by_device(chains: Chains) -> Chains:
     return found
 
 
+def resource(control: str, chains: Dict[str, List[str]], device_rules: List[str], holds: bool, dhcp: bool) -> Resource:
+    """Our table of the family netdev: its chains, and the rules of each device. `holds`: it drops, and does not only
+    log; `dhcp`: leases may be asked for."""
+    return {
+        "id": "frames:hostguard",
+        "kind": "frames",
+        "control": control,
+        "chains": chains,
+        "holds": holds,
+        "device_rules": device_rules,
+        "dhcp": dhcp,
+    }
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     return {r["id"]: _read(r) for r in resources}
 

@@ -33,6 +33,13 @@ SHOWN = 3
 ESTABLISHED = "01"  # include/net/tcp_states.h
 
 
+def resource(control: str, family: str, name: str, type: str, entries: List[str], **more: Any) -> Resource:
+    """A set, and what is in it. `more`: `timeout` in seconds, of entries that answers fill in; `held`, a set of who was
+    connected to these `ports` before the rules came."""
+    return dict(more, id="ipset:{}".format(name), kind="ipset", control=control, name=name, type=type, family=family,
+                entries=entries)  # fmt: skip
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     found = _saved()
     return {r["id"]: value(found[r["name"]]) if r["name"] in found else ABSENT_HERE for r in resources}

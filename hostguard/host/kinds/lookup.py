@@ -32,6 +32,12 @@ SECONDS = 5
 """How long the answers are waited for: open connections to a name whose answer comes later are cut until then."""
 
 
+def resource(control: str, path: str, content: str, asked: List[str], asker: str) -> Resource:
+    """`asked` are the names that are looked up once it is there, by the account `asker` ("": root)."""
+    of_file = file.resource(control, path, content)
+    return dict(of_file, id="lookup:{}".format(path), kind="lookup", asked=asked, asker=asker)
+
+
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     file.write(resources, seen)
     for resource in resources:

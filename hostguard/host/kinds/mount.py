@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from .. import store
 from ..program import run
@@ -46,6 +46,22 @@ def device(path: str) -> str:
     except FileNotFoundError:
         return ""
     return "{}:{}".format(os.major(number), os.minor(number))
+
+
+def resource(control: str, path: str, size: int, mode: str, uid: str, gid: str, options: Sequence[str]) -> Resource:
+    """A tmpfs; `size` in bytes, `uid` and `gid` as numbers or placeholders. Without swap where the kernel has it."""
+    return {
+        "id": "mount:{}".format(path),
+        "kind": "mount",
+        "control": control,
+        "path": path,
+        "options": list(options),
+        "noswap": "${noswap}",
+        "size": str(size),
+        "mode": mode,
+        "uid": uid,
+        "gid": gid,
+    }
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:

@@ -121,6 +121,19 @@ def _session(name: str, depth: int = 0) -> List[List[str]]:
 DEEPEST = 8
 
 
+def resource(control: str, domain: str, item: str, limit: int, path: str) -> Resource:
+    """A limit of sessions that is at least `limit`; hostguard's own line stands in the file `path`."""
+    return {
+        "id": "pam:{}:{}".format(domain, item),
+        "kind": "pam_limit",
+        "control": control,
+        "domain": domain,
+        "item": item,
+        "limit": limit,
+        "file": path,
+    }
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     lines, passed = configuration(), passed_by()
     seen = {}

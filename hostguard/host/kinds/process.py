@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from .. import cgroup
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
@@ -16,6 +16,14 @@ from . import unit
 
 ASKED = ["ControlGroup", "MainPID"]
 NEEDS_SYSTEMD = True
+
+
+def resource(control: str, unit: str, nofile: Optional[int] = None, slice: str = "") -> Resource:
+    """The processes of a service: with so many open files at least, or in a slice."""
+    of_process: Resource = {"kind": "process", "control": control, "unit": unit}
+    if nofile is not None:
+        return dict(of_process, id="process:{}:nofile".format(unit), nofile=nofile)
+    return dict(of_process, id="process:{}:slice".format(unit), slice=slice)
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:

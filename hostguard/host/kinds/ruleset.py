@@ -89,6 +89,32 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
 NOTHING: Dict[str, Any] = {"policies": {}, "rules": {}}
 
 
+def resource(
+    control: str,
+    family: str,
+    hook: str,
+    chain: str,
+    rules: List[str],
+    policy: Optional[str],
+    first: bool,
+    table: str = "filter",
+) -> Resource:
+    """A chain of ours with its rules. `hook` jumps to it, before all others where `first`; `policy` is the hook's."""
+    where = "" if table == "filter" else table + ":"
+    return {
+        "id": "ruleset:{}:{}{}".format(family, where, chain),
+        "kind": "ruleset",
+        "control": control,
+        "family": family,
+        "table": table,
+        "hook": hook,
+        "chain": chain,
+        "policy": policy,
+        "rules": rules,
+        "first": first,
+    }
+
+
 def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
     families: Dict[str, List[Resource]] = {}
     for resource in resources:

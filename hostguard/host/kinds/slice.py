@@ -21,6 +21,11 @@ SETTINGS = {
 }
 
 
+def resource(control: str, unit: str, limits: Dict[str, str]) -> Resource:
+    """The limits of a slice as its control group has them, by FIELDS."""
+    return dict(limits, id="slice:{}".format(unit), kind="slice", control=control, slice=unit)
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
     for resource in resources:

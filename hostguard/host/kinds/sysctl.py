@@ -212,6 +212,14 @@ def sorts_after_ours(path: str) -> bool:
     return os.path.basename(path) > os.path.basename(OUR_FILE)
 
 
+def resource(control: str, key: str, text: str, compare: str, **more: str) -> Resource:
+    """A parameter, live and at boot. `compare`: equal, min (a number of at least that) or ports (all of these).
+
+    `more`: `module`, which apply loads since it brings the parameter; `unlimited`, the value that means no limit.
+    """
+    return dict(more, id="sysctl:" + key, kind="sysctl", control=control, key=key, value=text, compare=compare)
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
     assignments, trouble, stuck = configuration(), boot_trouble(), files.stuck(OUR_FILE)

@@ -103,6 +103,16 @@ def properties_of(resources: List[Resource]) -> List[str]:
     return sorted(named | marked | {"FragmentPath", "DropInPaths"})
 
 
+def resource(control: str, unit: str, properties: Dict[str, str], name: str = "", **more: Any) -> Resource:
+    """A unit of ours, or what we set of somebody else's (then `name` tells it from others of the same unit).
+
+    `properties` are what systemd says of it. `more`: `ours`, `enabled`, `active`; `assigned`, what its files make of
+    settings; `file`, our drop-in; `asks_for`, units that it pulls in; `hold`, `mark`, `beside`: see above.
+    """
+    identity = "unit:" + (unit or "manager") + (":" + name if name else "")
+    return dict(more, id=identity, kind="unit", control=control, unit=unit, properties=properties)
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemd_runs():
         raise HostError("systemd does not run here")
