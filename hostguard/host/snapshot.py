@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import facts, store
+from . import facts, store, systemctl
 from .kinds import KINDS, process, unit
 from .program import each_once
 from .resource import (
@@ -73,10 +73,11 @@ def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     from .evidence.services import ENVIRONMENT
 
     of_units = [r for r in bundle["resources"] if r["kind"] in ("unit", "process")]
-    services = [unit.SERVICES] if any(r["collect"] == "unit-environment" for r in bundle["evidence"].values()) else []
+    environment = any(r["collect"] == "unit-environment" for r in bundle["evidence"].values())
+    services = [systemctl.SERVICES] if environment else []
     properties = [*unit.properties_of(of_units), *process.ASKED, *ENVIRONMENT]
     asked = [*unit.names(of_units), *(name for r in bundle["evidence"].values() for name in r.get("units", []))]
-    with each_once(), unit.asked_once([*asked, *services], properties):
+    with each_once(), systemctl.asked_once([*asked, *services], properties):
         resolved, seen = observe(bundle["resources"])
         return {
             "resources": resolved,

@@ -11,9 +11,9 @@ import re
 import time
 from typing import Any, Dict, List, Optional
 
-from . import snapshot, store
+from . import snapshot, store, systemctl
 from .facts import account_of
-from .kinds import IN_THE_KERNEL, trait, unit
+from .kinds import IN_THE_KERNEL, trait
 from .program import find, run
 from .resource import Difference, HostError, Observation, Resource
 
@@ -113,10 +113,10 @@ def _of_rpm(path: str) -> Optional[str]:
 
 def started() -> Dict[str, str]:
     """The active services that may write rules, and when each became active."""
-    if not unit.systemd_runs():
+    if not systemctl.systemd_runs():
         return {}
     found = {}
-    for name, shown in unit.show([name + ".service" for name in RULE_WRITERS], ["ActiveEnterTimestamp"]).items():
+    for name, shown in systemctl.show([name + ".service" for name in RULE_WRITERS], ["ActiveEnterTimestamp"]).items():
         if shown.get("ActiveState") == "active":
             moment = shown.get("ActiveEnterTimestamp", "").split()  # Tue 2026-11-24 14:14:48 UTC
             if len(moment) == 4:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import lock, store, window
+from . import lock, store, systemctl, window
 from .kinds import KINDS, process
-from .kinds import unit as units
 from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
 from .undisturbed import Progress, heard_or_not, undisturbed
@@ -241,7 +240,7 @@ def _rollback(
         owed = outlived(wanted)
         if options["restart"] and owed:
             progress("restarting {}".format(", ".join(owed)))
-            units.restart(owed)
+            systemctl.restart(owed)
             owed = outlived(wanted)
     except Exception as error:  # whatever it is, the rollback is done, and must not be told as one that touched nothing
         unseen = words(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import store, window
+from . import store, systemctl, window
 from .kinds import IN_THE_KERNEL, KINDS, WAY_BACK, trait
 from .kinds import process as processes
 from .kinds import unit as units
@@ -192,4 +192,4 @@ def words(error: Exception) -> str:
 
 def reload_for(written: List[Resource]) -> None:
     if any(resource["path"].startswith(SYSTEMD_FILES) for resource in written):
-        units.reload()
+        systemctl.reload()

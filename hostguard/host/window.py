@@ -12,9 +12,9 @@ import zipfile
 from typing import Iterator, List, Tuple
 
 from . import lock, sources, store
-from .kinds.unit import systemd_runs
 from .program import environment, run
 from .resource import HostError
+from .systemctl import systemd_runs
 
 PROGRAM = store.FOLDER + "/program.pyz"
 LONGEST_WRITE = 300.0

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostguard.host import cgroup, iptables, nft
+from hostguard.host import cgroup, iptables, nft, systemctl, unit_files
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
@@ -322,23 +322,23 @@ def test_whether_sshd_asks_pam(
 
 def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "etc", tmp_path / "run"
-    monkeypatch.setattr(unit, "FOLDERS", (str(first), str(second)))
+    monkeypatch.setattr(unit_files, "FOLDERS", (str(first), str(second)))
     shadowing = {second / "a-b@c.service.d/2.conf": "", first / "a-b@c.service.d/2.conf": "[Service]\nSlice = x\n"}
     in_order = {first / "a-b@c.service": "", second / "service.d/1.conf": "ConditionPathExists=/x\n",
                 first / "a-.service.d/3.conf": "", second / "a-b@.service.d/4.conf": "Slice=\n"}  # fmt: skip
     for path, text in {**shadowing, **in_order}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    found = unit.files("a-b@c.service", {})
+    found = unit_files.files("a-b@c.service", {})
     service, condition, third, fourth = map(str, in_order)
     assert found == [service, condition, str(first / "a-b@c.service.d/2.conf"), third, fourth]
-    assert unit.assigned("Slice", found) == ["", fourth]
-    assert unit.assigned("Slice", found[:-1]) == ["x", found[2]]
-    assert unit.deciding(found) == [condition]
+    assert unit_files.assigned("Slice", found) == ["", fourth]
+    assert unit_files.assigned("Slice", found[:-1]) == ["x", found[2]]
+    assert unit_files.deciding(found) == [condition]
 
 
 def test_units_are_read_a_block_each() -> None:
-    assert unit.parse("Id=a.service\nEnvironment=A=1 B=2\n\nId=b.service\n") == [
+    assert systemctl.parse("Id=a.service\nEnvironment=A=1 B=2\n\nId=b.service\n") == [
         {"Id": "a.service", "Environment": "A=1 B=2"},
         {"Id": "b.service"},
     ]

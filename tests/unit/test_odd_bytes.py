@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hostguard.host import evidence, program, snapshot
-from hostguard.host.kinds import mount, pam_limit, sysctl, unit
+from hostguard.host import evidence, program, snapshot, systemctl
+from hostguard.host.kinds import mount, pam_limit, sysctl
 from hostguard.host.program import run
 from hostguard.host.resource import UNREADABLE, VALUE, HostError
 
@@ -91,7 +91,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         fake(tmp_path, name, said.encode())
     (tmp_path / "names").write_text("filter\n")
     monkeypatch.setattr("hostguard.host.iptables.LEGACY_TABLES", dict.fromkeys(("ipv4", "ipv6"), f"{tmp_path}/names"))
-    monkeypatch.setattr(unit, "systemd_runs", lambda: True)
+    monkeypatch.setattr(systemctl, "systemd_runs", lambda: True)
     (tmp_path / "mountinfo").write_text(MOUNTS)
     monkeypatch.setattr(mount, "MOUNTS", str(tmp_path / "mountinfo"))
     return tmp_path

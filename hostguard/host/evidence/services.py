@@ -6,6 +6,7 @@ import glob
 import re
 from typing import Any, List, Set
 
+from .. import systemctl
 from ..kinds import unit
 from ..resource import HostError
 from . import Request
@@ -13,9 +14,9 @@ from . import Request
 
 def units(request: Request) -> Any:
     """Which of the `units` run, or will at the next boot."""
-    if not unit.systemd_runs():
+    if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    return [name for name, shown in unit.show(request["units"], []).items() if unit.runs_or_will(shown)]
+    return [name for name, shown in systemctl.show(request["units"], []).items() if unit.runs_or_will(shown)]
 
 
 ENVIRONMENT = ["Environment", "EnvironmentFiles", "MainPID"]
@@ -26,10 +27,10 @@ EVERY_SERVICE = "systemd itself"
 def unit_environment(_request: Request) -> Any:
     """The names of the variables that services get, by unit: from it, from its EnvironmentFile=, from systemd itself,
     and those that the running one got when it was started. Their values stay here."""
-    if not unit.systemd_runs():
+    if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    found = {EVERY_SERVICE: NAMES.findall(unit.show([""], ["Environment"])[""].get("Environment", ""))}
-    for block in unit.services(ENVIRONMENT):
+    found = {EVERY_SERVICE: NAMES.findall(systemctl.show([""], ["Environment"])[""].get("Environment", ""))}
+    for block in systemctl.services(ENVIRONMENT):
         names = set(NAMES.findall(block.get("Environment", "")))
         for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
             names |= {"{} ({})".format(name, path) for name in _variables(path)}

@@ -10,9 +10,8 @@ import os
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from .. import cgroup
+from .. import cgroup, systemctl
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
-from . import unit
 
 ASKED = ["ControlGroup", "MainPID"]
 NEEDS_SYSTEMD = True
@@ -27,9 +26,9 @@ def resource(control: str, unit: str, nofile: Optional[int] = None, slice: str =
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    if not unit.systemd_runs():
+    if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    shown = unit.show([r["unit"] for r in resources], ASKED)
+    shown = systemctl.show([r["unit"] for r in resources], ASKED)
     return {r["id"]: _observe(r, shown[r["unit"]]) for r in resources}
 
 
@@ -153,7 +152,7 @@ def as_before(_resource: Resource, _before: None, _now: None) -> bool:
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     """Only reached with --restart: a service is somebody's traffic."""
     units = sorted({r["unit"] for r in resources})
-    unit.restart(units)
+    systemctl.restart(units)
     for each in units:
         _until_it_runs(each)
 
@@ -167,7 +166,7 @@ def _until_it_runs(name: str) -> None:
     limits: as long as it is called by the program's name in brackets (exec_child in systemd's exec-invoke.c)."""
     end = time.monotonic() + SETTING_UP
     while time.monotonic() < end:
-        main = int(unit.show([name], ASKED)[name].get("MainPID") or 0)
+        main = int(systemctl.show([name], ASKED)[name].get("MainPID") or 0)
         if not main or not command(main).startswith("("):
             return
         time.sleep(0.02)
@@ -175,9 +174,9 @@ def _until_it_runs(name: str) -> None:
 
 def outlived(resources: List[Resource]) -> List[str]:
     """Units whose running process still has what a resource gave it, though its unit does not ask for it now."""
-    if not resources or not unit.systemd_runs():
+    if not resources or not systemctl.systemd_runs():
         return []
-    shown = unit.show([r["unit"] for r in resources], [*ASKED, "LimitNOFILESoft", "Slice"])
+    shown = systemctl.show([r["unit"] for r in resources], [*ASKED, "LimitNOFILESoft", "Slice"])
     found = []
     for resource in resources:
         now = shown[resource["unit"]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup
+from .. import cgroup, unit_files
 from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, value
-from . import unit
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 FIELDS = ("memory_max", "memory_high", "cpu_quota", "tasks_max")
@@ -85,7 +84,7 @@ def seen_as(resource: Resource, seen: Observation) -> str:
 
 
 def setters(resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[str, Optional[str]]:
-    return dict(unit.settings_from(resource["slice"], SETTINGS)) if seen.state == VALUE else {}
+    return dict(unit_files.settings_from(resource["slice"], SETTINGS)) if seen.state == VALUE else {}
 
 
 def place(resource: Resource) -> str:

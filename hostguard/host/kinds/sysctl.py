@@ -12,12 +12,11 @@ import os
 import socket
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from .. import store, ufw
+from .. import store, ufw, unit_files
 from ..facts import in_container
 from ..program import find, run
 from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_applicable, not_running, value
 from . import file as files
-from . import unit
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 OUR_FILE = "/etc/sysctl.d/zz-hostguard.conf"
@@ -139,13 +138,13 @@ SYSCTL_UNIT, MODULES_UNIT = BOOT_UNITS
 
 def boot_trouble(boot_unit: str = SYSCTL_UNIT) -> str:
     """Why nothing in the folder of one of BOOT_UNITS is read at boot at all; "" where it is."""
-    folder, paths = BOOT_UNITS[boot_unit], unit.files(boot_unit, {})
+    folder, paths = BOOT_UNITS[boot_unit], unit_files.files(boot_unit, {})
     if os.path.realpath(paths[0]) == "/dev/null":
         return "{0} is masked, and no boot reads {1}: `systemctl unmask {0}`".format(boot_unit, folder)
-    changing = unit.deciding(paths)
+    changing = unit_files.deciding(paths)
     if changing:
         return "{} changes {}, and a boot may not read {}: remove it".format(changing[0], boot_unit, folder)
-    links = (os.path.join(each, "sysinit.target.wants", boot_unit) for each in unit.FOLDERS)
+    links = (os.path.join(each, "sysinit.target.wants", boot_unit) for each in unit_files.FOLDERS)
     if paths[0] and not any(os.path.lexists(link) for link in links):
         return "no boot starts {0}: put back its link in sysinit.target.wants".format(boot_unit)
     return ""

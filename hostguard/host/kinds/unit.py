@@ -10,14 +10,11 @@ does.
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
 import re
-import time
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup, firewalld, store
+from .. import cgroup, firewalld, store, systemctl, unit_files
 from ..program import run
 from ..resource import (
     VALUE,
@@ -31,69 +28,6 @@ from ..resource import (
 )
 
 NEEDS_SYSTEMD = True
-ALWAYS = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
-
-
-def systemd_runs() -> bool:
-    return os.path.isdir("/run/systemd/system")
-
-
-def parse(text: str) -> List[Dict[str, str]]:
-    """`systemctl show` of several units: a block each, a property a line."""
-    blocks = [block for block in text.split("\n\n") if block.strip()]
-    return [dict(line.partition("=")[::2] for line in block.split("\n") if "=" in line) for block in blocks]
-
-
-def show(units: List[str], properties: List[str]) -> Dict[str, Dict[str, str]]:
-    """Properties of units as systemd sees them, in one call for all units; "" is the manager and takes its own."""
-    named = [unit for unit in dict.fromkeys(units) if unit]
-    blocks = _blocks(named, properties) if named else []
-    if len(blocks) != len(named):
-        raise HostError("`systemctl show` was asked for {} units and tells of {}".format(len(named), len(blocks)))
-    found = dict(zip(named, blocks))
-    if "" in units:
-        manager = parse(run(["systemctl", "show", "--no-pager", _option(properties)]).stdout + "\n")
-        found[""] = manager[0] if manager else {}
-    return found
-
-
-def services(properties: List[str]) -> List[Dict[str, str]]:
-    """Properties of the services that are loaded: those that run, and those that something refers to."""
-    return _blocks([SERVICES], properties)
-
-
-SERVICES = "*.service"
-_asked: Dict[str, List[Dict[str, str]]] = {}
-_of: Set[str] = set()
-
-
-@contextlib.contextmanager
-def asked_once(units: List[str], properties: List[str]) -> Iterator[None]:
-    """Who asks for these within is answered by one call for all: it costs as much as each of theirs would."""
-    named = [unit for unit in dict.fromkeys(units) if unit]
-    if named and systemd_runs():
-        with contextlib.suppress(HostError):  # who asks by himself will meet it, and know what to make of it
-            blocks = _blocks(named, properties)
-            _of.update(ALWAYS, properties)
-            # systemctl tells those that are named first, in their order, and then what a pattern stands for.
-            single = [unit for unit in named if unit != SERVICES]
-            _asked.update({unit: [block] for unit, block in zip(single, blocks)})
-            _asked[SERVICES] = blocks[len(single) :]
-    try:
-        yield
-    finally:
-        _asked.clear()
-        _of.clear()
-
-
-def _blocks(named: List[str], properties: List[str]) -> List[Dict[str, str]]:
-    if all(unit in _asked for unit in named) and _of.issuperset(properties):
-        return [block for unit in named for block in _asked[unit]]
-    return parse(run(["systemctl", "show", "--no-pager", _option(properties), "--", *named]).stdout)
-
-
-def _option(properties: List[str]) -> str:
-    return "--property=" + ",".join(dict.fromkeys([*ALWAYS, *properties]))
 
 
 def properties_of(resources: List[Resource]) -> List[str]:
@@ -114,9 +48,9 @@ def resource(control: str, unit: str, properties: Dict[str, str], name: str = ""
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    if not systemd_runs():
+    if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    found = show(names(resources), properties_of(resources))
+    found = systemctl.show(names(resources), properties_of(resources))
     return {r["id"]: _looked_at(r, found) for r in resources}
 
 
@@ -140,7 +74,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
     if shown.get("LoadState") in ("not-found", "masked") and not resource.get("ours"):
         why = "is masked" if shown["LoadState"] == "masked" else "is not installed"
         return missing("{} {}".format(resource["unit"], why))
-    paths = files(resource["unit"], shown)
+    paths = unit_files.files(resource["unit"], shown)
     return value(
         {
             "enabled": shown.get("UnitFileState", "") if _linked(resource["unit"], paths) else "not linked",
@@ -149,7 +83,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
             "masked": shown.get("LoadState") == "masked",
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
-            "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
+            "assigned": {name: unit_files.assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and not store.window_is_open(),
             "waits": bool(resource.get("hold")) and store.window_is_open(),
             "mark": _mark(shown.get("MainPID", "")) if "mark" in resource else None,
@@ -177,7 +111,7 @@ def read_image(resources: List[Resource]) -> Dict[str, Observation]:
 
 
 def _of_image(resource: Resource) -> Observation:
-    paths = files(resource["unit"], {})
+    paths = unit_files.files(resource["unit"], {})
     if not paths[0] and resource["unit"] and not resource.get("ours"):
         return missing("{} is not installed".format(resource["unit"]))
     seen = value(
@@ -188,7 +122,7 @@ def _of_image(resource: Resource) -> Observation:
             "properties": resource.get("properties", {}),
             "masked": os.path.realpath(paths[0]) == "/dev/null",
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
-            "assigned": {name: assigned(name, paths) for name in resource.get("assigned", {})},
+            "assigned": {name: unit_files.assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]),
             "waits": False,
             "mark": resource.get("mark"),
@@ -198,75 +132,20 @@ def _of_image(resource: Resource) -> Observation:
     return seen if told or differ(resource, seen) else not_running()
 
 
-OURS, VENDOR = "/etc/systemd/system/", ("/usr/lib/", "/lib/")
-# systemd.unit(5): what is found in an earlier folder hides its namesake in a later one.
-FOLDERS: Tuple[str, ...] = (
-    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
-    "/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system",
-    "/run/systemd/system.attached", "/run/systemd/generator", "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
-)  # fmt: skip
-MANAGER_FOLDERS: Tuple[str, ...] = (
-    "/etc/systemd",
-    "/run/systemd",
-    "/usr/local/lib/systemd",
-    "/usr/lib/systemd",
-    "/lib/systemd",
-)
-# What decides whether a unit does what its file says; a drop-in for all services may well set the rest.
-DECIDING = ("Exec", "Condition", "Assert", "What=", "Options=", "MemoryMax=", "MemoryHigh=", "CPUQuota=", "TasksMax=")
-
-
-def files(unit: str, shown: Dict[str, str]) -> List[str]:
-    """The files that systemd would read for a unit now: its own, then the drop-ins, in their order. It says itself
-    which ones it has read (`shown`): those of a unit's other names are among them, and what is gone since is not."""
-    if not unit:
-        names, every = [["system.conf.d"]], MANAGER_FOLDERS
-    else:
-        stem, _, kind = unit.rpartition(".")
-        words = stem.split("-")
-        families = ["-".join(words[:count]) + "-." + kind for count in range(len(words) - 1, 0, -1)]
-        template = [stem.partition("@")[0] + "@." + kind] if "@" in stem else []
-        names, every = [[name + ".d" for name in (unit, *template, *families)], [kind + ".d"]], FOLDERS
-    drop_ins: Dict[str, str] = {}
-    for group in names:
-        for folder in every:
-            for name in group:
-                for path in glob.glob(glob.escape(os.path.join(folder, name)) + "/*.conf"):
-                    drop_ins.setdefault(os.path.basename(path), path)
-    for path in shown.get("DropInPaths", "").split():
-        if os.path.exists(path):
-            drop_ins.setdefault(os.path.basename(path), path)
-    main = (os.path.join(folder, unit or "system.conf") for folder in every)
-    first = next((path for path in main if os.path.lexists(path)), shown.get("FragmentPath", ""))
-    return [first, *(drop_ins[name] for name in sorted(drop_ins))]
-
-
-def _lines(path: str) -> List[str]:
-    if not os.path.exists(path):
-        return []  # gone since, or there never was one
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return [line.strip() for line in file]
-
-
-def deciding(paths: List[str]) -> List[str]:
-    """Those of the files, the distribution's own left out, that decide whether a unit does what it is there for."""
-    others = (path for path in paths if path and not path.startswith(VENDOR))
-    return [path for path in others if any(line.startswith(DECIDING) for line in _lines(path))]
-
-
 def _changed_by(unit: str, paths: List[str]) -> List[str]:
     """What stands before our unit, its drop-ins, and those of all of its kind that decide over it."""
     first, *drop_ins = paths
     own = [path for path in drop_ins if os.path.dirname(path).endswith("/" + unit + ".d")]
-    before = [first] if first not in ("", OURS + unit) else []
-    return before + own + [path for path in deciding(drop_ins) if path not in own]
+    before = [first] if first not in ("", unit_files.OURS + unit) else []
+    return before + own + [path for path in unit_files.deciding(drop_ins) if path not in own]
 
 
 def _linked(unit: str, paths: List[str]) -> bool:
     """Whether what a boot starts leads to the unit's file: systemd remembers the links that it saw last."""
-    targets = [target for line in _lines(paths[0]) if line.startswith("WantedBy=") for target in line[9:].split()]
-    return all(os.path.lexists(OURS + target + ".wants/" + unit) for target in targets)
+    targets = [
+        target for line in unit_files.lines(paths[0]) if line.startswith("WantedBy=") for target in line[9:].split()
+    ]
+    return all(os.path.lexists(unit_files.OURS + target + ".wants/" + unit) for target in targets)
 
 
 def _is_there(path: str) -> bool:
@@ -275,17 +154,6 @@ def _is_there(path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def assigned(name: str, paths: List[str]) -> List[str]:
-    """The last assignment of a setting in a unit's files, and its file."""
-    last = ["", ""]
-    for path in paths:
-        for line in _lines(path):
-            key, equals, setting = line.partition("=")
-            if equals and key.strip() == name:
-                last = [setting.strip(), path]
-    return last
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
@@ -345,15 +213,9 @@ def setters(resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[st
         return {}
     names = {name: re.sub("Soft$", "", name) for name in resource.get("properties", {})}
     names.update({name: name for name in resource.get("assigned", {})})
-    found: Dict[str, Optional[str]] = dict(settings_from(resource["unit"], names))
+    found: Dict[str, Optional[str]] = dict(unit_files.settings_from(resource["unit"], names))
     found["drop-ins"] = next(iter(seen.value["drop_ins"]), None)
     return found
-
-
-def settings_from(name: str, settings: Dict[str, str]) -> Dict[str, str]:
-    """The file that sets each setting of a unit ("": the manager) last; by the name that was asked with."""
-    paths = files(name, show([name], ["FragmentPath", "DropInPaths"])[name])
-    return {asked: assigned(setting, paths)[1] for asked, setting in settings.items()}
 
 
 def place(resource: Resource) -> str:
@@ -361,7 +223,7 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], [])
+    found = systemctl.show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], [])
     return {
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
@@ -389,38 +251,11 @@ def _active(shown: Dict[str, str]) -> bool:
     return shown.get("ActiveState") in ("active", "activating", "reloading")
 
 
-def reload() -> None:
-    """Let systemd read its files again."""
-    if systemd_runs():
-        run(["systemctl", "daemon-reload"])
-
-
-def reexecute() -> None:
-    """The only way to the manager's own defaults. Until it listens again, every other call would fail."""
-    run(["systemctl", "daemon-reexec"])
-    for _ in range(REEXEC_TRIES):
-        if run(["systemctl", "show", "--property=Version"], check=False).returncode == 0:
-            return
-        time.sleep(REEXEC_PAUSE)
-    raise HostError("systemd does not answer after `systemctl daemon-reexec`")
-
-
-REEXEC_TRIES, REEXEC_PAUSE = 100, 0.1  # ten seconds
-
-
-def start_again(unit: str) -> List[str]:
-    """Start a unit anew where it is enabled; returns what went wrong."""
-    if not systemd_runs() or show([unit], [])[unit].get("UnitFileState") != "enabled":
-        return []
-    done = run(["systemctl", "restart", "--", unit], check=False)
-    return [done.stderr.strip()] if done.returncode else []
-
-
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     if any(seen[r["id"]].state == VALUE and seen[r["id"]].value["reload"] == "yes" for r in resources):
-        reload()
+        systemctl.reload()
     if any(r["unit"] == "" for r in resources):
-        reexecute()
+        systemctl.reexecute()
     enable = [r["unit"] for r in resources if r.get("enabled")]
     if enable:
         run(["systemctl", "enable", "--", *enable])
@@ -455,26 +290,22 @@ def withdraw(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 def let_go(units: List[str]) -> None:
     """Stop the slices, and the slices above them that systemd made for them, once nothing runs there."""
-    if not systemd_runs():
+    if not systemctl.systemd_runs():
         return
     slices = [unit for unit in units if unit.endswith(".slice")]
     # systemd makes a slice without a file where something still asks for it, and calls it loaded.
-    gone = [unit for unit, shown in show(slices, ["FragmentPath"]).items() if not shown.get("FragmentPath")]
+    gone = [unit for unit, shown in systemctl.show(slices, ["FragmentPath"]).items() if not shown.get("FragmentPath")]
     above = {os.path.basename(os.path.dirname(cgroup.slice_path(unit))) for unit in gone}
     empty = [unit for unit in gone + sorted(above) if unit and not cgroup.processes(cgroup.slice_path(unit))]
     if empty:
         run(["systemctl", "stop", "--", *empty], check=False)
 
 
-def restart(units: List[str]) -> None:
-    run(["systemctl", "restart", "--", *units])
-
-
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """After the files went back and were loaded."""
     let_go([r["unit"] for r in resources if r.get("ours") and not captured[r["id"]]["active"]])
     if any(r["unit"] == "" for r in resources):
-        reexecute()
+        systemctl.reexecute()
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
         run(["systemctl", "enable", "--", *enable])
