@@ -12,6 +12,8 @@ from tests.lint.shell import Script
 FAULT = "cat $1"
 DOUBLE_QUOTE = "[SC2086]"
 
+pytestmark = pytest.mark.needs("git")
+
 
 @pytest.fixture(scope="module")
 def found() -> list[Script]:
