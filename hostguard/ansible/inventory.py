@@ -71,7 +71,7 @@ class Inventory:
         self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this
         self._context = PlayContext(play=self._play, connection_lockfd=self._lock.fileno())
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> InventoryHost:
         """One host, ready to be asked. Not to be called from several threads at once.
 
         Raises InventoryError where its variables can't be used.
@@ -92,7 +92,7 @@ class Inventory:
         except AnsibleError as error:
             raise InventoryError(str(error)) from None
 
-    def _host(self, name: str) -> Host:
+    def _host(self, name: str) -> InventoryHost:
         host = self._inventory.get_host(name)
         task = self._play.compile()[0].block[0].copy()
         variables = self._variables.get_vars(play=self._play, host=host, task=task)
@@ -103,7 +103,7 @@ class Inventory:
         connection = _connection(task, settings, variables, templar)
         action = HostAction(task=task, connection=connection, play_context=settings, loader=self._loader,
                             templar=templar, shared_loader_obj=plugins)  # fmt: skip
-        return Host(name, _policy(name, variables, templar), action, action.command(variables))
+        return InventoryHost(name, _policy(name, variables, templar), action, action.command(variables))
 
 
 def _policy(name: str, variables: Mapping[str, Any], templar: Templar) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _connection(task: Task, settings: PlayContext, variables: Mapping[str, Any],
     return connection
 
 
-class Host:
+class InventoryHost:
     """`policy` is what the inventory's variable `hostguard_policy` says of it, {} where it says nothing."""
 
     def __init__(self, name: str, policy: dict[str, Any], action: HostAction, command: str) -> None:

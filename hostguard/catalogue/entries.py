@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.bundle import compile_policy
-from hostguard.catalogue.ways import WAYS
+from hostguard.catalogue.how_to import HOW_TO
 from hostguard.control import Control, JudgingControl
 from hostguard.controls import AREAS, CATALOGUE
 from hostguard.host.kinds import KINDS
@@ -62,7 +62,7 @@ def _entry(control: Control, resources: Iterable[Resource]) -> Entry:
     asked = {resource["kind"] for resource in resources}
     kinds = tuple(kind for kind in KINDS if kind in asked)
     # Whose a line is need be said only where there are several.
-    ways = [(f"{kind}: " if len(kinds) > 1 else "", WAYS[kind]) for kind in kinds]
+    ways = [(f"{kind}: " if len(kinds) > 1 else "", HOW_TO[kind]) for kind in kinds]
     return Entry(
         control,
         kinds,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hostguard.ansible.inventory import Host, Inventory, InventoryError, Unreachable
+from hostguard.ansible.inventory import Inventory, InventoryError, InventoryHost, Unreachable
 from hostguard.fleet.engine import EngineError, Event, Target
 from hostguard.host.resource import HostError
 from hostguard.target.bounded import Limits
@@ -69,11 +69,11 @@ def _come(answers: queue.SimpleQueue[Event], running: dict[str, float], left: fl
             yield event
 
 
-def _ask(host: Host, request: Request, limits: Limits, answers: queue.SimpleQueue[Event]) -> None:
+def _ask(host: InventoryHost, request: Request, limits: Limits, answers: queue.SimpleQueue[Event]) -> None:
     answers.put(_asked(host, request, limits))
 
 
-def _asked(host: Host, request: Request, limits: Limits) -> Event:
+def _asked(host: InventoryHost, request: Request, limits: Limits) -> Event:
     try:
         answer = host.ask(request, limits)
     except Unreachable as error:

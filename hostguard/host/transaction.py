@@ -213,7 +213,7 @@ def _rollback(
     newest = next(store.newest_first(), None)
     # What failed was undone, if not now then by the host itself: that was the step back, whoever made it.
     stepped = undone or ([newest["number"]] if newest and newest["status"] == store.FAILED else [])
-    back = _way(to, stepped)
+    back = _course(to, stepped)
     numbers = [record["number"] for record in reversed(back.gone)]
     if options["check"]:
         changes = _changes_back(back)
@@ -248,7 +248,7 @@ def _rollback(
     return dict(answer, to=back.target, generation=generation, undone=stepped + numbers, owed=owed, unseen=unseen)
 
 
-class Way(NamedTuple):
+class Course(NamedTuple):
     """Where a rollback goes: the generation that is in force then (None: before hostguard), those that are `gone`,
     oldest first, what they touched, and what the oldest of them found there."""
 
@@ -259,7 +259,7 @@ class Way(NamedTuple):
     before: Dict[str, Any]
 
 
-def _way(to: Optional[int], stepped: List[int]) -> Way:
+def _course(to: Optional[int], stepped: List[int]) -> Course:
     """`stepped`: these are undone already, so that one step back is made."""
     kept = [record for record in store.records() if record["status"] in store.IN_FORCE]
     numbers = [0] + [record["number"] for record in kept]
@@ -271,7 +271,7 @@ def _way(to: Optional[int], stepped: List[int]) -> Way:
         in_force = ", ".join(map(str, numbers))
         raise HostError("there is no generation {} to go back to; in force: {}{}".format(target, in_force, undone))
     gone = [record for record in kept if record["number"] > target]
-    return Way(
+    return Course(
         target,
         next((record for record in kept if record["number"] == target), None),
         gone,
@@ -280,7 +280,7 @@ def _way(to: Optional[int], stepped: List[int]) -> Way:
     )
 
 
-def _back(way: Way, options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
+def _back(way: Course, options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
     """Undo generations at one stroke."""
     base, touched = way.base, list(way.touched.values())
     changes = _changes_back(way)
@@ -303,7 +303,7 @@ def _back(way: Way, options: Dict[str, Any], progress: Progress) -> Dict[str, An
     return {"outcome": "rolled back", "changes": changes} if answer["outcome"] == "applied" else answer
 
 
-def _changes_back(way: Way) -> List[List[str]]:
+def _changes_back(way: Course) -> List[List[str]]:
     """[resource, field, have, want, blocked, restart] of what goes back, in the terms of the generation it goes to."""
     wanted = way.base["wanted"] if way.base else {}
     again = [wanted[identity] for identity in way.touched if identity in wanted]

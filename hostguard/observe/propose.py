@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard import impact
-from hostguard.observe.seen import Process, Seen, Sight, Way
+from hostguard.observe.seen import Process, Seen, Sight, Trip
 from hostguard.policy.checks import sent_by_kernel
 from hostguard.policy.destinations import DNS, NTP, holds, named_reaches
 from hostguard.policy.grammar import Address, Network
@@ -56,7 +56,7 @@ def propose(egress: Egress, seen: Seen) -> Proposal:
     return Proposal(tuple(entries), tuple(asked.remarks))
 
 
-def _order(item: tuple[Way, Sight]) -> tuple[Any, ...]:
+def _order(item: tuple[Trip, Sight]) -> tuple[Any, ...]:
     way = item[0]
     return way.peer.version, int(way.peer), way.protocol, way.port, way.account
 
@@ -70,15 +70,15 @@ class _Asked:
         self.named: dict[tuple[str | None, str, int], list[str]] = {}
         for to in named_reaches(egress):
             self.named.setdefault((to.account, to.protocol, to.port), []).append(to.host)
-        self.resolvers: list[tuple[Way, Sight]] = []
-        self.clocks: list[tuple[Way, Sight]] = []
-        self.leaving: dict[tuple[str, str], list[tuple[Way, Sight]]] = {}
-        self.calling: dict[tuple[str, int], list[tuple[Way, Sight]]] = {}
+        self.resolvers: list[tuple[Trip, Sight]] = []
+        self.clocks: list[tuple[Trip, Sight]] = []
+        self.leaving: dict[tuple[str, str], list[tuple[Trip, Sight]]] = {}
+        self.calling: dict[tuple[str, int], list[tuple[Trip, Sight]]] = {}
         self.remarks: list[str] = []
         self.taken = {"providers": set(egress.providers), "services": set(egress.services),
                       "inbound": set(egress.inbound)}  # fmt: skip
 
-    def sort_out(self, way: Way, sight: Sight) -> None:
+    def sort_out(self, way: Trip, sight: Sight) -> None:
         pair = (way, sight)
         told = self.told(way, sight)
         if way.source is not None:
@@ -101,7 +101,7 @@ class _Asked:
         else:
             self.leave(way, sight, told)
 
-    def by_kernel(self, way: Way, sight: Sight, told: str) -> None:
+    def by_kernel(self, way: Trip, sight: Sight, told: str) -> None:
         """What the kernel sends by itself: no `users` would match it, so an entry lets every account there."""
         label = sent_by_kernel(way.protocol, way.port) or self.label(way.peer)
         if self.egress.via == "proxy" and self.public(way):
@@ -110,13 +110,13 @@ class _Asked:
         else:
             self.leaving.setdefault(("services", label), []).append((way, sight))
 
-    def by_name(self, way: Way) -> bool:
+    def by_name(self, way: Trip) -> bool:
         """Whether its name lets it out: then its address needs no entry."""
         hosts = [host for who in (None, way.account) for host in self.named.get((who, way.protocol, way.port), ())]
         names = self.seen.names.of(way.peer)
         return any(host == name or holds(host, name) for host in hosts for name in names)
 
-    def leave(self, way: Way, sight: Sight, told: str) -> None:
+    def leave(self, way: Trip, sight: Sight, told: str) -> None:
         provider = self.public(way)
         label = self.label(way.peer)
         if provider and self.egress.via == "proxy" and way.account != self.egress.proxy_user:
@@ -128,7 +128,7 @@ class _Asked:
         else:
             self.leaving.setdefault(("providers" if provider else "services", label), []).append((way, sight))
 
-    def public(self, way: Way) -> bool:
+    def public(self, way: Trip) -> bool:
         """Whether it is what a provider is reached by."""
         return way.protocol == "tcp" and not any(way.peer in network for network in PRIVATE)
 
@@ -154,7 +154,7 @@ class _Asked:
                 yield Entry("resolver_users", account, None, _few(told))
         yield from self.items("time_servers", self.clocks, set(self.egress.time_servers))
 
-    def items(self, section: str, pairs: Sequence[tuple[Way, Sight]], there: set[Address]) -> Iterator[Entry]:
+    def items(self, section: str, pairs: Sequence[tuple[Trip, Sight]], there: set[Address]) -> Iterator[Entry]:
         of_peer: dict[Address, list[str]] = {}
         for way, sight in pairs:
             if way.peer not in there:
@@ -230,11 +230,11 @@ class _Asked:
         self.taken[section].add(name)
         return name
 
-    def socket(self, way: Way) -> impact.Socket:
+    def socket(self, way: Trip) -> impact.Socket:
         here = ipaddress.ip_address("0.0.0.0" if way.peer.version == 4 else "::")  # noqa: S104 - of no socket of ours
         return impact.Socket(way.protocol, 0, here, way.port, way.peer, way.port, way.account, "")
 
-    def told(self, way: Way, sight: Sight) -> str:
+    def told(self, way: Trip, sight: Sight) -> str:
         """Who did it, how often, and when."""
         by = ", ".join(map(_process, list(sight.processes)[:3])) or ("?" if way.account else "")
         who = f"{way.source} (forwarded)" if way.source else way.account or "the kernel"

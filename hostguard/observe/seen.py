@@ -22,7 +22,7 @@ ASK: dict[str, Any] = {**impact.ASK, **LINKS}
 WITH_A_GATEWAY = 0x2
 
 
-class Way(NamedTuple):
+class Trip(NamedTuple):
     """Who reached what; of an answer, who was answered and on which port of ours. `source`: the container's, of what
     was forwarded."""
 
@@ -60,12 +60,12 @@ class Seen:
     no_names: str = ""
     lost: int = 0
     names: Names = field(default_factory=Names)
-    ways: dict[Way, Sight] = field(default_factory=dict)
+    ways: dict[Trip, Sight] = field(default_factory=dict)
     links: set[Network] = field(default_factory=set)
     """The networks that the host is itself on."""
     leases: dict[int, str] = field(default_factory=dict)
     """The ports on which a DHCP client waits for its server, with the account of each."""
-    _numbers: dict[int, Way] = field(default_factory=dict)
+    _numbers: dict[int, Trip] = field(default_factory=dict)
 
     def hear(self, event: Event) -> None:
         kind = event["is"]
@@ -87,14 +87,14 @@ class Seen:
     def _attempt(self, event: Event) -> None:
         attempt = of(event)
         source = attempt.source if attempt.forwarded else None
-        way = Way(attempt.account, attempt.peer, attempt.protocol, attempt.port, attempt.answer, source)
+        way = Trip(attempt.account, attempt.peer, attempt.protocol, attempt.port, attempt.answer, source)
         self._numbers[event["id"]] = way
         sight = self._sight(way, event["at"], Process(attempt.command, attempt.exe, attempt.unit))
         sight.attempts += 1
         sight.refused &= attempt.refusal
         sight.ending &= attempt.ending
 
-    def _sight(self, way: Way, at: float, process: Process) -> Sight:
+    def _sight(self, way: Trip, at: float, process: Process) -> Sight:
         sight = self.ways.setdefault(way, Sight(at, at))
         sight.last = at
         if any(process):
@@ -122,7 +122,7 @@ class Seen:
             port = each.source_port if answer else each.destination_port
             # A socket that no process holds, to where the kernel itself talks, is its own; sock_diag has root for it.
             account = each.account if each.process or answer or not sent_by_kernel(each.protocol, port) else ""
-            way = Way(account, each.destination, each.protocol, port, answer)
+            way = Trip(account, each.destination, each.protocol, port, answer)
             command = each.process.rpartition(" (")[0]
             known = self.ways.get(way)
             process = Process("", "", "") if known and known.processes else Process(command, "", "")

@@ -20,7 +20,7 @@ from hostguard.rehearse.world import FLOW_PORT, TIMEOUT, WIRE, world
 Answer = dict[str, Any]
 
 
-class Host:
+class StagedHost:
     def __init__(self, accounts: dict[str, int], tries: list[Attempt], all_accounts: bool) -> None:
         self.accounts, self.tries, self.all_accounts = accounts, tries, all_accounts
         # One CPU for all: then the kernel deals with packets in the order in which they were sent.

@@ -19,7 +19,7 @@ from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
 from hostguard.policy.destinations import ASKER
-from hostguard.rehearse.host import Host
+from hostguard.rehearse.host import StagedHost
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NOBODY = 65534
@@ -47,7 +47,7 @@ def play(
     able, unable = rehearsable(bundle["resources"])
     for reason in unable:
         tell({"not rehearsed": reason})
-    host = Host(accounts, tries, all_accounts)
+    host = StagedHost(accounts, tries, all_accounts)
     untouched = firewall()
     tell({"step": "trying every way out, as the host is"})
     for number in range(len(host.tries)):

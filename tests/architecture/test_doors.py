@@ -70,7 +70,7 @@ THINGS = (
             Step("host/kinds/__init__.py", '    "marker": marker,\n', before='    "pam_limit": pam_limit,\n'),
             Step("host/kinds/__init__.py", '    ("marker", "restore"),\n', before='    ("sysctl", "restore"),\n'),
             Step("answer.py", '    "marker": File,\n', before='    "file": File,'),
-            Step("catalogue/ways.py", '    "marker": Way("", "", "", ""),\n', before='    "file": Way(\n'),
+            Step("catalogue/how_to.py", '    "marker": HowTo("", "", "", ""),\n', before='    "file": HowTo(\n'),
         ),
         "import hostguard.catalogue.text, hostguard.verdict\n"
         "from hostguard.host.kinds import KINDS\nassert 'marker' in KINDS",

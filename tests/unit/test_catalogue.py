@@ -18,8 +18,8 @@ from markdown_it.token import Token
 from hostguard import generated
 from hostguard.catalogue import page, text
 from hostguard.catalogue.entries import Entry, entries, of_policy
+from hostguard.catalogue.how_to import HOW_TO
 from hostguard.catalogue.standards import ASKS
-from hostguard.catalogue.ways import WAYS
 from hostguard.control import (
     ARTICLE,
     CIS_CONTROLS,
@@ -163,7 +163,7 @@ def test_what_wants_is_read_reached_and_undone_and_what_judges_has_no_fix(entry:
 
 
 def test_every_kind_has_its_words() -> None:
-    assert set(WAYS) == set(KINDS)
+    assert set(HOW_TO) == set(KINDS)
 
 
 def test_the_kinds_of_a_control_are_the_same_under_other_policies() -> None:

@@ -91,7 +91,7 @@ def leaving(egress: Egress, family: str) -> list[str]:
         rules.append(f"-m owner --uid-owner ${{uid:{account}}} {to}")
         # The last packets of a closed connection have no socket, so no owner, any more.
         rules.append(f"-p tcp {ORIGINAL} -m owner ! --socket-exists {to}")
-    for way in names.ways(egress):
+    for way in names.ports_of_names(egress):
         rules += by_name(way, family)
     if egress.containers == "same":
         rules.append(TOO_BIG[family])
@@ -110,7 +110,7 @@ def loopback(egress: Egress, family: str) -> list[str]:
     return [f"! {asked} {local}", *(f"{asked} -o lo -m owner --uid-owner ${{uid:{u}}}" for u in egress.resolver_users)]
 
 
-def by_name(way: names.Way, family: str) -> list[str]:
+def by_name(way: names.PortsOfName, family: str) -> list[str]:
     """Connections that are open go on for longer than new ones may begin: a name that moves cuts nobody."""
     to = f"-p {way.protocol} -m multiport --dports {way.ports}"
     new, opened = (match(names.set_of(family, what, way.host), "dst") for what in (names.NEW, names.OPEN))
@@ -159,7 +159,7 @@ def passing(egress: Egress, family: str) -> list[str]:
     rules = [REPLY, f"-p {icmp} -m conntrack --ctstate RELATED"]
     if allowlist.has_any(egress, family):
         rules.append(match(allowlist.any_set(family), "dst,dst"))
-    for way in names.ways(egress):
+    for way in names.ports_of_names(egress):
         rules += by_name(way, family) if way.account is None else []
     if allowlist.inbound(egress, family):
         # Published ports are translated, and what a container sends is not: without that condition a sanctioned

@@ -38,7 +38,7 @@ MOST_PORTS = 15  # XT_MULTI_PORTS in linux/netfilter/xt_multiport.h
 
 
 @dataclass(frozen=True)
-class Way:
+class PortsOfName:
     """A name, who may reach it, and on which ports (as iptables writes them); `account` None is everybody."""
 
     host: str
@@ -47,14 +47,14 @@ class Way:
     ports: str
 
 
-def ways(egress: Egress) -> Iterator[Way]:
+def ports_of_names(egress: Egress) -> Iterator[PortsOfName]:
     ports: dict[tuple[str, str | None, str], set[int]] = {}
     for to in named_reaches(egress):
         ports.setdefault((to.host, to.account, to.protocol), set()).add(to.port)
     for (host, account, protocol), of in sorted(ports.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         ordered = sorted(of)
         for at in range(0, len(ordered), MOST_PORTS):
-            yield Way(host, account, protocol, ",".join(map(str, ordered[at : at + MOST_PORTS])))
+            yield PortsOfName(host, account, protocol, ",".join(map(str, ordered[at : at + MOST_PORTS])))
 
 
 def set_of(family: str, what: str, host: str) -> str:

@@ -43,7 +43,7 @@ _TEXT = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for eac
 _AT = ctypes.addressof(_TEXT)
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """How the kernel would send to an address."""
 
     device: str
@@ -77,8 +77,8 @@ class _Shot(NamedTuple):
 class _Prover:
     def __init__(self, tap: "Tap") -> None:
         self.tap = tap
-        self.ways: Dict[str, Way] = {}
-        self.devices: Dict[str, Way] = {}
+        self.ways: Dict[str, Route] = {}
+        self.devices: Dict[str, Route] = {}
         self.shooters: Dict[int, Shooter] = {}
 
     def end(self) -> None:
@@ -127,13 +127,13 @@ class _Prover:
             return {"status": HELD, "evidence": "{} dropped it, and it was not seen to leave".format(CHAIN)}
         return {"status": UNKNOWN, "evidence": "not seen to leave, and nothing says that it was held"}
 
-    def _way(self, address: str) -> Way:
+    def _way(self, address: str) -> Route:
         if address not in self.ways:
             self.ways[address] = way_to(address)
         return self.ways[address]
 
 
-def way_to(address: str) -> Way:
+def way_to(address: str) -> Route:
     """Raises HostError where there is no way."""
     done = run(["ip", "-json", "route", "get", address], check=False)
     found = json.loads(done.stdout or "[]") if done.returncode == 0 else []
@@ -146,7 +146,7 @@ def way_to(address: str) -> Way:
     # Of a frame that is held it is all one for whom it was.
     next_hop = next((each["lladdr"] for each in known if "lladdr" in each), "02:00:00:00:00:01")
     mine = links[0].get("address", "")
-    return Way(device, found[0]["prefsrc"], mine.replace(":", ""), next_hop.replace(":", ""))
+    return Route(device, found[0]["prefsrc"], mine.replace(":", ""), next_hop.replace(":", ""))
 
 
 def dropped(family: socket.AddressFamily) -> Optional[int]:
@@ -190,7 +190,7 @@ class Tap:
         self._lost += said[1]
         return bool(self._lost)
 
-    def sees_control(self, device: str, way: Way) -> bool:
+    def sees_control(self, device: str, way: Route) -> bool:
         """Whether an ARP request, which may leave, is seen to leave."""
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
             out.bind((device, 0))
