@@ -94,9 +94,9 @@ def command(
 
     loaded = load(policy)
     tell_weakened(loaded)
-    (name, compiled, _), found = plan.of_this_host(loaded)
+    looked, found = plan.of_this_host(loaded)
     if saved:
-        _must_be(saved, name, loaded.sha256, found)
+        _must_be(saved, looked.host, loaded.sha256, found)
     if not found.differences or saved:
         # The host looks again under its lock: an unchanged host is the host's word, not ours.
         yes = True
@@ -106,7 +106,7 @@ def command(
         raise Stop(Exit.CALL, ["nothing was touched"])
     options = {"confirm_within": seconds, "restart": restart, "check": False}
     with screen.progress() as progress, host_errors():
-        answer = local.apply(compiled.to_apply(), options, progress)
+        answer = local.apply(looked.compiled.to_apply(), options, progress)
     say(answer, seconds)
 
 

@@ -99,12 +99,12 @@ def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
     """The policy's report, with its waivers heeded, and their warnings said on stderr."""
     import time
 
-    from hostguard import waivers
+    from hostguard import survey, waivers
     from hostguard.result import Report
 
     tell_weakened(loaded)
     today = fleet.today()
-    hosts = fleet.judged(looked_at.look(loaded), today)
+    hosts = survey.judged(looked_at.look(loaded), today)
     warnings = waivers.warnings(hosts, looked_at.scope(), today)
     for warning in warnings:
         typer.echo(f"hostguard: warning: {warning}", err=True)

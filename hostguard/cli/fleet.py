@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from hostguard.bundle import Compiled
     from hostguard.fleet.engine import Event, Target
     from hostguard.policy.load import LoadedPolicy
-    from hostguard.seen import Seen
+    from hostguard.survey import Looked
     from hostguard.target.bounded import Limits
-    from hostguard.waivers import Waived
-
-Looked: TypeAlias = "tuple[str, Compiled, Seen | str]"
-"""A host, its policy, and what was seen there; or why nothing was."""
 
 
 def limits(answer_within: str | None, answer_size: str | None) -> Limits:
@@ -97,19 +93,6 @@ def _stopping(events: Iterator[Event]) -> Iterator[Event]:
         raise Stop(Exit.CALL, [str(error), "nothing was touched"]) from None
 
 
-def judged(looked: Iterable[Looked], day: date) -> list[Waived]:
-    """Every host's verdict; of one that can't be reached every control is unknown."""
-    from hostguard import verdict, waivers
-
-    found = []
-    for host, compiled, seen in looked:
-        report = (
-            verdict.unreached(compiled, host, seen) if isinstance(seen, str) else verdict.judge(compiled, host, seen)
-        )
-        found.append(waivers.heed(report, compiled.loaded.policy.waivers, day))
-    return found
-
-
 def today() -> date:
     """In UTC, in which waivers end."""
     from datetime import UTC, datetime
@@ -125,6 +108,7 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
     from hostguard.fleet import asking
     from hostguard.policy import load
     from hostguard.seen import Seen, in_words_of
+    from hostguard.survey import Looked
 
     compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
 
@@ -147,17 +131,17 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
     for event in watched(asking.ask(chosen, request, some)):
         if event.status == "hosts":
             # One that nothing more is said of is not passed over: it was not seen.
-            found = {host: (host, compiled["{}"], "it was not asked") for host in event.result["hosts"]}
+            found = {host: Looked(host, compiled["{}"], "it was not asked") for host in event.result["hosts"]}
             continue
         answer = event.result.get("answer", {"error": message_of(event)})
         if "error" in answer:
-            found[event.host] = (event.host, compiled["{}"], answer["error"] or event.status)
+            found[event.host] = Looked(event.host, compiled["{}"], answer["error"] or event.status)
         else:
             own = policy_of(event.result["policy"])
             try:
-                found[event.host] = (event.host, own, Seen.of(own.bundle(), answer))
+                found[event.host] = Looked(event.host, own, Seen.of(own.bundle(), answer))
             except Exception as error:  # whatever one host is, the others are told of
-                found[event.host] = (event.host, own, f"its answer can't be read: {in_words_of(error)}")
+                found[event.host] = Looked(event.host, own, f"its answer can't be read: {in_words_of(error)}")
     if problems:  # what an inventory refines is a policy too: it is wrong before any host is
         raise wrong(list(problems))
     return list(found.values())

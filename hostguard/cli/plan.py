@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hostguard.fleet.engine import Target
     from hostguard.planned import Planned
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.survey import Looked
 
 DIFFERENT = 2  # as Terraform's -detailed-exitcode has it
 
@@ -57,11 +58,13 @@ def command(
     Names each connection and service that enforcing would cut, by process and account. Exit code 1: something is in
     the way, and apply would refuse; 3: something could not be read.
     """
+    from hostguard import survey
+
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     loaded = load(policy)
     tell_weakened(loaded)
-    plans = planned(looked_at.look(loaded))
+    plans = survey.plans(looked_at.look(loaded))
     if format_ == "json" or output:
         _write(loaded, plans, output)
     else:
@@ -76,20 +79,6 @@ def _code(plans: Sequence[tuple[str, Planned | str]], detailed: bool) -> int:
     if any(plan.blocked for plan in seen):
         return Exit.FAILED
     return DIFFERENT if detailed and any(plan.differences for plan in seen) else 0
-
-
-def planned(looked: Sequence[fleet.Looked]) -> list[tuple[str, Planned | str]]:
-    """The plan of each host, or why there is none."""
-    from hostguard import planned as plans
-    from hostguard.seen import in_words_of
-
-    found: list[tuple[str, Planned | str]] = []
-    for host, compiled, seen in looked:
-        try:
-            found.append((host, seen if isinstance(seen, str) else plans.of(compiled, seen)))
-        except Exception as error:  # whatever one host is, the others are shown
-            found.append((host, f"its answer can't be shown: {in_words_of(error)}"))
-    return found
 
 
 def _show(plans: Sequence[tuple[str, Planned | str]], *, brief: bool, alone: bool) -> None:
@@ -121,19 +110,21 @@ def _write(loaded: LoadedPolicy, plans: Sequence[tuple[str, Planned | str]], out
         raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
 
 
-def of_this_host(loaded: LoadedPolicy) -> tuple[fleet.Looked, Planned]:
+def of_this_host(loaded: LoadedPolicy) -> tuple[Looked, Planned]:
     """This host and its plan, shown on stdout."""
     from hostguard import planned as plans
     from hostguard.cli import screen
     from hostguard.report import plan
 
-    ((host, compiled, seen),) = targets.ThisHost().look(loaded)
-    assert not isinstance(seen, str)  # noqa: S101 - this host is here
-    found = plans.of(compiled, seen)
+    (looked,) = targets.ThisHost().look(loaded)
+    assert not isinstance(looked.seen, str)  # noqa: S101 - this host is here
+    found = plans.of(looked.compiled, looked.seen)
     plan.show(screen.result(), found)
-    return (host, compiled, seen), found
+    return looked, found
 
 
 def of_fleet(loaded: LoadedPolicy, chosen: Target) -> None:
     """What an apply would do to the hosts of an inventory, shown before anybody is asked."""
-    _show(planned(fleet.look(loaded, chosen)), brief=True, alone=False)
+    from hostguard import survey
+
+    _show(survey.plans(fleet.look(loaded, chosen)), brief=True, alone=False)

@@ -14,6 +14,7 @@ from hostguard.status import Exit
 if TYPE_CHECKING:
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
+    from hostguard.survey import Looked
     from hostguard.target.bounded import Limits
     from hostguard.target.remote import Remote
     from hostguard.waivers import Scope
@@ -22,7 +23,7 @@ AT_ONCE = 50
 
 
 class Targets(Protocol):
-    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]: ...
+    def look(self, loaded: LoadedPolicy) -> list[Looked]: ...
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """One question to each host; {"error": …} from one that has no answer."""
@@ -63,16 +64,17 @@ def chosen(
 
 @dataclass(frozen=True)
 class ThisHost:
-    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+    def look(self, loaded: LoadedPolicy) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.cli import screen
         from hostguard.seen import Seen
+        from hostguard.survey import Looked
         from hostguard.target import local
 
         compiled = compile_policy(loaded)
         bundle = compiled.bundle()
         with screen.progress(), host_errors():
-            return [(local.name(), compiled, Seen.of(bundle, local.read(bundle)))]
+            return [Looked(local.name(), compiled, Seen.of(bundle, local.read(bundle)))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         from hostguard.target import local
@@ -93,7 +95,7 @@ class ThisHost:
 class OfInventory:
     target: Target
 
-    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+    def look(self, loaded: LoadedPolicy) -> list[Looked]:
         return fleet.look(loaded, self.target)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -115,19 +117,20 @@ class Named:
     remotes: Sequence[Remote]
     at_once: int
 
-    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+    def look(self, loaded: LoadedPolicy) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.seen import Seen, in_words_of
+        from hostguard.survey import Looked
 
         compiled = compile_policy(loaded)
         bundle = compiled.bundle()
-        found: list[fleet.Looked] = []
+        found: list[Looked] = []
         for name, answer in self.ask({"do": "read", "bundle": bundle}).items():
             try:
                 seen = answer["error"] if "error" in answer else Seen.of(bundle, answer)
             except Exception as error:  # whatever one host is, the others are told of
                 seen = f"its answer can't be read: {in_words_of(error)}"
-            found.append((name, compiled, seen))
+            found.append(Looked(name, compiled, seen))
         return found
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -163,15 +166,16 @@ class Named:
 class Image:
     folder: Path
 
-    def look(self, loaded: LoadedPolicy) -> list[fleet.Looked]:
+    def look(self, loaded: LoadedPolicy) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.seen import Seen
+        from hostguard.survey import Looked
         from hostguard.target import rootfs
 
         compiled = compile_policy(loaded)
         bundle = compiled.bundle()
         with host_errors(Exit.CALL):
-            return [(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]
+            return [Looked(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         raise Stop(

@@ -164,10 +164,11 @@ class Canaries:
         return f"a canary is worse than before: {said}" if bad else ""
 
     def _audit(self, names: Sequence[str], when: str) -> list[HostReport]:
+        from hostguard import survey
         from hostguard.cli import screen
 
         screen.remarks().print(f"Auditing the canaries, {when} the apply")
-        judged = hosts.judged(hosts.look(self.loaded, self.chosen, names), hosts.today())
+        judged = survey.judged(hosts.look(self.loaded, self.chosen, names), hosts.today())
         return [host.report for host in judged]
 
 

@@ -71,6 +71,7 @@ ALLOWED = {
         "waivers",
     },
     "fleet": {"ansible", "fleet", "host", "target"},
+    "survey": {"bundle", "planned", "seen", "verdict", "waivers"},
 }
 
 
