@@ -1,1 +1,1 @@
-"""Many hosts: rollout decides who comes next (pure), engine has ansible do it and tells what happens."""
+"""Many hosts: rollout decides which come next (pure), engine has ansible do it and tells what happens."""

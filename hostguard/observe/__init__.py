@@ -1,1 +1,1 @@
-"""What a host tried to reach past its policy: as a person reads it, and as the policy that would let it."""
+"""The attempts of a host past its policy: as text for people, and as entries of the policy that would allow them."""

@@ -1,5 +1,5 @@
 """A dress rehearsal: the real apply on the real kernel, in namespaces that vanish with their last process.
 
-attempts: what to try, from the policy alone. namespaces: the way in. world: what lies outside the host and judges
-what came out of it. stage: the play itself.
+hostguard.attack has the attempts. namespaces: the way in. world: the networks outside the host, and the judge of each
+packet that came out. stage, legs, host: the host that is played. outcome: the judgement of all.
 """

@@ -1,4 +1,4 @@
-"""What people and machines read: one file a format. A new format is a new file and a name here."""
+"""Reports for people and machines: a file for each format. A new format is a new file and a name here."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where a host program runs. Today this machine; ssh, containers and images come beside it."""
+"""The ways to a host on which the host program runs: this machine, another by ssh, a container, an image."""

@@ -23,8 +23,7 @@ def cpus(_request: Request) -> Any:
 
 
 def openssl(_request: Request) -> Any:
-    """The binary's own words, the library's own words, and the processes that map a library which is gone from
-    disk: they run on with the old one until they are restarted."""
+    """The version in the words of the binary, and in those of the library that programs load."""
     binary = run(["openssl", "version"]).stdout.strip() if find("openssl") else None
     library = None
     for candidate in ("libcrypto.so.3", "libcrypto.so.1.1", "libcrypto.so.1.0.0", "libcrypto.so.10"):
