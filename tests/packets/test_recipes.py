@@ -13,7 +13,7 @@ import pytest
 from hostguard.attack.aim import ENEMIES, NAMED, STRANGER, Attempt, sanctioned
 from hostguard.attack.case import case
 from hostguard.cli.rehearse import accounts
-from hostguard.controls.egress.allowlist import ASKER
+from hostguard.policy.destinations import ASKER
 from hostguard.policy.load import load
 from hostguard.rehearse.outcome import Word
 from tests.packets.test_rehearse import rehearse, rules_of, wrong

@@ -19,11 +19,12 @@ from hostguard.attack.aim import Attempt, attempts
 from hostguard.attack.case import Holds
 from hostguard.attack.cases import CASES
 from hostguard.bundle import compile_policy
-from hostguard.cli.rehearse import FAILED, accounts, show
+from hostguard.cli.rehearse import accounts, show
 from hostguard.policy.load import load
 from hostguard.rehearse import links, stage
 from hostguard.rehearse.namespaces import perform
 from hostguard.rehearse.outcome import WRONG, Outcome, Word
+from hostguard.status import Exit
 
 # Without root some of it can't be tried (a namespace of one account, no AF_XDP), and the rehearsal says so by a 3.
 WELL = (0,) if os.geteuid() == 0 else (0, 3)
@@ -235,7 +236,7 @@ def test_a_default_that_accepts_is_seen() -> None:
     layers = cases("TCP", "UDP", "ICMP", "other protocols", "crafted IP", "answers", "flows")
     assert layers - swallowed - {c.id for c in CASES if c.holds is not Holds.RULES} <= ids(outcome)
     assert not {each for each in ids(outcome) if each.startswith(("routed", "nat", "tun"))}
-    assert show(outcome, everything=False) == FAILED
+    assert show(outcome, everything=False) == Exit.FAILED
 
 
 def test_a_stateless_rule_for_replies_is_seen() -> None:

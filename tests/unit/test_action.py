@@ -117,7 +117,9 @@ def test_each_host_has_its_own_clock_and_its_own_size(hosts: Path) -> None:
 
 def test_a_connection_that_never_comes_back_is_given_up(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "GRACE", 0.5)
-    monkeypatch.setattr(asking.Host, "ask", lambda host, *_: time.sleep(3600) if host.name == "stalls" else {"x": 1})
+    monkeypatch.setattr(
+        asking.InventoryHost, "ask", lambda host, *_: time.sleep(3600) if host.name == "stalls" else {"x": 1}
+    )
     target = Target((str(hosts),), limits=Limits(seconds=1.0))
     found = {event.host: event.status for event in asking.ask(target, lambda _: {})}
     assert (found["stalls"], found["well"]) == ("unreachable", "ok")
@@ -129,7 +131,7 @@ def test_whatever_one_host_is_the_others_are_told_of(hosts: Path, monkeypatch: p
             raise RecursionError("odd")
         return {"x": 1}
 
-    monkeypatch.setattr(asking.Host, "ask", ask)
+    monkeypatch.setattr(asking.InventoryHost, "ask", ask)
     found = {event.host: event for event in asking.ask(Target((str(hosts),)), lambda _: {})}
     assert (found["stalls"].status, found["well"].status) == ("failed", "ok")
     assert "odd" in found["stalls"].result["msg"]
