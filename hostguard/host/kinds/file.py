@@ -26,6 +26,7 @@ from ..resource import (
     Resource,
     each,
     not_applicable,
+    not_running,
     value,
 )
 from .mount import mounted
@@ -287,5 +288,8 @@ def _beside(path: str) -> str:
     return os.path.join(folder, ".{}.hostguard".format(name))
 
 
-read_image = read
-"""Its files are all that tells."""
+def read_image(resources: List[Resource]) -> Dict[str, Observation]:
+    """Of an image. Whether it will run as a container, where a module is not its own to load, it does not tell."""
+    seen = read(resources)
+    absent = (r["id"] for r in resources if r.get("module") and seen[r["id"]].state == ABSENT)
+    return dict(seen, **dict.fromkeys(absent, not_running()))
