@@ -14,7 +14,7 @@ from hostguard.cli.policy import load
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
-    from hostguard.policy.sizing import Number
+    from hostguard.policy.numbers import Number
 
 SCHEMA = "hostguard.size/1"
 WIDTH = 78

@@ -6,10 +6,18 @@ import difflib
 import pkgutil
 
 from hostguard.control import Area, Control
-from hostguard.controls import egress, kernel, limits, platform, secrets, slices
+from hostguard.controls import egress, gateway, kernel, limits, platform, secrets, slices
 from hostguard.policy.model import NO_SECTIONS, Policy
 
-AREAS: tuple[Area, ...] = (platform.AREA, egress.AREA, kernel.AREA, limits.AREA, slices.AREA, secrets.AREA)
+AREAS: tuple[Area, ...] = (
+    platform.AREA,
+    egress.AREA,
+    gateway.AREA,
+    kernel.AREA,
+    limits.AREA,
+    slices.AREA,
+    secrets.AREA,
+)
 CATALOGUE: tuple[Control, ...] = tuple(control for area in AREAS for control in area.controls)
 NO_AREAS = ("capacity",)
 """Sections of a policy of which nothing is asked: others are derived from them."""

@@ -22,7 +22,8 @@ from hostguard.control import (
 )
 from hostguard.host.kinds import file, sysctl
 from hostguard.host.resource import Resource
-from hostguard.policy.sizing import CONNTRACK_BUCKETS, CONNTRACK_MAX, PORTS, UNLIMITED, ephemeral
+from hostguard.policy.numbers import PORTS, ephemeral
+from hostguard.policy.sizing import CONNTRACK_BUCKETS, CONNTRACK_MAX, UNLIMITED
 from hostguard.status import Severity
 
 LISTEN = "0A"  # include/net/tcp_states.h

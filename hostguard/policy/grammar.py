@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
@@ -156,6 +156,33 @@ def percent(found: Any) -> float:
     return share
 
 
+def share(found: Any) -> float:
+    """`1%` as 0.01."""
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%", found, re.ASCII) if isinstance(found, str) else None
+    percents = float(match[1]) if match else 0.0
+    if not 0 < percents <= 100:
+        raise unexpected("a share above 0%, at most 100%, such as 0.5%")
+    return percents / 100
+
+
+def truth(found: Any) -> bool:
+    if not isinstance(found, bool):
+        raise unexpected("true or false")
+    return found
+
+
+def held_port(found: Any) -> int:
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= 1023:
+        raise unexpected("a port from 1 to 1023: while the gateway is down, any account could listen on a higher one")
+    return found
+
+
+def tls_version(found: Any) -> str:
+    if found not in ("1.2", "1.3") or not isinstance(found, str):
+        raise unexpected('"1.2" or "1.3", in quotes')
+    return found
+
+
 def mode(found: Any) -> str:
     if not isinstance(found, str) or not re.fullmatch(r"0[0-7]{3}", found, re.ASCII):
         raise unexpected('a mode of four octal digits, in quotes, such as "0750"')
@@ -179,6 +206,20 @@ def path(found: Any) -> str:
         raise unexpected(expected)
     if any((found + "/").startswith(taken + "/") for taken in NOT_THERE) or found in BUSY:
         raise unexpected(expected)
+    return found
+
+
+FILE = "(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){2,12}"
+SCHEMA_FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/){0,8}[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+"""Below the policy's own folder: no part of it begins with a dot."""
+
+
+def payload_schema(found: Any) -> Mapping[str, Any]:
+    """A JSON Schema; the one that was named by its file is read before a policy is looked at (late.py)."""
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+        raise unexpected(
+            "a JSON Schema, or the path of its file from the policy's folder, such as schemas/payments.json"
+        )
     return found
 
 
@@ -307,6 +348,39 @@ HostPattern = Annotated[
         grammar(r"[A-Za-z0-9_.:@/*?\[\]!-]{1,253}", 'the name of a host, or a shell pattern in quotes, such as "db*"')
     ),
 ]
+ProviderName = Annotated[
+    str,
+    PlainValidator(
+        grammar(
+            r"(?!(?:admin|metrics)$)[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
+            "a name of letters, digits, _ and - (a dot would break the names of metrics), but admin and metrics",
+        )
+    ),
+]
+FilePath = Annotated[str, PlainValidator(grammar(FILE, "the path of a file, such as /usr/bin/envoy"))]
+Sha256 = Annotated[str, PlainValidator(grammar("[0-9a-f]{64}", "a SHA-256 of 64 hexadecimal digits in lower case"))]
+Cipher = Annotated[
+    str,
+    PlainValidator(
+        grammar(
+            "ECDHE-(?:ECDSA|RSA)-(?:AES128-GCM-SHA256|AES256-GCM-SHA384|CHACHA20-POLY1305)",
+            "a suite with ECDHE and an AEAD, such as ECDHE-ECDSA-AES128-GCM-SHA256",
+        )
+    ),
+]
+Method = Annotated[
+    str, PlainValidator(grammar("GET|HEAD|OPTIONS|PUT|DELETE|POST|PATCH", "a method of HTTP, such as GET"))
+]
+HeaderName = Annotated[
+    str, PlainValidator(grammar("[A-Za-z][A-Za-z0-9-]{0,63}", "the name of a header, such as Idempotency-Key"))
+]
+MediaType = Annotated[
+    str,
+    PlainValidator(
+        grammar("[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}", "a media type, such as application/json")
+    ),
+]
+Schema = Annotated[Mapping[str, Any], PlainValidator(payload_schema)]
 Day = Annotated[datetime.date, PlainValidator(date)]
 Cidr = Annotated[Network, PlainValidator(network)]
 IPAddress = Annotated[Address, PlainValidator(address)]

@@ -5,6 +5,7 @@ The text below a field says what it is for: `python -m hostguard.ansible.role_do
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
@@ -14,20 +15,30 @@ from hostguard.policy.grammar import (
     Accounts,
     Bytes,
     Cidrs,
+    Cipher,
     ControlPattern,
     Day,
+    FilePath,
     FolderPath,
+    HeaderName,
+    HostName,
     HostPattern,
     Hosts,
     IPAddress,
     Key,
     Level,
+    MediaType,
+    Method,
     Mode,
     Name,
+    Port,
     Ports,
     Protocol,
+    ProviderName,
+    Schema,
     SearchDomain,
     Service,
+    Sha256,
     SliceName,
     Version,
     distinct,
@@ -35,12 +46,21 @@ from hostguard.policy.grammar import (
     either,
     factor,
     filled,
+    held_port,
     line,
     number,
     percent,
+    share,
     sysctl_value,
+    tls_version,
+    truth,
     whole,
 )
+
+Duration = Annotated[float, PlainValidator(duration)]
+HeldPort = Annotated[int, PlainValidator(held_port)]
+Count = Annotated[int, PlainValidator(whole(1, 10_000_000))]
+TlsVersion = Annotated[Literal["1.2", "1.3"], PlainValidator(tls_version)]
 
 
 class Section(BaseModel):
@@ -123,6 +143,189 @@ class Egress(Section):
         return tuple(sorted({host for way in ways for host in way.hosts}))
 
 
+class Tls(Section):
+    """Of every connection to a provider. No key turns the verification off."""
+
+    min: TlsVersion = "1.2"
+    """The oldest version that will do."""
+    max: TlsVersion = "1.3"
+    """The newest version that is offered."""
+    ciphers: Annotated[tuple[Cipher, ...], BeforeValidator(filled), AfterValidator(distinct)] = (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+    )
+    """Cipher suites of TLS 1.2, in order of preference; those of 1.3 are not chosen."""
+
+
+class Metrics(Section):
+    """A listener that answers `GET /metrics` and nothing else."""
+
+    listen: HeldPort
+    """Its TCP port on `address`."""
+    users: Accounts
+    """Accounts that may read them."""
+
+
+class Load(Section):
+    """What a provider must carry; `p99` in seconds."""
+
+    peak_rps: Annotated[float, PlainValidator(number(0, 10_000_000))]
+    """The highest number of requests a second to it that was ever seen."""
+    p99: Annotated[float, PlainValidator(duration)]
+    """The 99th percentile of its latency."""
+
+
+class Timeouts(Section):
+    """In seconds."""
+
+    connect: Duration = 0.25
+    """Until a connection to the provider stands, its TLS too."""
+    try_: Duration = Field(default=2.0, alias="try")
+    """Until one try has its whole answer."""
+    total: Duration | None = None
+    """Until the application has its answer, all tries and waits in it; left out, the tries' time."""
+    idle: Duration = 60.0
+    """After which an unused connection is closed: less than the provider's own."""
+
+
+class Breaker(Section):
+    """The most of each that may be under way at once; one more is refused with 503, flag UO."""
+
+    requests: Count | None = None
+    """Requests under way; left out, Little's law."""
+    connections: Count | None = None
+    """Connections to the provider; left out, one a request (http2: one for a hundred)."""
+    pending: Count | None = None
+    """Requests that wait for a connection; left out, those that arrive while one is made."""
+    retries: Count | None = None
+    """Tries beside the first; left out, as many as requests."""
+
+
+class Outlier(Section):
+    """When a region is left alone; times in seconds."""
+
+    consecutive_5xx: Annotated[int, PlainValidator(whole(1, 1000))] = 5
+    """Failures in a row after which it is ejected."""
+    interval: Duration = 10.0
+    """How often the ejected are looked at again."""
+    ejection: Duration = 30.0
+    """How long the first ejection lasts; the next ones last longer."""
+    percent: Annotated[int, PlainValidator(whole(1, 100))] = 100
+    """How many of its regions may be ejected at once, in percent."""
+
+
+class Retry(Section):
+    """When a request is sent again."""
+
+    tries: Annotated[int, PlainValidator(whole(1, 10))] | None = None
+    """All tries of a request: 1 is never again; left out, 4, with `stream` 1."""
+    wait_max: Duration | None = None
+    """The longest Retry-After that is waited for, in whole seconds; left out, 4s, at most `total`."""
+    safe: Annotated[tuple[Method, ...], AfterValidator(distinct)] = ("GET", "HEAD", "OPTIONS")
+    """Methods that may reach the provider twice: they are sent again after a 5xx and a reset too."""
+    idempotency_header: HeaderName | None = None
+    """A request that has this header may reach it twice, whatever its method."""
+    timeouts: Annotated[bool, PlainValidator(truth)] = True
+    """Whether a safe request is sent again after its try timed out, or was reset: Envoy has one switch for both."""
+
+
+class Payload(Section):
+    """What a request and its answer may be; sizes in bytes."""
+
+    request_max: Bytes = 10 * 2**20
+    """The longest body of a request: a longer one is refused with 413."""
+    response_max: Bytes = 10 * 2**20
+    """The longest body of an answer: of a longer one the application sees nothing but 500."""
+    schema_: Schema | None = Field(default=None, alias="schema")
+    """A JSON Schema for the body of each 2xx answer: itself, or the path of its file beside the policy's."""
+    validate_max: Bytes | None = None
+    """The longest body that is held against the schema: a longer one is refused; left out, 1M, at most
+    `response_max`."""
+    types: Annotated[tuple[MediaType, ...], BeforeValidator(filled), AfterValidator(distinct)] = ("application/json",)
+    """The media types of answers that the schema is for."""
+    stream: Annotated[bool, PlainValidator(truth)] = False
+    """Whether answers are handed on as they come, without a limit of their size."""
+
+
+class Objective(Section):
+    """What alerts are measured by."""
+
+    p99: Duration | None = None
+    """The 99th percentile of the latency; left out, that of the load, within 500ms and 2s."""
+    errors: Annotated[float, PlainValidator(share)] = 0.01
+    """The share of requests that may fail."""
+
+
+class Upstream(Section):
+    """A provider behind the gateway: its entry in `egress.providers` opens the firewall and the resolver for it."""
+
+    host: HostName | None = None
+    """The name that is asked first, one of its `hosts`; may be left out where there is one only."""
+    port: Port | None = None
+    """One of its `ports`; may be left out where there is one only."""
+    fallback: Annotated[tuple[HostName, ...], AfterValidator(distinct)] = ()
+    """Further regions, in order, each one of its `hosts`."""
+    users: Accounts
+    """Accounts that may use it."""
+    listen: HeldPort | None = None
+    """A TCP port on `address`, of its own; left out, none."""
+    group: Account | None = None
+    """The group that may use its socket /run/hostguard-gateway/NAME/http.sock; left out, there is no socket."""
+    protocol: Annotated[Literal["auto", "http1", "http2"], PlainValidator(either("auto", "http1", "http2"))] = "auto"
+    """What is spoken with the provider; `auto` is what it chooses (ALPN)."""
+    load: Load | None = None
+    """What it must carry; left out, its share of the capacity."""
+    timeouts: Timeouts = Timeouts()
+    """How long each part of a request may take."""
+    breaker: Breaker = Breaker()
+    """How much may be under way at once."""
+    outlier: Outlier = Outlier()
+    """When a region that fails is left alone."""
+    retry: Retry = Retry()
+    """When a request is sent again."""
+    payload: Payload = Payload()
+    """What a request and its answer may be."""
+    objective: Objective = Objective()
+    """What alerts are measured by."""
+
+
+class Gateway(Section):
+    """The egress proxy; `buffer` and `heap_max` in bytes, `drain` in seconds."""
+
+    manage: Annotated[bool, PlainValidator(truth)] = True
+    """Whether hostguard configures the proxy and runs it; `false` only judges one that somebody else configures."""
+    admin: FilePath | None = None
+    """The Unix socket of the other's admin interface, under `manage: false`."""
+    program: FilePath = "/usr/bin/envoy"
+    """The Envoy of the host: hostguard downloads none."""
+    sha256: Sha256 | None = None
+    """What its file must be, checked before each start; left out, any."""
+    version_min: Version = "1.40"
+    """The oldest Envoy that will do."""
+    address: IPAddress = ipaddress.IPv4Address("127.0.0.84")
+    """The loopback address of its ports, its own."""
+    workers: Annotated[int, PlainValidator(whole(1, 256))] | None = None
+    """Its threads; left out, the `cpu_quota` of its slice rounded up, else `platform.cpu_min`, at most 4."""
+    ca: FilePath = "/etc/ssl/certs/ca-certificates.crt"
+    """The certificates by which every provider is verified."""
+    tls: Tls = Tls()
+    """The TLS that is spoken with providers."""
+    connections_max: Annotated[int, PlainValidator(whole(1, 10_000_000))] | None = None
+    """The most connections of applications at once; left out, twice the requests of all breakers, or half the files."""
+    heap_max: Bytes | None = None
+    """The memory past which it refuses requests; left out, 80 % of its slice's, else what its connections need."""
+    buffer: Bytes = 32 * 2**10
+    """What each of a request's two connections may buffer, from 8K to 1M."""
+    log: Annotated[Literal["failures", "all", "off"], PlainValidator(either("failures", "all", "off"))] = "failures"
+    """Which requests are logged: no 2xx and slower than the objective, all, or none."""
+    metrics: Metrics | None = None
+    """Who may read its metrics; left out, nobody."""
+    drain: Duration = 10.0
+    """How long an instance goes on with its requests once another has taken over."""
+    providers: dict[ProviderName, Upstream] = Field(default_factory=dict)
+    """What it leads to: names of `egress.providers`."""
+
+
 class Limits(Section):
     nofile: Annotated[int, PlainValidator(whole(1024, 1_048_576_000))] | None = None
     """Open files of a process; left out, derived from the capacity."""
@@ -203,6 +406,8 @@ class Policy(Section):
     """What the host must carry: limits that are not set are derived from it."""
     egress: Egress | None = None
     """What the host may reach, and who may connect in."""
+    gateway: Gateway | None = None
+    """The proxy that stands between applications and providers."""
     kernel: dict[Key, Annotated[str, PlainValidator(sysctl_value)]] | None = None
     """Kernel parameters (sysctl) by their name with dots: these override what is derived; `{}` for what is."""
     limits: Limits | None = None

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from hostguard import generated
 from hostguard.policy import grammar
 
-WRITTEN_AS_TEXT = (grammar.size, grammar.duration, grammar.percent, grammar.network, grammar.address)
+WRITTEN_AS_TEXT = (grammar.size, grammar.duration, grammar.percent, grammar.share, grammar.network, grammar.address)
 """What reads text and makes a number, or another thing, of it."""
 
 
@@ -74,7 +74,7 @@ def _setting(field: FieldInfo, path: tuple[str, ...], text: str) -> Setting:
         expected = f"names and, each, {_expected(value, inner)}"
         return Setting(path, "dict", text, expected, default, reader=_reader(inner), key=key)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return Setting(path, "dict", text, "its settings", default, inside=settings(kind, path))
+        return Setting(path, "dict", text, "its settings", None, inside=settings(kind, path))
     choices = arguments if typing.get_origin(kind) is typing.Literal else ()
     return Setting(path, _scalar(kind, validators), text, _expected(kind, validators), default, choices=choices,
                    reader=_reader(validators), required=field.is_required())  # fmt: skip
@@ -118,5 +118,11 @@ def _expected(kind: Any, validators: tuple[Any, ...]) -> str:
 
 def _as_written(value: Any, validators: tuple[Any, ...]) -> Any:
     if _reader(validators) is grammar.size:
-        return f"{value // 2**20}M"
+        return f"{value // 2**20}M" if value % 2**20 == 0 else f"{value // 2**10}K"
+    if _reader(validators) is grammar.duration:
+        return f"{value:g}s" if value >= 1 else f"{value * 1000:g}ms"
+    if _reader(validators) is grammar.share:
+        return f"{value * 100:g}%"
+    if _reader(validators) is grammar.address:
+        return str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -9,26 +9,30 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostguard.policy.checks import PORT_RANGE
+from hostguard.policy.gateway import UNITS, Gateway, derive, needed_files, open_files
 from hostguard.policy.model import Capacity, Policy
+from hostguard.policy.numbers import (
+    KIB,
+    LEAST_FILES,
+    MIB,
+    PORT_RANGE,
+    PORTS,
+    REUSED_AFTER,
+    SOCKETS_A_REQUEST,
+    SPARE_FILES,
+    Number,
+    ephemeral,
+    memory,
+    taken_ports,
+    up,
+)
 
-KIB, MIB = 1024, 1024**2
-LEAST_FILES = 65535
-"""The article's minimum (ulimit -n 65535)."""
-SPARE_FILES = 1024
-"""Logs, listeners, the event loop, resolver sockets: what a proxy opens beside its connections."""
-SOCKETS_A_REQUEST = 2
-"""A proxy holds one to its client and one to the provider."""
 BYTES_A_CONNECTION = (16 * KIB, 64 * KIB)
 """The article's range for a TLS connection, its buffers included."""
-BASE_MEMORY = 64 * MIB
 TIME_WAIT = 60
 """Seconds a closed connection holds its port: TCP_TIMEWAIT_LEN in include/net/tcp.h."""
-REUSED_AFTER = 1
-"""Seconds after which tcp_tw_reuse takes the port again."""
 LEAST_QUEUE, LONGEST_QUEUE = 4096, 65535
 """4096 is the kernel's own default for somaxconn since 5.4; a listener's backlog had 16 bits before 4.x."""
-PORTS = (10240, 65535)
 TRACKED_FOR = 120
 """Seconds that connection tracking, which our rules begin, keeps what is closed: nf_conntrack_tcp_timeout_time_wait."""
 TRACKED_BY_DEFAULT = 262_144
@@ -40,20 +44,6 @@ TRACKED_A_BUCKET = 4
 """nf_conntrack_max for each bucket of its hash table, as Linux had it by itself until 5.14."""
 NR_OPEN = 1_048_576
 """The kernel's own default for fs.nr_open."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """One derived number: what it is for, what it came from, what the policy says instead (`set_to`)."""
-
-    name: str
-    value: int
-    unit: str
-    formula: str
-    overrides: str = ""
-    """What apply sets with it."""
-    set_to: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,7 @@ class Sizing:
     concurrency: int | None
     memory_low: int | None
     memory_high: int | None
+    gateway: Gateway | None
     numbers: tuple[Number, ...]
 
 
@@ -89,29 +80,28 @@ def size(policy: Policy) -> Sizing:
     """Every number of a policy; without a capacity the least that the article asks for."""
     capacity = policy.capacity
     kernel = policy.kernel or {}
-    units = len(policy.limits.units) if policy.limits else 0
+    gateway = derive(policy)
+    units = (len(policy.limits.units) if policy.limits else 0) + (len(UNITS) if gateway and gateway.manage else 0)
     rate = capacity.peak_rps * capacity.headroom if capacity else 0.0
-    under_way = math.ceil(round(rate * capacity.p99, 6)) if capacity else 0
-    needed_files = SOCKETS_A_REQUEST * under_way + SPARE_FILES
-    derived_files = max(LEAST_FILES, needed_files)
-    files = (policy.limits and policy.limits.nofile) or derived_files
+    under_way = up(rate * capacity.p99) if capacity else 0
+    needed, files = needed_files(policy), open_files(policy)
     nr_open = max(NR_OPEN, files)
     file_max = max(NR_OPEN, files * (units + 1))
     backlog = queue(rate)
     connections = SOCKETS_A_REQUEST * under_way
-    low, high = (connections * each + BASE_MEMORY for each in BYTES_A_CONNECTION)
-    low, high = (math.ceil(memory / MIB) * MIB for memory in (low, high))
+    low, high = (memory(connections, each) for each in BYTES_A_CONNECTION)
     ports = ephemeral(kernel)
     tracked = under_way + math.ceil(rate * TRACKED_FOR) if capacity and policy.egress else None
     buckets = _buckets(tracked, kernel) if tracked else None
+    clients = "the more of concurrency and the gateway's connections" if gateway else "concurrency"
     numbers = (
         *(_of_capacity(capacity, under_way, rate, ports, (low, high)) if capacity else ()),
         *(_tracked(tracked, buckets, policy.kernel) if tracked and buckets else ()),
         Number(
             "open files",
-            derived_files,
+            max(LEAST_FILES, needed),
             "a process",
-            f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × concurrency + {SPARE_FILES})",
+            f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × {clients} + {SPARE_FILES})",
             "LimitNOFILE=, DefaultLimitNOFILE=, PAM nofile",
             str(policy.limits.nofile) if policy.limits and policy.limits.nofile else "",
         ),
@@ -130,11 +120,11 @@ def size(policy: Policy) -> Sizing:
     )
     return Sizing(
         nofile=files,
-        least_files=needed_files if capacity else LEAST_FILES,
+        least_files=needed or LEAST_FILES,
         somaxconn=backlog,
         syn_backlog=backlog,
         port_range=PORTS,
-        least_ports=_reused(under_way, rate) if capacity else PORTS[1] - PORTS[0] + 1,
+        least_ports=taken_ports(under_way, rate) if capacity else PORTS[1] - PORTS[0] + 1,
         file_max=file_max,
         nr_open=nr_open,
         tracked=tracked,
@@ -142,14 +132,9 @@ def size(policy: Policy) -> Sizing:
         concurrency=under_way if capacity else None,
         memory_low=low if capacity else None,
         memory_high=high if capacity else None,
+        gateway=gateway,
         numbers=numbers,
     )
-
-
-def ephemeral(kernel: Mapping[str, str]) -> tuple[int, int]:
-    """The port range in force: the policy's own, or ours."""
-    low, high = kernel.get(PORT_RANGE, "{} {}".format(*PORTS)).split()
-    return int(low), int(high)
 
 
 def _queue_formula() -> str:
@@ -177,16 +162,11 @@ def _tracked(tracked: int, buckets: int, kernel: Mapping[str, str] | None) -> tu
     )
 
 
-def _reused(under_way: int, rate: float) -> int:
-    """The ports that are taken at the peak, where tcp_tw_reuse gives them back after a second."""
-    return under_way + math.ceil(rate * REUSED_AFTER)
-
-
 def _of_capacity(
     capacity: Capacity, under_way: int, rate: float, ports: tuple[int, int], memory: tuple[int, int]
 ) -> tuple[Number, ...]:
     width = ports[1] - ports[0] + 1
-    reused = _reused(under_way, rate)
+    reused = taken_ports(under_way, rate)
     held = under_way + math.ceil(rate * TIME_WAIT)
     short = f"more than the {width} there are: pool connections, or add provider addresses"
     little = f"rps × p99 × headroom = {capacity.peak_rps:g} × {capacity.p99:g} s × {capacity.headroom:g}"

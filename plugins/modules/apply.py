@@ -29,7 +29,7 @@ options:
       - Left out, the policy is the whole truth, and what an earlier one wanted elsewhere is given back.
     type: list
     elements: str
-    choices: [platform, egress, kernel, limits, slices, secrets]
+    choices: [platform, egress, gateway, kernel, limits, slices, secrets]
   run_tags:
     description:
       - Where O(areas) is left out, the areas among these tags, unless C(hostguard) is among them too. A role hands down

@@ -20,7 +20,7 @@ options:
     description: Sections of the policy to check; left out, all of them.
     type: list
     elements: str
-    choices: [platform, egress, kernel, limits, slices, secrets]
+    choices: [platform, egress, gateway, kernel, limits, slices, secrets]
   answer_within:
     description: How long the host may take to answer a question, such as C(300s); then it is given up.
     type: str

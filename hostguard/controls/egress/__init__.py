@@ -333,7 +333,8 @@ AREA = Area(
     name="egress",
     controls=CONTROLS,
     least={
-        "via": "direct",
+        "via": "proxy",
+        "proxy_user": "proxy",
         "resolvers": ["192.0.2.53"],
         "providers": {"provider": {"cidrs": ["192.0.2.1/32"], "hosts": ["api.provider.example"]}},
         # A port that the kernel might hand out, so that it has to be reserved.
