@@ -85,7 +85,7 @@ def with_it(loaded: LoadedPolicy, proposal: Proposal) -> str:
 
     try:
         text = insert(Path(loaded.path).read_text(encoding="utf-8-sig"), proposal)
-        parse(text.encode(), "the policy that was learnt")
+        parse(text.encode(), "the policy that was learnt", folder=Path(loaded.path).parent)
     except CantInsert as error:
         raise Stop(Exit.UNSEEN, [f"{loaded.path}: {error}"]) from None
     except PolicyError as error:

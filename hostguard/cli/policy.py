@@ -54,6 +54,8 @@ def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> Lo
         if not harmless:
             _trust(path)
         loaded = loading.load(path)
+        for file in () if harmless else loaded.files:
+            _trust(file)
     if name and "JOURNAL_STREAM" not in os.environ:  # a unit's: the lines that an audit writes there name it
         where = Path(loaded.path).absolute() if Path(loaded.path).exists() else f"of {loaded.path}"
         typer.echo(f"hostguard: policy {where} (sha256 {loaded.sha256[:12]})", err=True)

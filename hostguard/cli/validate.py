@@ -77,7 +77,7 @@ def _one(named: Path | None, overlay: dict[str, Any]) -> LoadedPolicy:
 
     overlays = [("hostguard_policy", overlay)] if overlay else []
     if str(named) == STDIN:
-        return loading.parse(sys.stdin.buffer.read(LARGEST), "standard input", overlays)
+        return loading.parse(sys.stdin.buffer.read(LARGEST), "standard input", overlays, Path())
     return loading.load(loading.find(named), overlays) if overlays else look(named)
 
 

@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple
 
-from hostguard.policy import late
+from hostguard.policy import gateway_checks, late
 from hostguard.policy.destinations import NamedReach, Reach, holds, named_reaches, reaches
 from hostguard.policy.document import Path
+from hostguard.policy.finding import Finding
 from hostguard.policy.grammar import Address
 from hostguard.policy.model import Capacity, Egress, Policy, Service_, Slice, Waiver
+from hostguard.policy.numbers import PORT_RANGE
 
-PORT_RANGE = "net.ipv4.ip_local_port_range"
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
 WHOLE_NUMBERS = {
     "fs.file-max", "fs.nr_open", "net.core.netdev_max_backlog", "net.core.somaxconn",
@@ -42,16 +42,11 @@ def sent_by_kernel(protocol: str, port: int) -> str:
     return KERNEL_SENDS.get((protocol, port), "")
 
 
-class Finding(NamedTuple):
-    path: Path
-    found: str
-    expected: str
-
-
 def contradictions(policy: Policy) -> Iterator[Finding]:
     """Every contradiction in what could be read of a policy; sections that could not be are None."""
     if policy.egress:
         yield from _egress(policy.egress)
+    yield from gateway_checks.contradictions(policy)
     if policy.kernel is not None:
         yield from _kernel(policy.kernel, policy.limits.nofile if policy.limits else None)
     if policy.slices is not None:
@@ -201,7 +196,8 @@ def _slices(slices: Mapping[str, Slice], capacity: Capacity | None) -> Iterator[
             found = f"{wanted.memory_high} bytes"
             yield Finding((*path, "memory_high"), found, f"at most memory_max ({wanted.memory_max} bytes)")
         if not capacity and not wanted.model_fields_set - {"units"}:
-            yield Finding(path, "no limit", "memory_max, memory_high, cpu_quota or tasks_max (or a capacity)")
+            expected = "memory_max, memory_high, cpu_quota or tasks_max (or a capacity)"
+            yield Finding(path, "no limit", expected, of=(("capacity",),))
 
 
 def _waivers(waivers: Sequence[Waiver]) -> Iterator[Finding]:
@@ -240,8 +236,10 @@ def cautions(policy: Policy) -> Iterator[Finding]:
         yield Finding(("egress", "proxy_user"), "root", expected)
     for name, service in (egress.services if egress else {}).items():
         yield from _of_the_kernel(name, service)
+    yield from gateway_checks.cautions(policy)
     for key, found, expected in late.doubtful(policy.kernel or {}):
         yield Finding(("kernel", key), found, expected)
-    if policy.capacity and policy.kernel is None and policy.limits is None and policy.slices is None:
-        expected = "one of kernel, limits, slices: as it is nothing is derived from it"
+    used = (policy.kernel, policy.limits, policy.slices, policy.gateway)
+    if policy.capacity and all(section is None for section in used):
+        expected = "one of kernel, limits, slices, gateway: as it is nothing is derived from it"
         yield Finding(("capacity",), "a section that nothing uses", expected)

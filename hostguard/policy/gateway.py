@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hostguard.policy import model
-from hostguard.policy.model import Capacity, Policy
-from hostguard.policy.numbers import LEAST_FILES, MIB, SPARE_FILES, files, memory, up
+from hostguard.policy.model import Policy
+from hostguard.policy.numbers import BASE_MEMORY, LEAST_FILES, MIB, SOCKETS_A_REQUEST, SPARE_FILES, files, memory, up
 
 FOLDER = "/etc/hostguard/gateway"
 XDS = FOLDER + "/xds"
@@ -33,7 +33,7 @@ STREAMS = 100
 """Requests of one HTTP/2 connection at once, which providers commonly allow (RFC 9113, 6.5.2, asks for no less)."""
 VALIDATED = MIB
 PAGE = 4096
-HEAP_SHARE = 0.8
+HEAP_SHARE, LEAST_HEAP = 0.8, BASE_MEMORY
 DRAINING = 66 * MIB
 """Resident memory of an instance that is started and idle: what the second one takes while one drains (measured)."""
 LUA = 16
@@ -56,7 +56,7 @@ class Tls:
 class Retry:
     tries: int
     wait_max: float
-    """The longest Retry-After that is waited for, in seconds."""
+    """The longest Retry-After that is waited for, in whole seconds; 0: none."""
     safe: tuple[str, ...]
     """Methods that may be sent twice."""
     idempotency_header: str | None
@@ -140,27 +140,23 @@ def derive(policy: Policy) -> Gateway | None:
 
     Raises ValueError for a policy with contradictions (checks.py): nothing follows from those.
     """
-    said = policy.gateway
+    said, egress = policy.gateway, policy.egress
     if said is None:
         return None
-    if policy.egress is None or policy.egress.proxy_user is None:
+    if egress is None or egress.proxy_user is None:
         raise ValueError("a gateway runs as egress.proxy_user")
-    upstreams = tuple(_upstream(policy, said, name) for name in said.providers)
-    needed = _connections(upstreams)
-    nofile = open_files(policy)
-    slice_ = (policy.slices or {}).get(SLICE)
-    lua = _lua(upstreams, workers(policy))
-    heap = said.heap_max or _heap(said, upstreams, slice_.memory_max if slice_ else None, lua)
+    upstreams = tuple(_upstream(policy, name, to) for name, to in said.providers.items())
+    heap = heap_max(policy)
     return Gateway(
         manage=said.manage,
         program=said.program,
         sha256=said.sha256,
         version_min=said.version_min,
-        account=policy.egress.proxy_user,
+        account=egress.proxy_user,
         address=str(said.address),
         workers=workers(policy),
         tls=Tls(said.tls.min, said.tls.max, said.tls.ciphers, said.ca),
-        connections_max=said.connections_max or min(needed, (nofile - SPARE_FILES) // 2),
+        connections_max=connections_of_all(policy),
         heap_max=heap,
         buffer=said.buffer,
         log=said.log,
@@ -169,74 +165,18 @@ def derive(policy: Policy) -> Gateway | None:
         drain=said.drain,
         upstreams=upstreams,
         admin=said.admin or ADMIN,
-        nofile=nofile,
-        slice=f"hostguard-{SLICE}.slice" if slice_ else "",
-        memory=heap + DRAINING + lua,
+        nofile=open_files(policy),
+        slice=f"hostguard-{SLICE}.slice" if _slice(policy) else "",
+        memory=heap + beside_heap(policy),
     )
 
 
-def load_of(policy: Policy, name: str) -> model.Load | None:
-    """What a provider must carry: its own, or its share of the capacity; None where there is neither."""
-    said = policy.gateway
-    if said is None or said.providers[name].load or policy.capacity is None:
-        return said.providers[name].load if said else None
-    share = policy.capacity.peak_rps / len(said.providers)
-    return model.Load.model_construct(peak_rps=share, p99=policy.capacity.p99)
-
-
-def headroom(capacity: Capacity | None) -> float:
-    return capacity.headroom if capacity else HEADROOM
-
-
-def workers(policy: Policy) -> int:
-    said, slice_ = policy.gateway, (policy.slices or {}).get(SLICE)
-    if said and said.workers:
-        return said.workers
-    if slice_ and slice_.cpu_quota:
-        return min(MOST_WORKERS, math.ceil(slice_.cpu_quota / 100))
-    return min(MOST_WORKERS, policy.platform.cpu_min if policy.platform else CPUS)
-
-
-def open_files(policy: Policy) -> int:
-    """The open files of a process: the policy's own, or what its capacity and its gateway need."""
-    own = policy.limits.nofile if policy.limits else None
-    return own or max(LEAST_FILES, needed_files(policy))
-
-
-def needed_files(policy: Policy) -> int:
-    """What the capacity and the gateway need, whatever the policy sets; without either 0."""
-    capacity, said = policy.capacity, policy.gateway
-    under_way = up(capacity.peak_rps * capacity.headroom * capacity.p99) if capacity else 0
-    asked = 0
-    if said and said.manage:
-        upstreams = (_upstream(policy, said, name) for name in said.providers)
-        asked = said.connections_max or _connections(tuple(upstreams))
-    return max((files(most) for most in (under_way, asked) if most), default=0)
-
-
-def _connections(upstreams: tuple[Upstream, ...]) -> int:
-    return 2 * sum(each.requests for each in upstreams)
-
-
-def _lua(upstreams: tuple[Upstream, ...], threads: int) -> int:
-    longest = max((each.payload.validate_max for each in upstreams if each.payload.schema is not None), default=0)
-    return threads * LUA * longest
-
-
-def _heap(said: model.Gateway, upstreams: tuple[Upstream, ...], whole: int | None, lua: int) -> int:
-    if whole is None:
-        return memory(_connections(upstreams), 2 * said.buffer)
-    return int(min(HEAP_SHARE * whole, whole - DRAINING - lua)) // PAGE * PAGE
-
-
-def _upstream(policy: Policy, said: model.Gateway, name: str) -> Upstream:
-    to, load = said.providers[name], load_of(policy, name)
+def _upstream(policy: Policy, name: str, to: model.Upstream) -> Upstream:
+    load, room = load_of(policy, name), headroom(policy)
     if policy.egress is None or load is None:
-        raise ValueError(f"gateway.providers.{name} has no load")
-    provider, times, breaker, room = policy.egress.providers[name], to.timeouts, to.breaker, headroom(policy.capacity)
-    requests = breaker.requests or max(1, up(load.peak_rps * load.p99 * room))
-    streams = math.ceil(requests / STREAMS) + workers(policy)
-    total = total_of(to)
+        raise ValueError(f"gateway.providers.{name} has no load, or no entry in egress")
+    provider = policy.egress.providers[name]
+    requests, total = requests_of(to, load, room), total_of(to)
     return Upstream(
         name=name,
         hosts=(to.host or provider.hosts[0], *to.fallback),
@@ -246,20 +186,20 @@ def _upstream(policy: Policy, said: model.Gateway, name: str) -> Upstream:
         group=to.group,
         protocol=to.protocol,
         requests=requests,
-        connections=breaker.connections or (streams if to.protocol == "http2" else requests),
-        pending=breaker.pending or max(1, up(load.peak_rps * room * times.connect)),
-        retries=breaker.retries or requests,
-        connect=times.connect,
-        per_try=times.try_,
+        connections=connections_of(to, requests, workers(policy)),
+        pending=pending_of(to, load, room),
+        retries=to.breaker.retries or requests,
+        connect=to.timeouts.connect,
+        per_try=to.timeouts.try_,
         total=total,
-        idle=times.idle,
+        idle=to.timeouts.idle,
         consecutive_5xx=to.outlier.consecutive_5xx,
         interval=to.outlier.interval,
         ejection=to.outlier.ejection,
         percent=to.outlier.percent,
         retry=Retry(
             tries=tries_of(to),
-            wait_max=min(WAIT_MAX, math.floor(total)) if to.retry.wait_max is None else to.retry.wait_max,
+            wait_max=to.retry.wait_max or wait_max_of(total),
             safe=to.retry.safe,
             idempotency_header=to.retry.idempotency_header,
             timeouts=to.retry.timeouts,
@@ -277,15 +217,101 @@ def _upstream(policy: Policy, said: model.Gateway, name: str) -> Upstream:
     )
 
 
+def load_of(policy: Policy, name: str) -> model.Load | None:
+    """What a provider must carry: its own, or its share of the capacity; None where there is neither."""
+    providers = policy.gateway.providers if policy.gateway else {}
+    if providers[name].load or policy.capacity is None:
+        return providers[name].load
+    return model.Load.model_construct(peak_rps=policy.capacity.peak_rps / len(providers), p99=policy.capacity.p99)
+
+
+def headroom(policy: Policy) -> float:
+    return policy.capacity.headroom if policy.capacity else HEADROOM
+
+
+def requests_of(to: model.Upstream, load: model.Load, room: float) -> int:
+    return to.breaker.requests or max(1, up(load.peak_rps * load.p99 * room))
+
+
+def connections_of(to: model.Upstream, requests: int, threads: int) -> int:
+    """Each thread has connections of its own. Whether a provider speaks HTTP/2 is not known under `auto`."""
+    streams = math.ceil(requests / STREAMS) + threads
+    return to.breaker.connections or (streams if to.protocol == "http2" else requests)
+
+
+def pending_of(to: model.Upstream, load: model.Load, room: float) -> int:
+    return to.breaker.pending or max(1, up(load.peak_rps * room * to.timeouts.connect))
+
+
 def tries_of(to: model.Upstream) -> int:
     return to.retry.tries or (1 if to.payload.stream else TRIES)
 
 
 def total_of(to: model.Upstream) -> float:
-    """All tries one after another, or three and one wait."""
-    wait = WAIT_MAX if to.retry.wait_max is None else to.retry.wait_max
-    return to.timeouts.total or min(tries_of(to) * to.timeouts.try_, 3 * to.timeouts.try_ + wait, LONGEST)
+    """All tries one after another, or three of them and a wait."""
+    one, wait = to.timeouts.try_, to.retry.wait_max or WAIT_MAX
+    return to.timeouts.total or min(tries_of(to) * one, 3 * one + wait, LONGEST)
+
+
+def wait_max_of(total: float) -> float:
+    return min(WAIT_MAX, math.floor(total))
 
 
 def validate_max_of(payload: model.Payload) -> int:
     return payload.validate_max or min(VALIDATED, payload.response_max)
+
+
+def _slice(policy: Policy) -> model.Slice | None:
+    return (policy.slices or {}).get(SLICE)
+
+
+def workers(policy: Policy) -> int:
+    said, slice_ = policy.gateway, _slice(policy)
+    if said and said.workers:
+        return said.workers
+    if slice_ and slice_.cpu_quota:
+        return min(MOST_WORKERS, math.ceil(slice_.cpu_quota / 100))
+    return min(MOST_WORKERS, policy.platform.cpu_min if policy.platform else CPUS)
+
+
+def connections_asked(policy: Policy) -> int:
+    """Connections of applications that the gateway is to take; 0 without one of our own."""
+    said, room = policy.gateway, headroom(policy)
+    if said is None or not said.manage:
+        return 0
+    loads = ((to, load_of(policy, name)) for name, to in said.providers.items())
+    return said.connections_max or 2 * sum(requests_of(to, load, room) for to, load in loads if load)
+
+
+def connections_of_all(policy: Policy) -> int:
+    return min(connections_asked(policy), (open_files(policy) - SPARE_FILES) // SOCKETS_A_REQUEST)
+
+
+def needed_files(policy: Policy) -> int:
+    """The open files that the capacity and the gateway need, whatever the policy sets; 0 without either."""
+    capacity = policy.capacity
+    under_way = up(capacity.peak_rps * capacity.headroom * capacity.p99) if capacity else 0
+    return max((files(most) for most in (under_way, connections_asked(policy)) if most), default=0)
+
+
+def open_files(policy: Policy) -> int:
+    """The open files of a process: the policy's own, or what is needed."""
+    own = policy.limits.nofile if policy.limits else None
+    return own or max(LEAST_FILES, needed_files(policy))
+
+
+def heap_max(policy: Policy) -> int:
+    said, slice_ = policy.gateway, _slice(policy)
+    if said and said.heap_max:
+        return said.heap_max
+    if slice_ is None or slice_.memory_max is None:
+        return memory(connections_asked(policy), 2 * said.buffer if said else 0)
+    whole = slice_.memory_max
+    return int(min(HEAP_SHARE * whole, whole - beside_heap(policy))) // PAGE * PAGE
+
+
+def beside_heap(policy: Policy) -> int:
+    """Bytes that its slice must hold beside its heap: another instance while one drains, and Lua's own heap."""
+    payloads = [to.payload for to in policy.gateway.providers.values()] if policy.gateway else []
+    longest = max((validate_max_of(each) for each in payloads if each.schema_ is not None), default=0)
+    return DRAINING + workers(policy) * LUA * longest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
@@ -214,13 +214,39 @@ SCHEMA_FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/){0,8}[A-Za-z0-9_
 """Below the policy's own folder: no part of it begins with a dot."""
 
 
+DEEPEST_SCHEMA, MOST_IN_SCHEMA = 32, 20_000
+
+
 def payload_schema(found: Any) -> Mapping[str, Any]:
-    """A JSON Schema; the one that was named by its file is read before a policy is looked at (late.py)."""
-    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-        raise unexpected(
-            "a JSON Schema, or the path of its file from the policy's folder, such as schemas/payments.json"
-        )
-    return found
+    """A JSON Schema, as far as it is plain data; what it says is looked at later (gateway_checks.py)."""
+    if not isinstance(found, Mapping):
+        raise unexpected("a JSON Schema, or the path of its file from the policy's folder: schemas/payments.json")
+    values = 0
+    inside: list[Any] = [found]
+    for _ in range(DEEPEST_SCHEMA):
+        values += len(inside)
+        below: list[Any] = []
+        for each in inside:
+            below += _parts(each)
+        if not below:
+            return found
+        inside = below
+        if values > MOST_IN_SCHEMA:
+            break
+    raise unexpected(f"at most {MOST_IN_SCHEMA:,} values, nested at most {DEEPEST_SCHEMA} deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What is inside a value of JSON, the keys too."""
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return value
+    # Half a surrogate pair is text for Python and JSON, and for nobody who writes UTF-8.
+    lone = isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
+    if lone or not (value is None or isinstance(value, str | bool | int | float)):
+        raise unexpected("values that JSON has, and text without half a surrogate pair")
+    return ()
 
 
 def either(*words: str, else_: str = "") -> Callable[[Any], Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hostguard.policy import checks
+from hostguard.policy import checks, schema_file
 from hostguard.policy.document import Document, NotADocument, Path, dotted, read
 from hostguard.policy.model import NO_SECTIONS, Policy
 
@@ -64,7 +64,9 @@ class LoadedPolicy:
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     """Where in the file a section, and each of its keys, stands; without what an inventory sets instead."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What was read, with the refinements over it: for who writes it down for another host to read."""
+    """What was read, with the refinements over it and without files: for who writes it down for another host."""
+    files: tuple[FilePath, ...] = ()
+    """The other files that it was read from."""
 
 
 def find(named: FilePath | None) -> FilePath:
@@ -88,11 +90,19 @@ def load(path: FilePath, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ())
         raw = path.read_bytes()
     except OSError as error:
         raise PolicyError([Problem(name, 0, "", error.strerror or str(error), "a policy file")]) from None
-    return parse(raw, name, overlays)
+    return parse(raw, name, overlays, path.parent)
 
 
-def parse(raw: bytes, name: str, overlays: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> LoadedPolicy:
-    """The policy in what was read of a file of this name. Raises PolicyError with every problem that was found."""
+def parse(
+    raw: bytes,
+    name: str,
+    overlays: Iterable[tuple[str, Mapping[str, Any]]] = (),
+    folder: FilePath | None = None,
+) -> LoadedPolicy:
+    """The policy in what was read of a file of this name; `folder` is where the files that it names are looked for.
+
+    Raises PolicyError with every problem that was found.
+    """
     try:
         document = read(raw)
     except NotADocument as error:
@@ -101,7 +111,7 @@ def parse(raw: bytes, name: str, overlays: Iterable[tuple[str, Mapping[str, Any]
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         raise PolicyError([Problem(name, 1, "", found, "a mapping that begins with `version: 1`")])
-    return _loaded(_Source(name, document), document.data, raw, list(overlays))
+    return _loaded(_Source(name, document), document.data, raw, list(overlays), folder)
 
 
 def of_variables(variables: Mapping[str, Any], name: str) -> LoadedPolicy:
@@ -113,22 +123,40 @@ def of_variables(variables: Mapping[str, Any], name: str) -> LoadedPolicy:
 
 
 def _loaded(
-    source: _Source, data: dict[str, Any], raw: bytes, overlays: Sequence[tuple[str, Mapping[str, Any]]]
+    source: _Source,
+    data: dict[str, Any],
+    raw: bytes,
+    overlays: Sequence[tuple[str, Mapping[str, Any]]],
+    folder: FilePath | None = None,
 ) -> LoadedPolicy:
     digest = hashlib.sha256(raw)
     for overlay_name, overlay in overlays:
         data = source.merge(data, overlay, overlay_name, ())
         digest.update(json.dumps(overlay, sort_keys=True).encode())
+    unread: list[Problem] = []
+    files: list[FilePath] = []
+    for path, named in schema_file.named(data):
+        try:
+            file = schema_file.place(named, folder)
+            content, schema = schema_file.read(file)
+        except schema_file.NotASchema as error:
+            unread.append(source.problem(path, error.found, error.expected))
+            schema = {}
+        else:
+            digest.update(content)
+            files.append(file)
+        data = _with(data, path, schema)
     policy, problems = _validate(data, source)
+    problems += unread
     if policy is None or problems:
         raise PolicyError(sorted(problems, key=lambda problem: (problem.file, problem.line)))
-    warnings = tuple(source.problem(*finding) for finding in checks.cautions(policy))
+    warnings = tuple(source.problem(path, found, said) for path, found, said, _ in checks.cautions(policy))
     lines = {
         tuple(map(str, path)): line
         for path, line in source.document.lines.items()
         if len(path) <= LINES_DEEP and not source.overlays(path)
     }
-    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines, data)
+    return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines, data, tuple(files))
 
 
 class _Source:
@@ -199,8 +227,8 @@ def _validate(data: dict[str, Any], source: _Source) -> tuple[Policy | None, lis
             if rest is None:
                 return None, problems
             continue
-        for path, found, expected in checks.contradictions(policy):
-            if not before.explain(path := before.original(path)):
+        for path, found, expected, of in checks.contradictions(policy):
+            if not any(map(before.explain, (path := before.original(path), *of))):
                 problems.append(source.problem(path, found, expected))
         return policy, problems
     return None, problems
@@ -210,6 +238,7 @@ class _Taken:
     """What was taken out of a policy, to be asked for as many times as there are problems: 100,000, if need be."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = set(paths)
         self.above = {path[:length] for path in paths for length in range(len(path) + 1)}
         gone: dict[Path, set[int]] = {}
         for path in paths:
@@ -219,8 +248,8 @@ class _Taken:
         self.kept_before = {path: [at - count for count, at in enumerate(sorted(of))] for path, of in gone.items()}
 
     def explain(self, path: Path) -> bool:
-        """Whether a problem at `path` may be there only because of what was taken out of it."""
-        return path in self.above
+        """Whether a problem at `path` may be there only because of what was taken out of it, or with it."""
+        return path in self.above or any(path[:length] in self.paths for length in range(1, len(path)))
 
     def original(self, path: Path) -> Path:
         """A path as it was before values were taken out of the lists on its way."""
@@ -235,6 +264,13 @@ class _Taken:
 def _place(detail: Any) -> Path:
     """Where in the policy an error is: pydantic marks a bad key of a dict with a word of its own."""
     return tuple(part for part in detail["loc"] if part != "[key]")
+
+
+def _with(data: Any, path: Path, value: Any) -> Any:
+    """A copy with another value at `path`, which is there."""
+    if not path:
+        return value
+    return {**data, path[0]: _with(data[path[0]], path[1:], value)}
 
 
 def _without(data: Any, paths: Iterable[Path]) -> Any:

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostguard.policy.gateway import UNITS, Gateway, derive, needed_files, open_files
+from hostguard.policy import gateway_numbers
+from hostguard.policy.gateway import SLICE, UNITS, Gateway, derive, needed_files, open_files
 from hostguard.policy.model import Capacity, Policy
 from hostguard.policy.numbers import (
     KIB,
@@ -70,6 +71,12 @@ class Sizing:
     gateway: Gateway | None
     numbers: tuple[Number, ...]
 
+    def memory_of(self, slice_: str) -> int | None:
+        """What a slice may take where the policy names nothing; None without a capacity."""
+        if self.memory_high is None or self.gateway is None or slice_ != SLICE:
+            return self.memory_high
+        return max(self.memory_high, math.ceil(self.gateway.memory / MIB) * MIB)
+
 
 def queue(arrivals: float) -> int:
     """The smallest power of two that holds one second of arrivals, from 4096 to 65535."""
@@ -118,6 +125,8 @@ def size(policy: Policy) -> Sizing:
             kernel.get(PORT_RANGE, ""),
         ),
     )
+    if gateway:
+        numbers += gateway_numbers.numbers(policy, gateway)
     return Sizing(
         nofile=files,
         least_files=needed or LEAST_FILES,

@@ -81,7 +81,7 @@ THINGS = (
             Step("policy/model.py", '    marker: str | None = None\n    """."""\n', before="    waivers: tuple["),
             Step("controls/marker.py", AREA),
             Step("controls/__init__.py", "kernel, limits, marker, platform", instead="kernel, limits, platform"),
-            Step("controls/__init__.py", "secrets.AREA, marker.AREA)", instead="secrets.AREA)"),
+            Step("controls/__init__.py", "    marker.AREA,\n", before="    secrets.AREA,\n"),
         ),
         "import hostguard.catalogue.text\nfrom hostguard.ansible import action, role_docs\n"
         "assert 'marker_role' in [role.name for role in role_docs.ALL_ROLES]\n"

@@ -11,5 +11,5 @@ AREA = Area(
     without="leave the provider out of `gateway.providers`, or `gateway` out as a whole: the next apply gives it back",
     role="gateway",
     does="The proxy between applications and providers",
-    reads=("capacity", "egress", "limits", "platform.cpu_min", "slices.egress"),
+    reads=("capacity", "egress", "limits", "platform", "slices"),
 )
