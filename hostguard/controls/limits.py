@@ -8,7 +8,6 @@ from hostguard.control import Area, Context, Control, WantingControl, Weakening,
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, pam_limit, process, unit
 from hostguard.host.resource import Resource
-from hostguard.policy.gateway import UNITS
 from hostguard.status import Severity
 
 PAM_FILE = "/etc/security/limits.d/zz-hostguard.conf"
@@ -68,8 +67,7 @@ def _hard(limit: int) -> int:
 
 
 def running(context: Context) -> Sequence[Resource]:
-    names = (*_named(context), *_of_gateway(context))
-    return [process.resource("limits.running", name, nofile=context.sizing.nofile) for name in names]
+    return [process.resource("limits.running", name, nofile=context.sizing.nofile) for name in _named(context)]
 
 
 def weakened(context: Context) -> Iterator[Weakening]:
@@ -81,12 +79,6 @@ def weakened(context: Context) -> Iterator[Weakening]:
 
 def _named(context: Context) -> Sequence[str]:
     return context.policy.limits.units if context.policy.limits else ()
-
-
-def _of_gateway(context: Context) -> Sequence[str]:
-    """Their unit file says their limit, without a drop-in."""
-    gateway = context.sizing.gateway
-    return UNITS if gateway and gateway.manage else ()
 
 
 FILES = article("Parameters")

@@ -8,7 +8,6 @@ from hostguard.control import Area, Context, Control, WantingControl, article, m
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, process, slice, unit
 from hostguard.host.resource import Resource
-from hostguard.policy.gateway import SLICE, UNITS
 from hostguard.status import Severity
 
 DROP_IN = "/etc/systemd/system/{}.d/zz-hostguard-slice.conf"
@@ -19,7 +18,7 @@ def limits(context: Context) -> Sequence[Resource]:
     found: list[Resource] = []
     for name, wanted in (context.policy.slices or {}).items():
         of_slice = unit_name(name)
-        memory_max = wanted.memory_max if wanted.memory_max is not None else context.sizing.memory_of(name)
+        memory_max = wanted.memory_max if wanted.memory_max is not None else context.sizing.memory_high
         properties: dict[str, str] = {}
         cgroup: dict[str, str] = {}
         if memory_max is not None:
@@ -53,14 +52,7 @@ def members(context: Context) -> Sequence[Resource]:
 
 
 def running(context: Context) -> Sequence[Resource]:
-    inside = (*_members(context), *((SLICE, name) for name in _of_gateway(context)))
-    return [process.resource("slices.running", service, slice=unit_name(name)) for name, service in inside]
-
-
-def _of_gateway(context: Context) -> Sequence[str]:
-    """Their unit file says their slice, without a drop-in."""
-    gateway = context.sizing.gateway
-    return UNITS if gateway and gateway.manage and gateway.slice else ()
+    return [process.resource("slices.running", service, slice=unit_name(name)) for name, service in _members(context)]
 
 
 def _members(context: Context) -> Iterator[tuple[str, str]]:

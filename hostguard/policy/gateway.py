@@ -9,7 +9,18 @@ from typing import Any
 
 from hostguard.policy import model
 from hostguard.policy.model import Policy
-from hostguard.policy.numbers import BASE_MEMORY, LEAST_FILES, MIB, SOCKETS_A_REQUEST, SPARE_FILES, files, memory, up
+from hostguard.policy.numbers import (
+    BASE_MEMORY,
+    BYTES_A_CONNECTION,
+    LEAST_FILES,
+    MIB,
+    NR_OPEN,
+    SOCKETS_A_REQUEST,
+    SPARE_FILES,
+    files,
+    memory,
+    up,
+)
 
 FOLDER = "/etc/hostguard/gateway"
 XDS = FOLDER + "/xds"
@@ -274,39 +285,38 @@ def workers(policy: Policy) -> int:
     return min(MOST_WORKERS, policy.platform.cpu_min if policy.platform else CPUS)
 
 
-def connections_asked(policy: Policy) -> int:
-    """Connections of applications that the gateway is to take; 0 without one of our own."""
+def connections_of_all(policy: Policy) -> int:
+    """Connections of applications at once: what the breakers ask for twice over, as far as there are files for them."""
     said, room = policy.gateway, headroom(policy)
-    if said is None or not said.manage:
+    if said is None:
         return 0
     loads = ((to, load_of(policy, name)) for name, to in said.providers.items())
-    return said.connections_max or 2 * sum(requests_of(to, load, room) for to, load in loads if load)
-
-
-def connections_of_all(policy: Policy) -> int:
-    return min(connections_asked(policy), (open_files(policy) - SPARE_FILES) // SOCKETS_A_REQUEST)
-
-
-def needed_files(policy: Policy) -> int:
-    """The open files that the capacity and the gateway need, whatever the policy sets; 0 without either."""
-    capacity = policy.capacity
-    under_way = up(capacity.peak_rps * capacity.headroom * capacity.p99) if capacity else 0
-    return max((files(most) for most in (under_way, connections_asked(policy)) if most), default=0)
+    asked = 2 * sum(requests_of(to, load, room) for to, load in loads if load)
+    most = (policy.limits and policy.limits.nofile) or NR_OPEN
+    return said.connections_max or min(asked, (most - SPARE_FILES) // SOCKETS_A_REQUEST)
 
 
 def open_files(policy: Policy) -> int:
-    """The open files of a process: the policy's own, or what is needed."""
+    """The policy's own, or what its connections need."""
     own = policy.limits.nofile if policy.limits else None
-    return own or max(LEAST_FILES, needed_files(policy))
+    return own or max(LEAST_FILES, files(connections_of_all(policy)))
+
+
+def slice_memory(policy: Policy) -> int | None:
+    """What its slice may take: the policy's own, or what follows from the capacity; None where there is no limit."""
+    slice_, capacity = _slice(policy), policy.capacity
+    if slice_ is None or slice_.memory_max is not None or capacity is None:
+        return slice_.memory_max if slice_ else None
+    under_way = up(capacity.peak_rps * capacity.headroom * capacity.p99)
+    return memory(SOCKETS_A_REQUEST * under_way, BYTES_A_CONNECTION[1])
 
 
 def heap_max(policy: Policy) -> int:
-    said, slice_ = policy.gateway, _slice(policy)
-    if said and said.heap_max:
-        return said.heap_max
-    if slice_ is None or slice_.memory_max is None:
-        return memory(connections_asked(policy), 2 * said.buffer if said else 0)
-    whole = slice_.memory_max
+    said, whole = policy.gateway, slice_memory(policy)
+    if said is None:
+        return 0
+    if said.heap_max or whole is None:
+        return said.heap_max or memory(connections_of_all(policy), 2 * said.buffer)
     return int(min(HEAP_SHARE * whole, whole - beside_heap(policy))) // PAGE * PAGE
 
 

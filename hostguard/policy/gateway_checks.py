@@ -11,7 +11,7 @@ from hostguard.policy.destinations import holds
 from hostguard.policy.document import Path
 from hostguard.policy.finding import Finding
 from hostguard.policy.model import Egress, Gateway, Policy, Provider, Upstream
-from hostguard.policy.numbers import MIB, REUSED_AFTER, SPARE_FILES, ephemeral, files, taken_ports
+from hostguard.policy.numbers import MIB, NR_OPEN, REUSED_AFTER, SOCKETS_A_REQUEST, SPARE_FILES, ephemeral, taken_ports
 
 SECTION: Path = ("gateway",)
 UNPRIVILEGED = "net.ipv4.ip_unprivileged_port_start"
@@ -52,7 +52,7 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
         if derived.load_of(policy, name) is None:
             yield Finding((*path, "load"), "nothing", "peak_rps and p99 (or a capacity)", (("capacity",),))
     yield from _units(policy)
-    if policy.egress and all(derived.load_of(policy, name) for name in said.providers):
+    if said.manage and policy.egress and all(derived.load_of(policy, name) for name in said.providers):
         yield from _sizes(policy, said)
 
 
@@ -108,12 +108,13 @@ def _listeners(policy: Policy, said: Gateway) -> Iterator[Finding]:
 def _somebody(egress: Egress | None, to: Upstream, path: Path) -> Iterator[Finding]:
     if to.listen is None and to.group is None:
         yield Finding(path, "neither listen nor group", "one of them, or both: a port, a socket")
-    no_caller = ("root", egress.proxy_user if egress else None)
+    nobody = {"root", egress.proxy_user if egress else None}
     for at, user in enumerate(to.users):
-        if user in no_caller:
-            yield Finding((*path, "users", at), user, "an application's account: neither root nor egress.proxy_user")
-    if to.group in no_caller:
-        yield Finding((*path, "group"), to.group or "", "an application's group: neither root's nor the gateway's")
+        if user in nobody:
+            expected = "an application's account: neither root nor egress.proxy_user"
+            yield Finding((*path, "users", at), user, expected)
+    if to.group is not None and to.group in nobody:
+        yield Finding((*path, "group"), to.group, "an application's group: neither root's nor the gateway's")
 
 
 def _target(to: Upstream, provider: Provider, path: Path) -> Iterator[Finding]:
@@ -220,9 +221,23 @@ def _units(policy: Policy) -> Iterator[Finding]:
 
 def _sizes(policy: Policy, said: Gateway) -> Iterator[Finding]:
     """Numbers of which one does not leave room for another."""
-    low, high = ephemeral(policy.kernel or {})
-    width = high - low + 1
-    room = derived.headroom(policy)
+    yield from _ports(policy, said)
+    own, asked = policy.limits.nofile if policy.limits else None, said.connections_max
+    most = ((own or NR_OPEN) - SPARE_FILES) // SOCKETS_A_REQUEST
+    if most < (asked or 1):
+        found = f"{asked} connections" if asked else f"{own} open files"
+        where: Path = (*SECTION, "connections_max") if asked else ("limits", "nofile")
+        expected = f"at most {most}: of {own or NR_OPEN} open files each takes two, beside {SPARE_FILES}"
+        yield Finding(where, found, expected if asked else f"more than {SPARE_FILES}", (("limits",),))
+    yield from _memory(policy, said)
+
+
+def _ports(policy: Policy, said: Gateway) -> Iterator[Finding]:
+    try:
+        low, high = ephemeral(policy.kernel or {})
+    except ValueError:
+        return  # no range: said of it already
+    width, room = high - low + 1, derived.headroom(policy)
     for name, to in said.providers.items():
         load = derived.load_of(policy, name)
         if load is None:
@@ -234,29 +249,22 @@ def _sizes(policy: Policy, said: Gateway) -> Iterator[Finding]:
             found = f"{needed} ports of one address ({connections} connections + rps × headroom × {REUSED_AFTER} s)"
             expected = f"at most the {width} of net.ipv4.ip_local_port_range: protocol: http2, or a smaller breaker"
             yield Finding((*SECTION, "providers", name), found, expected, (("capacity",), ("kernel",)))
-    nofile, most = policy.limits.nofile if policy.limits else None, said.connections_max
-    if nofile and nofile < files(most or 1):
-        found = f"{most} connections" if most else f"{nofile} open files"
-        where: Path = (*SECTION, "connections_max") if most else ("limits", "nofile")
-        expected = f"at most {(nofile - SPARE_FILES) // 2}: limits.nofile is {nofile}, two for each and {SPARE_FILES}"
-        yield Finding(where, found, expected if most else f"more than {SPARE_FILES}", (("limits",),))
-    yield from _memory(policy, said)
 
 
 def _memory(policy: Policy, said: Gateway) -> Iterator[Finding]:
-    slice_ = (policy.slices or {}).get(derived.SLICE)
-    whole = slice_.memory_max if slice_ else None
+    whole = derived.slice_memory(policy)
     if whole is None:
         return
     beside = derived.beside_heap(policy)
     place: Path = ("slices", derived.SLICE, "memory_max")
-    words = f"{beside // MIB} MiB for an instance that takes over, and for schemas"
-    if said.heap_max is None and whole - beside < derived.LEAST_HEAP:
-        least = (derived.LEAST_HEAP + beside) // MIB
-        yield Finding(place, f"{whole} bytes", f"at least {least}M: {derived.LEAST_HEAP // MIB} MiB of heap, {words}")
-    elif said.heap_max is not None and said.heap_max + beside > whole:
+    words = f"{beside // MIB} MiB for a second instance while one drains, and for schemas"
+    if said.heap_max is not None and said.heap_max + beside > whole:
         expected = f"at most {max(0, whole - beside)}: {'.'.join(map(str, place))} is {whole}, less {words}"
-        yield Finding((*SECTION, "heap_max"), f"{said.heap_max} bytes", expected, (place,))
+        yield Finding((*SECTION, "heap_max"), f"{said.heap_max} bytes", expected, (place, ("capacity",)))
+    elif said.heap_max is None and whole - beside < derived.LEAST_HEAP:
+        least = (derived.LEAST_HEAP + beside) // MIB
+        expected = f"at least {least}M: {derived.LEAST_HEAP // MIB} MiB of heap, {words}"
+        yield Finding(place, f"{whole} bytes", expected, (("capacity",),))
 
 
 def cautions(policy: Policy) -> Iterator[Finding]:

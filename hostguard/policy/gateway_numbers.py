@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from hostguard.policy import gateway as derived
 from hostguard.policy.gateway import WAIT_MAX, Gateway, Upstream
 from hostguard.policy.model import Breaker, Policy
-from hostguard.policy.numbers import BASE_MEMORY, KIB, MIB, SOCKETS_A_REQUEST, SPARE_FILES, Number
+from hostguard.policy.numbers import (
+    BASE_MEMORY,
+    KIB,
+    LEAST_FILES,
+    MIB,
+    NR_OPEN,
+    SOCKETS_A_REQUEST,
+    SPARE_FILES,
+    Number,
+    files,
+)
 
 
 def numbers(policy: Policy, gateway: Gateway) -> tuple[Number, ...]:
@@ -22,7 +32,7 @@ def _of(policy: Policy, each: Upstream) -> Iterator[Number]:
     to, room, threads = said.providers[each.name], derived.headroom(policy), derived.workers(policy)
     own, times, wait = to.breaker, to.timeouts, to.retry.wait_max
     to = to.model_copy(update={"breaker": Breaker(), "timeouts": times.model_copy(update={"total": None})})
-    share = "" if to.load else f" (the capacity's rps / {len(said.providers)})"
+    share = "" if to.load or len(said.providers) == 1 else f" (the capacity's rps / {len(said.providers)})"
     little = f"rps × p99 × headroom = {load.peak_rps:g} × {load.p99:g} s × {room:g}{share}"
     yield _number(each, "requests", derived.requests_of(to, load, room), "under way", little, own.requests)
     streams = f"requests / {derived.STREAMS}, up, + workers = {each.requests} / {derived.STREAMS} + {threads}"
@@ -53,7 +63,7 @@ def _ms(seconds: float) -> int:
 
 
 def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
-    said, slice_ = policy.gateway, (policy.slices or {}).get(derived.SLICE)
+    said, whole = policy.gateway, derived.slice_memory(policy)
     if said is None:
         return
     without = said.model_copy(update={"workers": None, "connections_max": None, "heap_max": None})
@@ -70,9 +80,17 @@ def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
         "gateway connections",
         derived.connections_of_all(bare),
         "of applications",
-        f"2 × the requests of all providers, at most (open files - {SPARE_FILES}) / {SOCKETS_A_REQUEST}",
+        f"2 × the requests of all providers, at most ((limits.nofile, or {NR_OPEN}) - {SPARE_FILES}) / 2",
         "global_downstream_max_connections",
         str(said.connections_max or ""),
+    )
+    yield Number(
+        "gateway open files",
+        max(LEAST_FILES, files(gateway.connections_max)),
+        "",
+        f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × gateway connections + {SPARE_FILES})",
+        "LimitNOFILE= of its unit",
+        str((policy.limits and policy.limits.nofile) or ""),
     )
     each = f"2 × {gateway.buffer // KIB} KiB"
     from_slice = f"80 % of memory_max of slices.{derived.SLICE}, at most what is left beside a second instance"
@@ -81,7 +99,7 @@ def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
         "gateway heap",
         derived.heap_max(bare) // MIB,
         "MiB",
-        from_slice if slice_ and slice_.memory_max else from_load,
+        from_load if whole is None else from_slice,
         "max_heap_size_bytes",
         f"{said.heap_max // MIB} MiB" if said.heap_max else "",
     )
@@ -92,5 +110,5 @@ def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
         math.ceil(gateway.memory / MIB),
         "MiB",
         f"heap + {derived.DRAINING // MIB} MiB for a second instance while one drains{lua}",
-        "" if slice_ is None or slice_.memory_max else f"MemoryMax= of slices.{derived.SLICE}, at least",
+        note="" if whole is None else f"of the {whole // MIB} MiB of slices.{derived.SLICE}",
     )

@@ -228,11 +228,11 @@ def payload_schema(found: Any) -> Mapping[str, Any]:
         below: list[Any] = []
         for each in inside:
             below += _parts(each)
+        if values > MOST_IN_SCHEMA:
+            break
         if not below:
             return found
         inside = below
-        if values > MOST_IN_SCHEMA:
-            break
     raise unexpected(f"at most {MOST_IN_SCHEMA:,} values, nested at most {DEEPEST_SCHEMA} deep")
 
 

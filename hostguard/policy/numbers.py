@@ -16,7 +16,11 @@ SPARE_FILES = 1024
 """Logs, listeners, the event loop, resolver sockets: what a proxy opens beside its connections."""
 SOCKETS_A_REQUEST = 2
 """A proxy holds one to its client and one to the provider."""
+BYTES_A_CONNECTION = (16 * KIB, 64 * KIB)
+"""The article's range for a TLS connection, its buffers included."""
 BASE_MEMORY = 64 * MIB
+NR_OPEN = 1_048_576
+"""The kernel's own default for fs.nr_open."""
 PORT_RANGE = "net.ipv4.ip_local_port_range"
 PORTS = (10240, 65535)
 REUSED_AFTER = 1

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostguard.policy import gateway_numbers
-from hostguard.policy.gateway import SLICE, UNITS, Gateway, derive, needed_files, open_files
+from hostguard.policy.gateway import Gateway, derive
 from hostguard.policy.model import Capacity, Policy
 from hostguard.policy.numbers import (
-    KIB,
+    BYTES_A_CONNECTION,
     LEAST_FILES,
     MIB,
+    NR_OPEN,
     PORT_RANGE,
     PORTS,
     REUSED_AFTER,
@@ -23,13 +24,12 @@ from hostguard.policy.numbers import (
     SPARE_FILES,
     Number,
     ephemeral,
+    files,
     memory,
     taken_ports,
     up,
 )
 
-BYTES_A_CONNECTION = (16 * KIB, 64 * KIB)
-"""The article's range for a TLS connection, its buffers included."""
 TIME_WAIT = 60
 """Seconds a closed connection holds its port: TCP_TIMEWAIT_LEN in include/net/tcp.h."""
 LEAST_QUEUE, LONGEST_QUEUE = 4096, 65535
@@ -43,8 +43,6 @@ UNLIMITED = "0"
 """Of CONNTRACK_MAX."""
 TRACKED_A_BUCKET = 4
 """nf_conntrack_max for each bucket of its hash table, as Linux had it by itself until 5.14."""
-NR_OPEN = 1_048_576
-"""The kernel's own default for fs.nr_open."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,6 @@ class Sizing:
     gateway: Gateway | None
     numbers: tuple[Number, ...]
 
-    def memory_of(self, slice_: str) -> int | None:
-        """What a slice may take where the policy names nothing; None without a capacity."""
-        if self.memory_high is None or self.gateway is None or slice_ != SLICE:
-            return self.memory_high
-        return max(self.memory_high, math.ceil(self.gateway.memory / MIB) * MIB)
-
 
 def queue(arrivals: float) -> int:
     """The smallest power of two that holds one second of arrivals, from 4096 to 65535."""
@@ -88,27 +80,28 @@ def size(policy: Policy) -> Sizing:
     capacity = policy.capacity
     kernel = policy.kernel or {}
     gateway = derive(policy)
-    units = (len(policy.limits.units) if policy.limits else 0) + (len(UNITS) if gateway and gateway.manage else 0)
+    units = len(policy.limits.units) if policy.limits else 0
     rate = capacity.peak_rps * capacity.headroom if capacity else 0.0
     under_way = up(rate * capacity.p99) if capacity else 0
-    needed, files = needed_files(policy), open_files(policy)
-    nr_open = max(NR_OPEN, files)
-    file_max = max(NR_OPEN, files * (units + 1))
+    needed = files(under_way) if capacity else LEAST_FILES
+    derived_files = max(LEAST_FILES, needed)
+    nofile = (policy.limits and policy.limits.nofile) or derived_files
+    nr_open = max(NR_OPEN, nofile)
+    file_max = max(NR_OPEN, nofile * (units + 1))
     backlog = queue(rate)
     connections = SOCKETS_A_REQUEST * under_way
     low, high = (memory(connections, each) for each in BYTES_A_CONNECTION)
     ports = ephemeral(kernel)
     tracked = under_way + math.ceil(rate * TRACKED_FOR) if capacity and policy.egress else None
     buckets = _buckets(tracked, kernel) if tracked else None
-    clients = "the more of concurrency and the gateway's connections" if gateway else "concurrency"
     numbers = (
         *(_of_capacity(capacity, under_way, rate, ports, (low, high)) if capacity else ()),
         *(_tracked(tracked, buckets, policy.kernel) if tracked and buckets else ()),
         Number(
             "open files",
-            max(LEAST_FILES, needed),
+            derived_files,
             "a process",
-            f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × {clients} + {SPARE_FILES})",
+            f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × concurrency + {SPARE_FILES})",
             "LimitNOFILE=, DefaultLimitNOFILE=, PAM nofile",
             str(policy.limits.nofile) if policy.limits and policy.limits.nofile else "",
         ),
@@ -128,8 +121,8 @@ def size(policy: Policy) -> Sizing:
     if gateway:
         numbers += gateway_numbers.numbers(policy, gateway)
     return Sizing(
-        nofile=files,
-        least_files=needed or LEAST_FILES,
+        nofile=nofile,
+        least_files=needed,
         somaxconn=backlog,
         syn_backlog=backlog,
         port_range=PORTS,

@@ -23,6 +23,19 @@ PLAIN["egress"]["providers"]["payments"]["hosts"] = ["api.provider.com", "*.file
 PLAIN["waivers"] = [
     {"control": "kernel.somaxconn", "hosts": ["web1", "db*"], "reason": "x", "by": "y", "expires": "2026-12-31"}
 ]
+PLAIN["gateway"] = {
+    "program": "/usr/bin/envoy", "sha256": "0" * 64, "version_min": "1.40", "address": "127.0.0.84", "workers": 2,
+    "ca": "/etc/ssl/certs/ca-certificates.crt", "connections_max": 6400, "heap_max": "400M", "log": "all",
+    "tls": {"min": "1.2", "ciphers": ["ECDHE-RSA-AES256-GCM-SHA384"]},
+    "metrics": {"listen": 90, "users": ["prometheus"]},
+    "providers": {"payments": {
+        "host": "api.provider.com", "port": 443, "fallback": ["a.files.provider.com"], "users": ["shop"], "listen": 84,
+        "group": "shop", "protocol": "auto", "load": {"peak_rps": 2000, "p99": "800ms"}, "timeouts": {"try": "2s"},
+        "breaker": {"requests": 3200}, "retry": {"safe": ["GET"], "idempotency_header": "Idempotency-Key"},
+        "payload": {"schema": {"properties": {"id": {"enum": ["a"]}}, "required": ["id"]}, "types": ["text/plain"]},
+        "objective": {"errors": "1%"},
+    }},
+}  # fmt: skip
 
 # What a value would have to say to become more than a value: in a rule, a unit, a path, a template, a shell.
 TRICKS = [

@@ -19,6 +19,10 @@ from hostguard.policy import load, model
 EXAMPLE = yaml.safe_load((Path(__file__).parents[2] / "examples" / "hostguard.yml").read_text(encoding="utf-8"))
 WAIVER = {"control": "platform.aes", "hosts": ["db*"], "reason": "old CPUs", "by": "jane", "expires": "2026-12-31"}
 EXAMPLE["waivers"] = [WAIVER]
+EXAMPLE["egress"]["providers"]["payments"]["hosts"] = ["api.provider.com"]
+EXAMPLE["gateway"] = {"providers": {"payments": {"users": ["shop"], "listen": 84}}}
+LEAST = {"providers": {"other": {"cidrs": ["192.0.2.1/32"]}}, "via": "direct"}
+"""Of `egress`, where a role looks at one key of it."""
 ROLES = {role.name: role for role in role_docs.ALL_ROLES}
 
 
@@ -87,8 +91,7 @@ def test_a_role_looks_at_the_sections_that_it_names_and_no_others(name: str) -> 
     named: dict[str, Any] = {}
     for section in role.sections:
         head, _, key = section.partition(".")
-        named[head] = {"providers": EXAMPLE["egress"]["providers"], "via": "direct", key: EXAMPLE[head][key]} if key \
-            else EXAMPLE[head]  # fmt: skip
+        named[head] = {**LEAST, key: EXAMPLE[head][key]} if key else EXAMPLE[head]
     alone = compile_policy(load.of_variables(named, "named"), areas=[role.area])
     assert alone.resources == whole.resources
     assert alone.evidence == whole.evidence

@@ -19,21 +19,28 @@ from hostguard.policy.schema import schema
 from hostguard.policy.settings import Setting, settings
 
 ROOT = Path(__file__).parents[2]
-POLICIES = [ROOT / "examples" / "hostguard.yml", ROOT / "hostguard" / "policy" / "starter" / "hostguard.yml"]
+POLICIES = [
+    *sorted((ROOT / "examples").glob("*.yml"), reverse=True),
+    ROOT / "hostguard" / "policy" / "starter" / "hostguard.yml",
+]
+    *sorted((ROOT / "examples").glob("*.yml"), reverse=True),
+    ROOT / "hostguard" / "policy" / "starter" / "hostguard.yml",
+]
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_it_takes_policies(path: Path) -> None:
     VALIDATOR.validate(read(path.read_bytes()).data)
 
 
 def test_it_is_a_schema_and_describes_every_key() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
+    whole = schema()
+    jsonschema.Draft202012Validator.check_schema(whole)
     from hostguard.policy.model import Policy
 
     for path, setting in _every(settings(Policy)):
-        node: Any = schema()
+        node: Any = whole
         for part in path:
             inside = node.get("properties", {})
             node = (

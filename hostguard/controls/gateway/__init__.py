@@ -7,7 +7,7 @@ from hostguard.control import Area
 AREA = Area(
     name="gateway",
     controls=(),
-    least={"providers": {"provider": {"users": ["root"], "listen": 84}}},
+    least={"providers": {"provider": {"users": ["app"], "listen": 84}}},
     without="leave the provider out of `gateway.providers`, or `gateway` out as a whole: the next apply gives it back",
     role="gateway",
     does="The proxy between applications and providers",
