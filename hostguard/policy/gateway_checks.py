@@ -8,7 +8,7 @@ from typing import Any
 from hostguard.policy import gateway as derived
 from hostguard.policy import json_schema
 from hostguard.policy.destinations import holds
-from hostguard.policy.document import Path
+from hostguard.policy.document import Path, safe
 from hostguard.policy.finding import Finding
 from hostguard.policy.model import Egress, Gateway, Policy, Provider, Upstream
 from hostguard.policy.numbers import MIB, NR_OPEN, REUSED_AFTER, SOCKETS_A_REQUEST, SPARE_FILES, ephemeral, taken_ports
@@ -19,6 +19,7 @@ SHARED = ("127.0.0.1", "127.0.0.53", "127.0.0.54", derived.RESOLVER)
 """What is many programs' (localhost), systemd-resolved's, and the resolver's of hostguard."""
 BUFFER = (8 * 1024, MIB)
 WAITS = (1, 59)
+CHECKED = ", ".join(sorted(json_schema.CHECKED))
 NOT_REPEATABLE = ("POST", "PATCH")
 """Methods that are not idempotent (RFC 9110, 9.2.2; RFC 5789)."""
 ALWAYS_THERE = {
@@ -193,10 +194,10 @@ def _payload(to: Upstream, path: Path) -> Iterator[Finding]:
         yield Finding((*where, "validate_max"), found, f"at most response_max ({payload.response_max} bytes)")
     if payload.schema_ is not None:
         for pointer, keyword in json_schema.unsupported(payload.schema_):
-            known = ", ".join(sorted(json_schema.CHECKED))
-            steps = _steps(payload.schema_, pointer)
-            expected = f"what the gateway checks: {known}; of those only the forms in docs/policy.md"
-            yield Finding((*where, "schema", *steps, keyword), f"the keyword {ascii(keyword)[1:-1][:60]}", expected)
+            known = keyword in json_schema.CHECKED
+            expected = "a form that the gateway checks" if known else f"what the gateway checks: {CHECKED}"
+            place = (*where, "schema", *_steps(payload.schema_, pointer), keyword)
+            yield Finding(place, f"the keyword {safe(keyword)}", expected)
 
 
 def _steps(schema: Mapping[str, Any], pointer: str) -> Iterator[str | int]:
@@ -229,7 +230,8 @@ def _sizes(policy: Policy, said: Gateway) -> Iterator[Finding]:
         where: Path = (*SECTION, "connections_max") if asked else ("limits", "nofile")
         expected = f"at most {most}: of {own or NR_OPEN} open files each takes two, beside {SPARE_FILES}"
         yield Finding(where, found, expected if asked else f"more than {SPARE_FILES}", (("limits",),))
-    yield from _memory(policy, said)
+    short = list(_memory(policy, said))
+    yield from short or _bodies(policy, said)
 
 
 def _ports(policy: Policy, said: Gateway) -> Iterator[Finding]:
@@ -267,6 +269,18 @@ def _memory(policy: Policy, said: Gateway) -> Iterator[Finding]:
         yield Finding(place, f"{whole} bytes", expected, (("capacity",),))
 
 
+def _bodies(policy: Policy, said: Gateway) -> Iterator[Finding]:
+    """Each body is held as a whole: the request to be sent again, the answer so that none arrives that is cut."""
+    heap = derived.heap_max(policy)
+    for name, to in said.providers.items():
+        held = ("request_max",) if to.payload.stream else ("request_max", "response_max")
+        for key in held:
+            most = getattr(to.payload, key)
+            if most > heap:
+                path: Path = (*SECTION, "providers", name, "payload", key)
+                yield Finding(path, f"{most} bytes", f"less than the heap ({heap} bytes), which holds each body whole")
+
+
 def cautions(policy: Policy) -> Iterator[Finding]:
     """What may well be meant, and still deserves a word."""
     said, egress = policy.gateway, policy.egress
@@ -274,6 +288,10 @@ def cautions(policy: Policy) -> Iterator[Finding]:
         return
     if egress.mode == "observe":
         yield Finding(("egress", "mode"), "observe", "enforce: the gateway runs, and nothing makes anybody use it")
+    longest = max((derived.total_of(to) for to in said.providers.values()), default=0.0)
+    if said.drain < longest:
+        expected = f"at least the longest `total` ({longest:g} s): a handover cuts what takes longer"
+        yield Finding((*SECTION, "drain"), f"{said.drain:g} s", expected)
     for name, to in said.providers.items():
         if to.load is None and len(said.providers) > 1:
             expected = f"its own: as it is, it has a share of the capacity, 1 of {len(said.providers)}"

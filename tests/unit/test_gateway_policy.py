@@ -182,6 +182,12 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
         {"slices.egress": {"memory_max": "512M"}, "gateway.heap_max": "512M"}, "gateway.heap_max", "is 536870912"),
     "a slice for one instance": (
         {"slices.egress": {"memory_max": "128M"}}, "slices.egress.memory_max", "at least 130M"),
+    "a body larger than the heap": (
+        {f"{AT}.payload.request_max": "1G"}, f"{AT}.payload.request_max", "less than the heap"),
+    "an answer larger than the heap": (
+        {f"{AT}.payload.response_max": "1G"}, f"{AT}.payload.response_max", "less than the heap"),
+    "a form of a keyword": (
+        {f"{AT}.payload.schema": {"minLength": -1}}, f"{AT}.payload.schema.minLength", "a form"),
     "an address of everybody's": ({"gateway.address": "127.0.0.1"}, "gateway.address", "of its own"),
     "the resolver's address": ({"gateway.address": "127.0.0.83"}, "gateway.address", "of its own"),
     "an address of the network": ({"gateway.address": "10.0.0.5"}, "gateway.address", "127.0.0.0/8"),
@@ -241,6 +247,12 @@ def test_nobody_has_to_use_it_under_observe(changed: Change) -> None:
     (warning,) = changed({"egress.mode": "observe"}).warnings
     assert (warning.key, warning.found) == ("egress.mode", "observe")
     assert "nothing makes anybody use it" in warning.expected
+
+
+def test_a_handover_that_cuts_requests_deserves_a_word(changed: Change) -> None:
+    (warning,) = changed({f"{AT}.timeouts.total": "11s"}).warnings
+    assert (warning.key, warning.found) == ("gateway.drain", "10 s")
+    assert "(11 s)" in warning.expected
 
 
 def test_providers_share_the_capacity_and_are_told_so(changed: Change) -> None:

@@ -23,9 +23,6 @@ POLICIES = [
     *sorted((ROOT / "examples").glob("*.yml"), reverse=True),
     ROOT / "hostguard" / "policy" / "starter" / "hostguard.yml",
 ]
-    *sorted((ROOT / "examples").glob("*.yml"), reverse=True),
-    ROOT / "hostguard" / "policy" / "starter" / "hostguard.yml",
-]
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 

@@ -102,6 +102,24 @@ def test_the_commands_say_which_policy_and_root_refuses_a_strangers(policy: Path
 
 
 @as_root
+def test_root_follows_no_schema_that_others_can_write(policy: Path) -> None:
+    policy.write_text(
+        "version: 1\n"
+        "egress: {proxy_user: envoy, resolvers: [10.0.0.2], providers: {pay: {hosts: [api.provider.com]}}}\n"
+        "gateway: {providers: {pay: {users: [shop], listen: 84, load: {peak_rps: 1, p99: 1s}, "
+        "payload: {schema: pay.json}}}}\n",
+        encoding="utf-8",
+    )
+    schema = policy.with_name("pay.json")
+    schema.write_text("{}", encoding="utf-8")
+    schema.chmod(0o666)
+    done = run(policy, "plan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"chmod o-w {schema}" in done.stderr
+    assert run(policy, "validate").returncode == 0, "it touches nothing"
+
+
+@as_root
 def test_who_came_by_sudo_may_have_written_it(policy: Path) -> None:
     chowned(policy)
     assert run(policy, "audit").returncode == 2
