@@ -222,6 +222,7 @@ def test_what_was_refused_elsewhere_is_not_told_again(refused: Refused) -> None:
     assert [problem.key for problem in refused(hosts)] == ["egress.providers.payments.hosts[0]"]
     assert [problem.key for problem in refused({"capacity.p99": "soon"})] == ["capacity.p99"]
     assert [problem.key for problem in refused({"egress.proxy_user": "Envoy"})] == ["egress.proxy_user"]
+    assert [problem.key for problem in refused({"egress.providers": []})] == ["egress.providers"]
 
 
 def test_a_name_below_a_wildcard_of_the_provider_s_is_its_own(changed: Change) -> None:
