@@ -26,7 +26,7 @@ def docstrings(of: type[Any]) -> dict[str, str]:
 
 def row(cells: Iterable[str]) -> str:
     """One row of a Markdown table."""
-    return "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
+    return "| {} |".format(" | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells))
 
 
 def keep(files: Mapping[Path, str], arguments: Sequence[str]) -> int:

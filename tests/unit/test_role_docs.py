@@ -45,6 +45,11 @@ def test_nothing_is_stale(name: str) -> None:
         assert path.read_text(encoding="utf-8") == text, "run `python -m hostguard.ansible.role_docs`"
 
 
+def test_a_text_of_two_lines_is_one_row() -> None:
+    _, _, table = role_docs.page().partition("|---|---|---|---|\n")
+    assert all(line.startswith("| `") and line.endswith(" |") for line in table.splitlines())
+
+
 @pytest.mark.parametrize("name", ROLES)
 def test_ansible_takes_the_example_and_refuses_a_typo(name: str) -> None:
     options = files(name, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
