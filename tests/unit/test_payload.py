@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hostguard.host import window
 from hostguard.host.resource import HostError
 from hostguard.target import payload
 
@@ -72,3 +73,12 @@ def test_who_answers_nothing_is_no_answer() -> None:
         payload.answer("read", 1, b"some\nwords\n", b"Traceback\n  out of cheese\n")
     with pytest.raises(HostError, match="said nothing, and ended with 9"):
         payload.answer("read", 9, b"", b"")
+
+
+def test_the_archive_that_goes_back_without_us_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a generation 0, and so it has nothing to do."""
+    monkeypatch.setattr(window, "PROGRAM", str(tmp_path / "program.pyz"))
+    window._install_program()
+    call = [sys.executable, "-I", window.PROGRAM, "expire", "0"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -113,5 +113,6 @@ def _check(folder: str) -> None:
         raise ImportError("modules that are in no table of kinds: {}".format(", ".join(sorted(names ^ set(KINDS)))))
 
 
-if "__file__" in globals():  # out of memory, on a host, there is no folder to compare with
-    _check(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(globals().get("__file__", "/nowhere/none")))
+if os.path.isdir(HERE):  # out of memory, or out of the window's archive, there is no folder to compare with
+    _check(HERE)
