@@ -143,7 +143,7 @@ def tracking(context: Context) -> Sequence[Resource]:
     if not found and not any(sysctl.module_of(key) == TRACKING for key in context.policy.kernel or {}):
         return []
     text = f"# Written by hostguard: edit the policy instead.\n{TRACKING}\n"
-    return [{**file.resource(TRACKED, LOADS_MODULES, text), "module": TRACKING}, *found]
+    return [file.resource(TRACKED, LOADS_MODULES, text, module=TRACKING), *found]
 
 
 def custom(context: Context) -> Sequence[Resource]:

@@ -83,7 +83,7 @@ def names(egress: Egress) -> list[Resource]:
     asker = f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
-        file.resource(CONTROL, CONFIGURATION, content),
+        file.resource(CONTROL, CONFIGURATION, content, check=["${program:dnsmasq}", "--test", "--conf-file={}"]),
         file.resource(CONTROL, f"{FOLDER}/names.sets", made),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         unit.resource(

@@ -2,6 +2,9 @@
 
 It is replaced by a rename, but for one that is mounted there by itself, as podman and docker mount /etc/resolv.conf:
 the kernel renames nothing over that, and it is written in place.
+
+`check` is the command of the program that reads it, which tries what is wanted on a private copy (`{}`) and changes
+nothing; `as` is the number of the account that it does so as. What it refuses is in the way, and nothing is written.
 """
 
 from __future__ import annotations
@@ -10,12 +13,16 @@ import base64
 import contextlib
 import fcntl
 import os
+import pwd
+import shutil
 import stat
 import struct
+import tempfile
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from .. import store
 from ..facts import account_of, group_of, in_container
+from ..program import run
 from ..resource import (
     ABSENT,
     ABSENT_HERE,
@@ -25,6 +32,7 @@ from ..resource import (
     Observation,
     Resource,
     each,
+    legible,
     not_applicable,
     not_running,
     value,
@@ -35,32 +43,80 @@ GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS (linux/fs
 FLAGS = {0x10: ("immutable", "-i"), 0x20: ("append-only", "-a")}
 
 
-def resource(control: str, path: str, content: str, mode: str = "0644") -> Resource:
-    """A file that root owns, with this whole content."""
-    return {
-        "id": "file:{}".format(path),
-        "kind": "file",
-        "control": control,
-        "path": path,
-        "content": content,
-        "mode": mode,
-    }
+def resource(control: str, path: str, content: str, mode: str = "0644", **more: Any) -> Resource:
+    """A file that root owns, with this whole content.
+
+    `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
+    `module`, the kernel's module that the file has loaded.
+    """
+    identity = "file:{}".format(path)
+    return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
-    return {resource["id"]: _looked_at(resource) for resource in resources}
+    return {resource["id"]: _looked_at(resource, refused) for resource in resources}
 
 
-def _looked_at(resource: Resource) -> Observation:
+def read_image(resources: List[Resource]) -> Dict[str, Observation]:
+    """Of an image: its programs are not run. Whether it will run as a container, where a module is not its own to load,
+    it does not tell."""
+    seen = {resource["id"]: _looked_at(resource, lambda _: "") for resource in resources}
+    absent = (r["id"] for r in resources if r.get("module") and seen[r["id"]].state == ABSENT)
+    return dict(seen, **dict.fromkeys(absent, not_running()))
+
+
+def _looked_at(resource: Resource, tried: Callable[[Resource], str]) -> Observation:
     if resource.get("module") and in_container():
         return not_applicable("the module {module} is the machine's to load, not this container's".format(**resource))
     seen = _read(resource["path"])
     if not differ(resource, seen):
         return seen
     # What is in the way travels with what was seen; where all is as wanted, nothing is.
+    in_the_way = stuck(resource["path"]) or tried(resource)
     if seen.state == ABSENT:
-        return seen._replace(reason=stuck(resource["path"]))
-    return value(dict(seen.value, stuck=stuck(resource["path"])))
+        return seen._replace(reason=in_the_way)
+    return value(dict(seen.value, stuck=in_the_way))
+
+
+CHECK_SECONDS, MOST_WORDS = 10, 400
+
+
+def refused(resource: Resource) -> str:
+    """Why its own program would refuse what is wanted, in that one's words; "" where it takes it, or where nobody but
+    root could ask it."""
+    account = resource.get("as", "")
+    if "check" not in resource or (account and os.geteuid() not in (0, int(account))):
+        return ""
+    if not os.path.exists(resource["check"][0]):
+        return "{} can't be tried: {} is not installed on this host".format(resource["path"], resource["check"][0])
+    folder = tempfile.mkdtemp(prefix="hostguard-")
+    try:
+        copy = os.path.join(folder, os.path.basename(resource["path"]))  # some go by how a name ends
+        with open(copy, "w", encoding="utf-8") as file:
+            file.write(resource["content"])
+        argv = [word.replace("{}", copy) for word in resource["check"]]
+        # It may not see what is in root's environment.
+        done = run(["env", "-i", "LC_ALL=C", *_become(account, copy), *argv], check=False, timeout=CHECK_SECONDS)
+    except HostError as error:
+        return "{} can't be tried: {}".format(resource["path"], error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if done.returncode == 0:
+        return ""
+    said = " ".join(legible(done.stderr + " " + done.stdout).replace(copy, resource["path"]).split())
+    return "{} would be refused by {}: {}".format(
+        resource["path"], os.path.basename(argv[0]), said[:MOST_WORDS] or "exit code {}".format(done.returncode)
+    )
+
+
+def _become(account: str, copy: str) -> List[str]:
+    """The words that make a program another account's, for which the private copy is readable then."""
+    if not account or int(account) == os.geteuid():
+        return []
+    group = str(pwd.getpwuid(int(account)).pw_gid)
+    for path in (copy, os.path.dirname(copy)):
+        os.chown(path, int(account), int(group))
+    return ["setpriv", "--reuid=" + account, "--regid=" + group, "--clear-groups", "--no-new-privs"]
 
 
 def stuck(path: str) -> str:
@@ -286,10 +342,3 @@ def _replace(path: str, make: Callable[[str], None]) -> None:
 def _beside(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, ".{}.hostguard".format(name))
-
-
-def read_image(resources: List[Resource]) -> Dict[str, Observation]:
-    """Of an image. Whether it will run as a container, where a module is not its own to load, it does not tell."""
-    seen = read(resources)
-    absent = (r["id"] for r in resources if r.get("module") and seen[r["id"]].state == ABSENT)
-    return dict(seen, **dict.fromkeys(absent, not_running()))
