@@ -343,6 +343,28 @@ class Unit(TypedDict):
     flushed: NotRequired[str]
 
 
+class Part(TypedDict):
+    version: str
+    active: list[str]
+    warming: list[str]
+    errors: dict[str, str]
+
+
+class Proxy(TypedDict):
+    clusters: Part
+    listeners: Part
+
+
+class ProxyFiles(TypedDict):
+    clusters: tuple[Literal["value", "absent"], File | None, str]
+    listeners: tuple[Literal["value", "absent"], File | None, str]
+
+
+class Xds(TypedDict):
+    files: ProxyFiles
+    running: Proxy | None
+
+
 class Process_(TypedDict):
     pid: int
     command: str
@@ -384,7 +406,7 @@ class Frames(TypedDict):
 
 VALUES: dict[str, Any] = {
     "file": File, "lookup": File, "pam_limit": PamLimit, "sysctl": Sysctl, "mount": NoMount, "unit": Unit,
-    "slice": dict[str, str], "process": Running, "ipset": Set, "ruleset": Ruleset, "frames": Frames,
+    "xds": Xds, "slice": dict[str, str], "process": Running, "ipset": Set, "ruleset": Ruleset, "frames": Frames,
 }  # fmt: skip
 if VALUES.keys() != KINDS.keys():  # of another kind an answer could not be checked
     raise ImportError(f"the types of what is seen and the kinds differ in {sorted(VALUES.keys() ^ KINDS.keys())}")

@@ -69,6 +69,14 @@ HOW_TO: Mapping[str, HowTo] = {
         by_hand="`systemctl disable UNIT` for a unit of hostguard's (stopping a slice stops what is in it); a drop-in "
         "goes with its file",
     ),
+    "xds": HowTo(
+        read="Envoy's admin: the version of clusters and listeners that it took without a word against it, which of "
+        "them are in force, and what it says against the others; and the files that it was told to read",
+        reach="files renamed into the folder that it watches: the clusters, those of before among them, then the "
+        "listeners, then the clusters alone; each is waited for, and what it refuses makes the apply go back",
+        undo="the old files, in the same order; the socket of a listener that is gone is removed",
+        by_hand="rename other files into the folder, the listeners last where clusters are new, first where they go",
+    ),
     "slice": HowTo(
         read="the slice's own cgroup files: memory.max, memory.high, cpu.max and pids.max, or those of cgroup v1",
         reach="systemd writes them from the unit; what was changed behind its back is written again",

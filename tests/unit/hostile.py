@@ -77,6 +77,12 @@ def _value(r: dict[str, Any]) -> Any:
         return {"enabled": "enabled", "active": "active", "reload": "no", "properties": r.get("properties", {}),
                 "masked": False, "drop_ins": [], "held": False, "waits": False, "mark": r.get("mark"),
                 "assigned": {k: [v, r["file"]] for k, v in r.get("assigned", {}).items()}}  # fmt: skip
+    if kind == "xds":
+        texts = {which: json.loads(r[which]) for which in ("clusters", "listeners")}
+        said = {which: {"version": of["version_info"], "active": [each["name"] for each in of["resources"]],
+                        "warming": [], "errors": {}} for which, of in texts.items()}  # fmt: skip
+        same = {"type": "file", "mode": "0644", "owner": "root", "group": "root"}
+        return {"files": {which: ["value", {**same, "content": r[which]}, ""] for which in texts}, "running": said}
     if kind == "slice":
         return {k: r[k] for k in ("memory_max", "memory_high", "cpu_quota", "tasks_max") if r.get(k) is not None}
     if kind == "process":

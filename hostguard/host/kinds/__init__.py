@@ -9,7 +9,7 @@ import os
 from typing import Any, Dict, List, Protocol, Tuple
 
 from ..resource import Difference, Observation, Resource
-from . import file, frames, ipset, lookup, mount, pam_limit, process, ruleset, slice, sysctl, unit
+from . import file, frames, ipset, lookup, mount, pam_limit, process, ruleset, slice, sysctl, unit, xds
 
 
 class Kind(Protocol):
@@ -54,6 +54,8 @@ KINDS: Dict[str, Kind] = {
     "sysctl": sysctl,
     "mount": mount,
     "unit": unit,
+    # What listeners want of the bootstrap, and of the folders of their sockets, is there when they come.
+    "xds": xds,
     "lookup": lookup,
     "slice": slice,
     "process": process,
@@ -74,6 +76,7 @@ WAY_BACK: Tuple[Tuple[str, str], ...] = (
     ("file", "restore"),
     ("sysctl", "restore"),
     ("mount", "restore"),
+    ("xds", "restore"),
     ("unit", "restore"),
     ("slice", "restore"),
 )
