@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import store, systemctl, window
 from .kinds import IN_THE_KERNEL, KINDS, WAY_BACK, trait
 from .kinds import process as processes
 from .kinds import unit as units
+from .program import run
 from .resource import UNREADABLE, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look
 
-SYSTEMD_FILES = "/etc/systemd/"
+SYSTEMD_FILES, TMPFILES = "/etc/systemd/", "/etc/tmpfiles.d/"
 
 
 def give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -191,5 +193,9 @@ def words(error: Exception) -> str:
 
 
 def reload_for(written: List[Resource]) -> None:
+    """What systemd makes of these files: units, and the folders that tmpfiles.d(5) names."""
     if any(resource["path"].startswith(SYSTEMD_FILES) for resource in written):
         systemctl.reload()
+    folders = [r["path"] for r in written if r["path"].startswith(TMPFILES) and os.path.exists(r["path"])]
+    if folders and systemctl.systemd_runs():
+        run(["systemd-tmpfiles", "--create", *folders])

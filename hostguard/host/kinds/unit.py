@@ -223,12 +223,13 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = systemctl.show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], [])
+    found = systemctl.show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], ["MainPID"])
     return {
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
             "active": _active(found[r["unit"]]),
             "reload": found[r["unit"]].get("NeedDaemonReload", "no"),
+            "mark": _mark(found[r["unit"]].get("MainPID", "")) if "mark" in r else None,
             "asks_for": {target: _active(found[target]) for target in r.get("asks_for", [])},
         }
         for r in resources
@@ -265,7 +266,8 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
 def _start(resources: List[Resource]) -> None:
     for verb, members in (
         ("start", [r["unit"] for r in resources if "mark" not in r]),
-        ("restart", [r["unit"] for r in resources if "mark" in r]),
+        # One that can have a new process take over from the old one (ExecReload=) does.
+        ("reload-or-restart", [r["unit"] for r in resources if "mark" in r]),
     ):
         if members:
             run(["systemctl", verb, "--", *members])
@@ -309,4 +311,11 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     enable = [r["unit"] for r in resources if r.get("enabled") and captured[r["id"]]["enabled"]]
     if enable:
         run(["systemctl", "enable", "--", *enable])
-    _start([r for r in resources if _is_started(r) and captured[r["id"]]["active"]])
+    started = [r for r in resources if _is_started(r) and captured[r["id"]]["active"]]
+    now = systemctl.show([r["unit"] for r in started], ["MainPID"])
+    _start([r for r in started if not _goes_on(r, captured[r["id"]], now[r["unit"]])])
+
+
+def _goes_on(resource: Resource, before: Dict[str, Any], shown: Dict[str, str]) -> bool:
+    """Whether the process of before still runs: of an apply that failed earlier, nobody's connections need suffer."""
+    return "mark" in resource and bool(before.get("mark")) and before["mark"] == _mark(shown.get("MainPID", ""))

@@ -31,6 +31,22 @@ SECONDS, PAUSE = 10.0, 0.01
 """That it may take to take up a file, 5 ms where nothing is odd; and between two questions."""
 
 
+def resource(control: str, folder: str, admin: str, user: str, drain: int, clusters: str, listeners: str) -> Resource:
+    """The files of the watched `folder` and what Envoy has of them. `admin` is its socket, `user` the uid that must
+    answer there, `drain` how many seconds a connection that is let go may take."""
+    return {
+        "id": "xds:hostguard",
+        "kind": "xds",
+        "control": control,
+        "folder": folder,
+        "admin": admin,
+        "user": user,
+        "drain": drain,
+        "clusters": clusters,
+        "listeners": listeners,
+    }
+
+
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     return {r["id"]: value({"files": _files(r), "running": _running(r)}) for r in resources}
 

@@ -1,0 +1,93 @@
+"""The gateway's process: one unit, in which a new Envoy takes over from the one that runs whenever what it is started
+with changes; and the folders and files that it needs.
+
+The unit's own reload does that, and not two units that take turns: a slice, limits and an audit name one service,
+what a boot starts is always the same, and whoever replaces Envoy's file hands over by `systemctl reload`. systemd runs
+the reload with the unit's newest settings, so that a sandbox changes without a gap too, and follows the PID file to
+the new process when the old one ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import shlex
+
+from hostguard.controls.text import render
+from hostguard.host import takeover
+from hostguard.host.kinds import file, unit, xds
+from hostguard.host.resource import Resource
+from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, XDS, Gateway
+
+CONTROL, SOCKETS, LOG, ROUTES = "gateway.instance", "gateway.sockets", "gateway.log", "gateway.routes"
+UNIT = "hostguard-gateway.service"
+BOOTSTRAP, TWIN, START = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/start"
+TMPFILES, LOGROTATE = "/etc/tmpfiles.d/hostguard-gateway.conf", "/etc/logrotate.d/hostguard-gateway"
+OTHERS = 1024
+"""Descriptors for all that is not a connection."""
+
+
+def resources(g: Gateway, *, bootstrap: str, twin: str) -> list[Resource]:
+    """The unit and its files. `bootstrap` is what Envoy starts with; `twin` is the same with all listeners and
+    clusters in it, which Envoy tries before anything is written: in the files of `XDS` it would overlook nonsense."""
+    program = inspect.getsource(takeover)
+    content = _service(g, "")
+    mark = hashlib.sha256((bootstrap + program + content).encode()).hexdigest()
+    check = [g.program, "--mode", "validate", "--log-level", "critical", "--log-format", "%v", "-c", "{}"]
+    return [
+        file.resource(CONTROL, TWIN, twin, check=check, **{"as": f"${{uid:{g.account}}}"}),
+        file.resource(CONTROL, BOOTSTRAP, bootstrap),
+        file.resource(CONTROL, START, program),
+        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
+        file.resource(SOCKETS, TMPFILES, _folders(g)),
+        file.resource(LOG, LOGROTATE, render("gateway-logrotate.j2", logs=LOGS, unit=UNIT)),
+        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
+    ]
+
+
+def routes(g: Gateway, *, clusters: str, listeners: str) -> Resource:
+    """What the running Envoy has of clusters and listeners."""
+    user = f"${{uid:{g.account}}}"
+    return xds.resource(ROUTES, XDS, ADMIN, user, _drain(g), clusters=clusters, listeners=listeners)
+
+
+def _drain(g: Gateway) -> int:
+    """Whole seconds, as Envoy takes them."""
+    return math.ceil(g.drain)
+
+
+def _service(g: Gateway, mark: str) -> str:
+    options = {
+        "program": g.program,
+        **({"sha256": g.sha256} if g.sha256 else {}),
+        "bootstrap": BOOTSTRAP,
+        "admin": ADMIN,
+        "pid-file": f"{RUN}/pid",
+        "drain": str(_drain(g)),
+        "workers": str(g.workers),
+    }
+    words = " ".join(f"--{name} {shlex.quote(said)}" for name, said in options.items())
+    return render(
+        "gateway.service.j2",
+        account=g.account,
+        mark=mark,
+        names="hostguard-names.service",
+        tmpfiles=TMPFILES,
+        start=f"${{program:python3}} -I {START} {words}",
+        seconds=int(takeover.READY + 2 * takeover.ENDED) + _drain(g) + 30,
+        run=RUN,
+        run_name=RUN.rpartition("/")[2],
+        logs_name=LOGS.rpartition("/")[2],
+        files=2 * g.connections_max + OTHERS,
+    )
+
+
+def _folders(g: Gateway) -> str:
+    return render(
+        "gateway-tmpfiles.j2",
+        run=RUN,
+        xds=XDS,
+        uid=f"${{uid:{g.account}}}",
+        folders=[(upstream.name, upstream.group) for upstream in g.upstreams if upstream.group],
+    )
