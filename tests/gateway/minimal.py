@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostguard.policy.gateway import Gateway, Payload, Retry, Tls, Upstream
+
 TYPES = "type.googleapis.com/envoy."
 HTTP = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = {"name": "r", "typed_config": {"@type": TYPES + "extensions.filters.http.router.v3.Router"}}
@@ -62,6 +64,23 @@ def bootstrap(admin: str, folder: str, **more: Any) -> str:
         "dynamic_resources": {"cds_config": watched("cds"), "lds_config": watched("lds")},
         **more,
     })  # fmt: skip
+
+
+def gateway(program: str) -> Gateway:
+    """Of one provider, with nothing in it that a policy would be needed for."""
+    payments = Upstream(
+        name="payments", hosts=("api.provider.com",), port=443, users=("shop",), listen=84, group="shop",
+        protocol="http1", requests=10, connections=10, pending=10, retries=10, connect=1, per_try=2, total=6, idle=60,
+        consecutive_5xx=5, interval=10, ejection=30, percent=100,
+        retry=Retry(tries=1, wait_max=1, safe=(), idempotency_header=None, timeouts=False),
+        payload=Payload(request_max=1, response_max=1, validate_max=1, schema=None, types=(), stream=False),
+        p99=1, errors=0.01,
+    )  # fmt: skip
+    return Gateway(
+        manage=True, program=program, sha256=None, version_min="1.40", account="envoy", address="127.0.0.84",
+        workers=1, tls=Tls("1.2", "1.3", (), ""), connections_max=100, heap_max=1 << 28, buffer=32768, log="off",
+        metrics_listen=None, metrics_users=(), drain=2, upstreams=(payments,),
+    )  # fmt: skip
 
 
 class Provider(http.server.BaseHTTPRequestHandler):

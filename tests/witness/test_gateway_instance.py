@@ -13,7 +13,7 @@ import pytest
 from hostguard.controls.gateway import instance
 from hostguard.host.kinds import KINDS
 from hostguard.host.resource import Observation
-from hostguard.policy.gateway import ADMIN, RUN, XDS, Gateway, Payload, Retry, Tls, Upstream
+from hostguard.policy.gateway import ADMIN, RUN, XDS, Gateway
 from tests.gateway import minimal
 from tests.gateway.minimal import cluster, listener, text
 from tests.lab import Host, Lab, diff
@@ -26,19 +26,8 @@ pytestmark = pytest.mark.needs("lab", "envoy")
 PROGRAM_MAIN = "from hostguard.host.program_main import main; main([])"
 PROGRAM, PROVIDER, PORT = "/usr/local/bin/envoy", 8443, 84
 SOCKET = f"{RUN}/payments/http.sock"
-UPSTREAM = Upstream(
-    name="payments", hosts=("api.provider.com",), port=443, users=("shop",), listen=PORT, group="shop",
-    protocol="http1", requests=10, connections=10, pending=10, retries=10, connect=1, per_try=2, total=6, idle=60,
-    consecutive_5xx=5, interval=10, ejection=30, percent=100,
-    retry=Retry(tries=1, wait_max=1, safe=(), idempotency_header=None, timeouts=False),
-    payload=Payload(request_max=1, response_max=1, validate_max=1, schema=None, types=(), stream=False),
-    p99=1, errors=0.01,
-)  # fmt: skip
-GATEWAY = Gateway(
-    manage=True, program=PROGRAM, sha256=None, version_min="1.40", account="envoy", address="127.0.0.84", workers=1,
-    tls=Tls("1.2", "1.3", (), ""), connections_max=100, heap_max=1 << 28, buffer=32768, log="off", metrics_listen=None,
-    metrics_users=(), drain=2, upstreams=(UPSTREAM,),
-)  # fmt: skip
+GATEWAY = minimal.gateway(PROGRAM)
+(UPSTREAM,) = GATEWAY.upstreams
 CLUSTERS = text(cluster("payments", PROVIDER))
 LISTENERS = text(listener("payments-tcp", PORT, "payments"), listener("payments", SOCKET, "payments"))
 TWIN = json.dumps({"static_resources": {}})
@@ -48,7 +37,7 @@ def bundle(
     g: Gateway = GATEWAY, *, clusters: str = CLUSTERS, listeners: str = LISTENERS, twin: str = TWIN, **more: Any
 ) -> dict[str, Any]:
     bootstrap = minimal.bootstrap(ADMIN, XDS, **more)
-    resources = instance.resources(g, bootstrap=bootstrap, twin=twin)
+    resources = instance.resources(g, bootstrap=bootstrap, twin=twin, trust="{}")
     resources.append(instance.routes(g, clusters=clusters, listeners=listeners))
     policy = {"path": "policy.yml", "sha256": "0"}
     return {"policy": policy, "areas": ["gateway"], "resources": resources, "evidence": {}}

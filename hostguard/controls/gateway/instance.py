@@ -22,22 +22,26 @@ from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, XDS, Gateway
 
 CONTROL, SOCKETS, LOG, ROUTES = "gateway.instance", "gateway.sockets", "gateway.log", "gateway.routes"
 UNIT = "hostguard-gateway.service"
-BOOTSTRAP, TWIN, START = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/start"
+BOOTSTRAP, TWIN, TRUST = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/trust.json"
+START = f"{FOLDER}/start"
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d/hostguard-gateway.conf", "/etc/logrotate.d/hostguard-gateway"
 OTHERS = 1024
 """Descriptors for all that is not a connection."""
 
 
-def resources(g: Gateway, *, bootstrap: str, twin: str) -> list[Resource]:
-    """The unit and its files. `bootstrap` is what Envoy starts with; `twin` is the same with all listeners and
-    clusters in it, which Envoy tries before anything is written: in the files of `XDS` it would overlook nonsense."""
+def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str) -> list[Resource]:
+    """The unit and its files. `bootstrap` is what Envoy starts with, and `trust` names whom the clusters trust; `twin`
+    is all of it with the listeners and clusters in place, which Envoy tries before anything is written: in the files
+    of `XDS` it would overlook nonsense. It opens the logs that the twin names, and their folder may not be there yet.
+    """
     program = inspect.getsource(takeover)
     content = _service(g, "")
-    mark = hashlib.sha256((bootstrap + program + content).encode()).hexdigest()
+    mark = hashlib.sha256((bootstrap + trust + program + content).encode()).hexdigest()
     check = [g.program, "--mode", "validate", "--log-level", "critical", "--log-format", "%v", "-c", "{}"]
     return [
         file.resource(CONTROL, TWIN, twin, check=check, **{"as": f"${{uid:{g.account}}}"}),
         file.resource(CONTROL, BOOTSTRAP, bootstrap),
+        file.resource(CONTROL, TRUST, trust),
         file.resource(CONTROL, START, program),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
         file.resource(SOCKETS, TMPFILES, _folders(g)),

@@ -1,0 +1,88 @@
+"""What needs a new process of the gateway's, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hostguard.controls.gateway import instance
+from hostguard.host.kinds import KINDS, unit
+from hostguard.policy.gateway import Gateway
+from tests.gateway import minimal
+
+GATEWAY = minimal.gateway("/usr/bin/envoy")
+(PAYMENTS,) = GATEWAY.upstreams
+FILES = replace(PAYMENTS, name="files", listen=85, group="office")
+
+
+def wanted(g: Gateway = GATEWAY, **texts: str) -> dict[str, Any]:
+    said = {"bootstrap": "b", "twin": "t", "trust": "c", **texts}
+    return {resource["id"]: resource for resource in instance.resources(g, **said)}
+
+
+def marks(of: Mapping[str, Any]) -> str:
+    service = of[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
+    mark = of[f"unit:{instance.UNIT}"]["mark"]
+    assert f"HOSTGUARD_MARK={mark}\n" in service
+    return str(mark)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"bootstrap": "other"},
+        {"trust": "other"},
+        {"g": replace(GATEWAY, workers=2)},
+        {"g": replace(GATEWAY, program="/opt/envoy")},
+        {"g": replace(GATEWAY, sha256="0" * 64)},
+        {"g": replace(GATEWAY, drain=3)},
+        {"g": replace(GATEWAY, connections_max=7)},
+    ],
+)
+def test_what_a_process_is_started_with_makes_a_new_one(changed: dict[str, Any]) -> None:
+    assert marks(wanted(**changed)) != marks(wanted())
+
+
+def test_a_provider_more_needs_no_new_process_but_a_folder() -> None:
+    more = wanted(replace(GATEWAY, upstreams=(PAYMENTS, FILES)), twin="other")
+    assert marks(more) == marks(wanted())
+    folders = more[f"file:{instance.TMPFILES}"]["content"]
+    assert "d /run/hostguard-gateway/files 2750 ${uid:envoy} ${gid:office} -\n" in folders
+
+
+def test_a_provider_without_a_group_has_no_folder() -> None:
+    of = wanted(replace(GATEWAY, upstreams=(replace(PAYMENTS, group=None),)))
+    assert "payments" not in of[f"file:{instance.TMPFILES}"]["content"]
+
+
+def test_the_twin_is_tried_as_the_account_that_will_run_it() -> None:
+    (tried,) = [resource for resource in wanted().values() if "check" in resource]
+    assert tried["path"] == instance.TWIN
+    assert tried["as"] == "${uid:envoy}"
+    assert tried["check"][0] == GATEWAY.program
+
+
+def test_the_pin_is_looked_at_before_each_start() -> None:
+    pinned = wanted(replace(GATEWAY, sha256="ab" * 32))[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
+    starts = [line for line in pinned.splitlines() if line.startswith(("ExecStart=", "ExecReload="))]
+    assert [f"--sha256 {'ab' * 32} " in line for line in starts] == [True, True]
+
+
+def test_listeners_come_after_what_they_need_and_go_before_it() -> None:
+    order = list(KINDS)
+    assert order.index("file") < order.index("unit") < order.index("xds") < order.index("lookup")
+
+
+def test_a_process_that_is_the_one_of_before_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr(unit, "run", called.append)
+    monkeypatch.setattr(unit, "show", lambda units, _: {name: {"MainPID": "7"} for name in units})
+    monkeypatch.setattr(unit, "let_go", lambda _: None)
+    monkeypatch.setattr(unit, "_mark", lambda _: "now")
+    resource = {"id": "u", "unit": "a.service", "mark": "wanted", "active": True}
+    for before in ("now", "older"):
+        unit.restore([resource], {"u": {"active": True, "enabled": True, "mark": before}})
+    assert called == [["systemctl", "reload-or-restart", "--", "a.service"]]
