@@ -4,8 +4,8 @@
 shows here, since systemd names the value that won. What it will make of its files when it reads them next, at a boot
 say, is the last assignment in them: `assigned`. A unit of our own (`ours`) has no drop-ins, and nothing stands before
 it. `hold` is a file that keeps it from starting for as long as a window is open. `mark` is what its process must have
-been started with: it is restarted where that is an older one. `beside` are other tools' units that may undo what it
-does.
+been started with: where that is an older one it is restarted, or reloaded where its reload brings a new process.
+`beside` are other tools' units that may undo what it does.
 """
 
 from __future__ import annotations
