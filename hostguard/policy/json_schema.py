@@ -124,7 +124,7 @@ def unsupported(schema: Any) -> list[tuple[str, str]]:
     for pointer, each in schemas.items():
         for keyword, value in each.items() if isinstance(each, Mapping) else ():
             if not _form(keyword, value) or (keyword == "$ref" and not _leads(schemas, value[1:])):
-                refused.append((pointer, keyword))
+                refused.append((pointer, str(keyword)))
     return refused
 
 
