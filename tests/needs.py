@@ -25,6 +25,8 @@ from tests.lab.process import whats_missing
 from tests.programs import BROWSER, ENVOY, PROMETHEUS, PROMTOOL
 
 CHECKOUT = Path(__file__).parents[1]
+JSON_SUITES = os.environ.get("HOSTGUARD_JSON_SUITES", "")
+"""A folder with `parsing` of JSONTestSuite and `schema-draft2020-12` of JSON-Schema-Test-Suite."""
 FENCE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--", "true")
 
 
@@ -69,6 +71,11 @@ def envoy() -> str:
     return there or programs({"openssl": "openssl"})
 
 
+def json_suites() -> str:
+    there = JSON_SUITES and Path(JSON_SUITES).is_dir()
+    return "" if there else "HOSTGUARD_JSON_SUITES names no folder with JSONTestSuite and JSON-Schema-Test-Suite"
+
+
 def git() -> str:
     return programs({"git": "git"}) or ("" if (CHECKOUT / ".git").exists() else "this is no checkout of git's")
 
@@ -99,6 +106,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "browser": lambda: "" if BROWSER else programs({"chromium-headless-shell": "chromium-headless-shell"}),
     "manual": lambda: programs({"man": "man-db"}),
     "envoy": envoy,
+    "json suites": json_suites,
     "git": git,
     "signatures": lambda: programs({"git": "git", "gpg": "gpg gpg-agent", "ssh-keygen": "openssh-client"}),
     "package index": package_index,

@@ -32,6 +32,7 @@ LONGEST_FIRST = (
     "molecule/test_scenarios",
     "witness/test_way_back",
     "witness/test_egress_on_a_host",
+    "gateway/test_broken_providers",
     "breaks on debian 12, legacy",
     "packets/test_rehearse",
     "crash/test_policies",

@@ -1,0 +1,544 @@
+"""The gateway as Envoy is told it: bootstrap, clusters and listeners as plain dicts (pure).
+
+JSON and not YAML: YAML 1.1 reads `n` and `no` as false, and a provider may be called so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hostguard.controls.gateway import lua
+from hostguard.policy.gateway import FOLDER, LOGS, RESOLVER, RUN, Gateway, Payload, Retry, Tls, Upstream
+
+Tree = dict[str, Any]
+TYPE = "type.googleapis.com/envoy."
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are on a host; a gateway that is only tried has folders and a resolver of its own."""
+
+    folder: str = FOLDER
+    run: str = RUN
+    logs: str = LOGS
+    resolver: tuple[str, int] = (RESOLVER, 53)
+
+    @property
+    def xds(self) -> str:
+        return f"{self.folder}/xds"
+
+    @property
+    def trust(self) -> str:
+        return f"{self.folder}/trust.json"
+
+    @property
+    def admin(self) -> str:
+        return f"{self.run}/admin/admin.sock"
+
+    def socket(self, provider: str) -> str:
+        return f"{self.run}/{provider}/http.sock"
+
+
+HOST = Places()
+ADMIN = "admin"
+"""The cluster of our own admin socket, for the metrics. No provider has this name."""
+METRICS = "metrics"
+TRUST = "trust"
+ADMIN_PATHS = (
+    "/certs",
+    "/clusters",
+    "/config_dump",
+    "/drain_listeners",
+    "/listeners",
+    "/ready",
+    "/reopen_logs",
+    "/server_info",
+    "/stats",
+    "/stats/prometheus",
+)
+"""What hostguard asks for. None of it ends the process or changes what it does to a request."""
+BUCKETS = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000)
+"""In milliseconds."""
+SAMPLED = 1000
+"""One of so many requests is logged although it went well: the log alone says when a provider's certificate ends."""
+LONGEST_CONNECTION = 3600
+"""Seconds; a certificate is looked at when a connection begins."""
+
+PING, PING_ANSWER = 30, 5
+"""Seconds between two pings of an HTTP/2 connection, and until one without an answer ends the connection."""
+
+
+def text(tree: Mapping[str, Any]) -> str:
+    """The same bytes for the same tree. Only lists have an order."""
+    return json.dumps(tree, indent=1, sort_keys=True) + "\n"
+
+
+def bootstrap(g: Gateway, places: Places = HOST) -> Tree:
+    """What needs a new process when it changes."""
+    found = {"cds_config": "cds.json", "lds_config": "lds.json"}
+    return {
+        **_process(g, places),
+        "dynamic_resources": {name: _watched(f"{places.xds}/{file}", places.xds) for name, file in found.items()},
+    }
+
+
+def clusters(g: Gateway, places: Places = HOST) -> Tree:
+    """The content of cds.json. It goes before the listeners where one is added, and after them where one is removed:
+    Envoy refuses a listener that leads to an unknown cluster, and need not look again when the cluster comes."""
+    return _discovered("config.cluster.v3.Cluster", _clusters(g, places, _trust_by_sds(places)))
+
+
+def listeners(g: Gateway, places: Places = HOST) -> Tree:
+    """The content of lds.json."""
+    return _discovered("config.listener.v3.Listener", _listeners(g, places))
+
+
+def trust(g: Gateway) -> Tree:
+    """The content of trust.json: a CA bundle that is named there is read anew when a rename replaces it. One that is
+    named in the cluster itself is read once."""
+    secret = {"name": TRUST, "validation_context": _bundle(g.tls)}
+    return {"resources": [{"@type": TYPE + "extensions.transport_sockets.tls.v3.Secret", **secret}]}
+
+
+def twin(g: Gateway, places: Places = HOST) -> Tree:
+    """All of it for `envoy --mode validate`, which looks at no file that a bootstrap leads to. The CA bundle is named
+    in place for the same reason."""
+    inline = {"validation_context": _bundle(g.tls)}
+    static = {"clusters": _clusters(g, places, inline), "listeners": _listeners(g, places)}
+    return {**_process(g, places), "static_resources": static}
+
+
+def _discovered(kind: str, resources: Iterable[Tree]) -> Tree:
+    """The version is that of the content: the running proxy repeats it."""
+    body = [{"@type": TYPE + kind, **each} for each in resources]
+    return {"version_info": hashlib.sha256(text({"resources": body}).encode()).hexdigest(), "resources": body}
+
+
+def _typed(name: str, kind: str, **fields: Any) -> Tree:
+    return {"name": name, "typed_config": {"@type": TYPE + kind, **fields}}
+
+
+def _watched(path: str, folder: str) -> Tree:
+    return {"path_config_source": {"path": path, "watched_directory": {"path": folder}}, "resource_api_version": "V3"}
+
+
+def _tcp(address: str, port: int) -> Tree:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+# The process
+
+
+def _process(g: Gateway, places: Places) -> Tree:
+    buckets = [{"match": {"contains": each}, "buckets": list(BUCKETS)} for each in ("ttfb", "upstream_rq_time")]
+    return {
+        "node": {"id": "hostguard", "cluster": "hostguard"},
+        "admin": {
+            "address": {"pipe": {"path": places.admin, "mode": 0o600}},
+            # An exact match would be one of the path with its query.
+            "allow_paths": [{"safe_regex": {"regex": rf"({'|'.join(ADMIN_PATHS)})(\?.*)?"}}],
+            "ignore_global_conn_limit": True,
+        },
+        "stats_config": {"histogram_bucket_settings": buckets},
+        "overload_manager": _overload(g),
+    }
+
+
+def _overload(g: Gateway) -> Tree:
+    heap, monitors = "envoy.resource_monitors.fixed_heap", "extensions.resource_monitors."
+    connections = "envoy.resource_monitors.global_downstream_max_connections"
+    return {
+        "resource_monitors": [
+            _typed(heap, monitors + "fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=g.heap_max),
+            _typed(
+                connections,
+                monitors + "downstream_connections.v3.DownstreamConnectionsConfig",
+                max_active_downstream_connections=g.connections_max,
+            ),
+        ],
+        "actions": [
+            {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": heap, "threshold": {"value": at}}]}
+            for name, at in (("shrink_heap", 0.9), ("stop_accepting_requests", 0.95))
+        ],
+    }
+
+
+# Towards a provider
+
+
+def _clusters(g: Gateway, places: Places, trusted: Tree) -> list[Tree]:
+    upstreams = sorted(g.upstreams, key=lambda up: up.name)
+    metrics = [_admin_cluster(places)] if g.metrics_listen else []
+    return [*(_cluster(g, up, places, trusted) for up in upstreams), *metrics]
+
+
+def _cluster(g: Gateway, up: Upstream, places: Places, trusted: Tree) -> Tree:
+    return {
+        "name": up.name,
+        "connect_timeout": _seconds(up.connect),
+        "per_connection_buffer_limit_bytes": g.buffer,
+        **_names(places),
+        "load_assignment": {"cluster_name": up.name, "endpoints": _regions(up)},
+        "transport_socket": _verified(g.tls, trusted),
+        "typed_extension_protocol_options": _protocol(up),
+        "circuit_breakers": {"thresholds": [_breaker(up)]},
+        "outlier_detection": _outlier(up),
+        # Else the last half of the addresses is never cut, and one address is always asked; and else what is cut goes
+        # on for a second.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
+    }
+
+
+def _names(places: Places) -> Tree:
+    resolver = _typed(
+        "envoy.network.dns_resolver.cares",
+        "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        resolvers=[_tcp(*places.resolver)],
+        dns_resolver_options={"no_default_search_domain": True},
+    )
+    strict = _typed(
+        "envoy.clusters.dns",
+        "extensions.clusters.dns.v3.DnsCluster",
+        respect_dns_ttl=True,
+        dns_failure_refresh_rate={"base_interval": "1s", "max_interval": "5s"},
+        dns_lookup_family="V4_PREFERRED",  # Envoy's own asks for IPv6 first, routed or not
+        typed_dns_resolver_config=resolver,
+    )
+    # Else one name without an answer keeps every listener closed.
+    return {"cluster_type": strict, "wait_for_warm_on_init": False}
+
+
+def _regions(up: Upstream) -> list[Tree]:
+    return [
+        {"priority": at, "lb_endpoints": [{"endpoint": {"hostname": host, "address": _tcp(host, up.port)}}]}
+        for at, host in enumerate(up.hosts)
+    ]
+
+
+def _verified(tls: Tls, trusted: Tree) -> Tree:
+    """SNI and the name in the certificate are those of the region that is asked."""
+    versions = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
+    parameters = {
+        "tls_minimum_protocol_version": versions[tls.min],
+        "tls_maximum_protocol_version": versions[tls.max],  # Envoy's own is 1.2
+        "cipher_suites": list(tls.ciphers),
+    }
+    return _typed(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        auto_host_sni=True,
+        auto_sni_san_validation=True,
+        common_tls_context={"tls_params": parameters, **trusted},
+    )
+
+
+def _trust_by_sds(places: Places) -> Tree:
+    source = _watched(places.trust, places.folder)
+    return {"validation_context_sds_secret_config": {"name": TRUST, "sds_config": source}}
+
+
+def _bundle(tls: Tls) -> Tree:
+    return {"trusted_ca": {"filename": tls.ca}}
+
+
+def _protocol(up: Upstream) -> Tree:
+    http1: Tree = {"http_protocol_options": {}}
+    # A connection that died silently takes all requests with it, until TCP gives up after a quarter of an hour.
+    ping = {"interval": _seconds(PING), "timeout": _seconds(PING_ANSWER)}
+    http2: Tree = {"http2_protocol_options": {"connection_keepalive": ping}}
+    spoken: dict[str, Tree] = {
+        "http1": {"explicit_http_config": http1},
+        "http2": {"explicit_http_config": http2},
+        "auto": {"auto_config": http1 | http2},
+    }
+    kind = "extensions.upstreams.http.v3.HttpProtocolOptions"
+    common = {"idle_timeout": _seconds(up.idle), "max_connection_duration": _seconds(LONGEST_CONNECTION)}
+    return {
+        f"envoy.{kind}": {
+            "@type": TYPE + kind,
+            "common_http_protocol_options": common,
+            "http_filters": _towards(),
+            **spoken[up.protocol],
+        }
+    }
+
+
+def _breaker(up: Upstream) -> Tree:
+    return {
+        "max_connections": up.connections,
+        "max_pending_requests": up.pending,
+        "max_requests": up.requests,
+        "max_retries": up.retries,
+        "track_remaining": True,
+    }
+
+
+def _outlier(up: Upstream) -> Tree:
+    return {
+        "consecutive_5xx": up.consecutive_5xx,
+        "interval": _seconds(up.interval),
+        "base_ejection_time": _seconds(up.ejection),
+        "max_ejection_percent": up.percent,
+        "enforcing_success_rate": 0,  # cuts those below the average: no number of the policy
+    }
+
+
+WAIT = "x-hostguard-wait"
+"""Status and Retry-After of a provider's answer in one header, for the routes: Envoy can't ask for two at once."""
+
+
+def _towards() -> list[Tree]:
+    """Filters behind the router, for each try."""
+    value = {"key": WAIT, "value": "%RESP(:STATUS)%;%RESP(RETRY-AFTER)%"}
+    noted = {"response_mutations": [{"append": {"header": value, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]}
+    filters = "extensions.filters.http."
+    return [
+        _typed("envoy.filters.http.header_mutation", filters + "header_mutation.v3.HeaderMutation", mutations=noted),
+        _typed("envoy.filters.http.upstream_codec", filters + "upstream_codec.v3.UpstreamCodec"),
+    ]
+
+
+def _admin_cluster(places: Places) -> Tree:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": places.admin}}}}
+    assignment = {"cluster_name": ADMIN, "endpoints": [{"lb_endpoints": [endpoint]}]}
+    return {"name": ADMIN, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment}
+
+
+# Towards the applications
+
+
+def _listeners(g: Gateway, places: Places) -> list[Tree]:
+    found = []
+    for up in sorted(g.upstreams, key=lambda up: up.name):
+        filters = [_manager(g, up, places)]
+        if up.listen is not None:
+            found.append(_listener(g, f"{up.name}-port", _tcp(g.address, up.listen), filters))
+        if up.group is not None:  # who may come in is the folder's business; a living listener keeps its mode
+            pipe = {"pipe": {"path": places.socket(up.name), "mode": 0o660}}
+            found.append(_listener(g, f"{up.name}-socket", pipe, filters))
+    if g.metrics_listen is not None:
+        metrics = _listener(g, METRICS, _tcp(g.address, g.metrics_listen), [_metrics()])
+        found.append({**metrics, "ignore_global_conn_limit": True})
+    return found
+
+
+def _listener(g: Gateway, name: str, address: Tree, filters: list[Tree]) -> Tree:
+    chain = {"filters": filters}
+    return {"name": name, "address": address, "per_connection_buffer_limit_bytes": g.buffer, "filter_chains": [chain]}
+
+
+def _http(name: str, routes: list[Tree], filters: list[Tree], virtual_host: Tree, **fields: Any) -> Tree:
+    host = {"name": name, "domains": ["*"], "routes": routes, **virtual_host}
+    router = _typed(
+        "envoy.filters.http.router", "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+    )
+    return _typed(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        route_config={"name": name, "virtual_hosts": [host]},
+        http_filters=[*filters, router],
+        server_header_transformation="PASS_THROUGH",
+        generate_request_id=False,
+        preserve_external_request_id=True,
+        request_headers_timeout="5s",
+        **fields,
+    )
+
+
+def _manager(g: Gateway, up: Upstream, places: Places) -> Tree:
+    checked = [] if up.payload.stream else [_lua(up.payload)]
+    limit = _typed(
+        "envoy.filters.http.body_size_limit",
+        "extensions.filters.http.body_size_limit.v3.BodySizeLimit",
+        max_request_bytes=up.payload.request_max,
+    )
+    unasked = ["x-forwarded-proto", *(["accept-encoding"] if up.payload.schema is not None else [])]
+    return _http(
+        up.name,
+        _routes(up),
+        [limit, *checked],
+        {"request_headers_to_remove": unasked, "response_headers_to_remove": [WAIT]},
+        access_log=[*_log(g, up, places), _first_byte(up)],
+        local_reply_config=_own_answers(),
+        # An application says http; HTTP/2 repeats the scheme, to a provider that is asked by https.
+        scheme_header_transformation={"match_upstream": True},
+    )
+
+
+def _own_answers() -> Tree:
+    """An answer that is the gateway's own says so, and why."""
+    reason = {"header": {"key": "x-hostguard-reason", "value": "%RESPONSE_CODE_DETAILS%"}}
+    return {"mappers": [{"filter": _status("GE", 400), "headers_to_add": [reason]}]}
+
+
+def _lua(payload: Payload) -> Tree:
+    program = {"inline_string": lua.source(payload)}
+    return _typed("envoy.filters.http.lua", "extensions.filters.http.lua.v3.Lua", default_source_code=program)
+
+
+def _routes(up: Upstream) -> list[Tree]:
+    """First what may reach a provider once only: no safe method, and no key by which the provider knows it again."""
+    once = [_header(":method", "|".join(up.retry.safe))] if up.retry.safe else []
+    if up.retry.idempotency_header is not None:
+        once.append(_header(up.retry.idempotency_header, ".+"))
+    return [_route(up, once, safe=False), _route(up, [], safe=True)]
+
+
+def _header(name: str, regex: str) -> Tree:
+    """A header that does not match this. One that is missing is an empty one: else it would match nothing, inverted or
+    not."""
+    match = {"string_match": {"safe_regex": {"regex": regex}}, "invert_match": True}
+    return {"name": name, "treat_missing_header_as_empty": True, **match}
+
+
+def _route(up: Upstream, headers: list[Tree], *, safe: bool) -> Tree:
+    action: Tree = {"cluster": up.name, "timeout": _seconds(up.total), "auto_host_rewrite": True}
+    if up.retry.tries > 1:
+        action["retry_policy"] = _retries(up, safe=safe)
+    route: Tree = {"match": {"prefix": "/", "headers": headers}, "route": action}
+    if not up.payload.stream:  # of requests that may be sent again, and of answers that are waited for
+        route["request_body_buffer_limit"] = max(up.payload.request_max, up.payload.response_max)
+    return route
+
+
+def _retries(up: Upstream, *, safe: bool) -> Tree:
+    # `reset` stands for a provider's reset and for the time of a try that is over: there is no switch for each.
+    again = ["connect-failure", "refused-stream", "reset-before-request"]
+    again += ["reset"] if safe and up.retry.timeouts else []
+    policy: Tree = {
+        "num_retries": up.retry.tries - 1,
+        "per_try_timeout": _seconds(up.per_try),
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+    }
+    if worth := _worth(up, safe=safe):
+        again.append("retriable-headers")
+        policy["retriable_headers"] = [{"name": WAIT, "string_match": {"safe_regex": {"regex": worth}}}]
+    if seconds(up.retry):
+        after = {"name": "Retry-After", "format": "SECONDS"}
+        longest = _seconds(up.retry.wait_max)
+        policy["rate_limited_retry_back_off"] = {"reset_headers": [after], "max_interval": longest}
+    if len(up.hosts) > 1:
+        policy["retry_priority"] = _typed(
+            "envoy.retry_priorities.previous_priorities",
+            "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            update_frequency=1,
+        )
+    return {"retry_on": ",".join(again), **policy}
+
+
+def _worth(up: Upstream, *, safe: bool) -> str:
+    """Status and Retry-After of an answer after which it is tried again; "" for none. A 202 may have a Retry-After too.
+
+    Envoy takes no notice of a Retry-After that is longer than the longest it waits, and would try again at once. So
+    such an answer is handed on, but for one that another region may do better.
+    """
+    wait = seconds(up.retry)
+    limited = [f"429;({wait})"] if wait else []
+    broken = ["50[234];" + (".*" if len(up.hosts) > 1 else f"({wait})?")] if safe else []
+    return "|".join([*limited, *broken])
+
+
+def seconds(retry: Retry) -> str:
+    """A regular expression for the whole numbers from 1 to the longest wait, which is below 60; "" for none."""
+    tens, units = divmod(math.floor(retry.wait_max), 10)
+    if not tens:
+        return f"[1-{units}]" if units else ""
+    below = "[1-9]" if tens == 1 else f"[1-9]|[1-{tens - 1}][0-9]"
+    return f"{below}|{tens}[0-{units}]"
+
+
+# What is told of a request
+
+LOGGED = {
+    "at": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "detail": "%RESPONSE_CODE_DETAILS%",
+    "refused": "%DYNAMIC_METADATA(hostguard:refused)%",
+    "retry_after": "%RESP(RETRY-AFTER)%",
+    "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "host": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
+    "to": "%UPSTREAM_HOST%",
+    "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "tls": "%UPSTREAM_TLS_VERSION%",
+    "cert_ends": "%UPSTREAM_PEER_CERT_V_END%",
+    "cert_issuer": "%UPSTREAM_PEER_ISSUER%",
+    "connect": "%COMMON_DURATION(US_CX_BEG:US_CX_END:ms)%",
+    "handshake": "%COMMON_DURATION(US_CX_END:US_HS_END:ms)%",
+    "ttfb": "%COMMON_DURATION(US_TX_END:US_RX_BEG:ms)%",
+    "ms": "%DURATION%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+}
+"""Times in milliseconds; `flags` may be several, with commas. No path and no payload: they may hold what is private."""
+
+
+def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
+    if g.log == "off":
+        return []
+    logger = _typed(
+        "envoy.access_loggers.file",
+        "extensions.access_loggers.file.v3.FileAccessLog",
+        path=f"{places.logs}/access.log",
+        log_format={"json_format": {"provider": up.name, **LOGGED}},
+    )
+    return [logger if g.log == "all" else {**logger, "filter": _failures(up)}]
+
+
+def _failures(up: Upstream) -> Tree:
+    """No 2xx, not whole, or slower than its objective; and a few of the others."""
+    sampled = {"percent_sampled": {"numerator": 1_000_000 // SAMPLED, "denominator": "MILLION"}}
+    any_of = [
+        _status("LE", 199),  # 0 where nobody was left to answer
+        _status("GE", 300),
+        {"response_flag_filter": {}},
+        {"duration_filter": _compare("GE", math.ceil(up.p99 * 1000))},
+        {"runtime_filter": {"runtime_key": "hostguard.log", **sampled}},
+    ]
+    return {"or_filter": {"filters": any_of}}
+
+
+def _status(op: str, code: int) -> Tree:
+    return {"status_code_filter": _compare(op, code)}
+
+
+def _compare(op: str, value: int) -> Tree:
+    """Envoy wants a key by which its runtime could change the number; nothing here sets one."""
+    return {"comparison": {"op": op, "value": {"default_value": value, "runtime_key": "hostguard.log"}}}
+
+
+def _first_byte(up: Upstream) -> Tree:
+    """The histogram of a provider's time to its first byte: Envoy's own of a request goes on until the last one.
+
+    Envoy calls this logger unfit for peers that are not trusted. Neither side has a word in it: a time and a constant.
+    """
+    tag = {"name": "provider", "value_format": up.name}
+    histogram = {
+        "stat": {"name": "ttfb", "tags": [tag]},
+        "unit": "Milliseconds",
+        "value_format": LOGGED["ttfb"],
+    }
+    kind = "extensions.access_loggers.stats.v3.Config"
+    return _typed("envoy.access_loggers.stats", kind, stats_scope={"prefix": "hostguard"}, histograms=[histogram])
+
+
+def _metrics() -> Tree:
+    """GET /metrics, and nothing else of the admin."""
+    read = {"name": ":method", "string_match": {"exact": "GET"}}
+    route = {
+        "match": {"path": "/metrics", "headers": [read]},
+        "route": {"cluster": ADMIN, "timeout": "10s", "prefix_rewrite": "/stats/prometheus?usedonly"},
+    }
+    return _http(METRICS, [route], [], {})

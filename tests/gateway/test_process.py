@@ -1,0 +1,258 @@
+"""The process itself: what it takes and refuses, its reload, its admin and metrics, and what it tells of requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import stat
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostguard.controls.gateway import envoy
+from tests.gateway.provider import Provider, answers, in_turn
+from tests.gateway.proxy import (
+    ADDRESS,
+    API,
+    EU,
+    METRICS,
+    MIB,
+    PORT,
+    Proxy,
+    ask,
+    gateway,
+    places,
+    put,
+    running,
+    upstream,
+    validated,
+    write,
+)
+from tests.patience import until
+
+pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
+BESIDE = {"name": "beside", "hosts": (EU,), "listen": PORT + 1}
+SCHEMA = {"type": "object", "required": ["id"]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"name": "no"},
+        {"name": "n", "group": "shop"},
+        {"listen": None, "group": "shop"},
+        {"hosts": (API, EU)},
+        {"protocol": "http1"},
+        {"protocol": "http2"},
+        {"retry": {"tries": 1}},
+        {"retry": {"safe": ()}},
+        {"retry": {"wait_max": 0}},
+        {"retry": {"wait_max": 59, "timeouts": False, "idempotency_header": None}},
+        {"payload": {"stream": True}, "retry": {"tries": 1}},
+        {"payload": {"schema": SCHEMA}},
+    ],
+    ids=str,
+)
+def test_envoy_takes_what_is_compiled(pki: Path, changes: dict[str, Any]) -> None:
+    for log in ("failures", "all", "off"):
+        g = gateway(upstream(**changes), ca=pki / "ca.pem", log=log, metrics_listen=METRICS)
+        with places(g) as (folder, at):
+            put(folder / "twin.json", envoy.text(envoy.twin(g, at)))
+            done = validated(folder / "twin.json")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("first", "second")
+def test_envoy_calls_nothing_of_it_deprecated(pki: Path) -> None:
+    up = upstream(hosts=(API, EU), group="shop", payload={"schema": SCHEMA})
+    with running(gateway(up, ca=pki / "ca.pem", metrics_listen=METRICS, log="failures")) as proxy:
+        assert ask().status == 200
+        assert proxy.said() == ""
+
+
+def test_validation_looks_at_the_twin_and_not_at_files_that_a_bootstrap_leads_to(pki: Path) -> None:
+    """This is why there is a twin."""
+    g = gateway(ca=pki / "ca.pem")
+    with places(g) as (_, at):
+        write(g, at)
+        put(Path(at.xds, "cds.json"), '{"resources": [{"@type": "nonsense"')
+        assert validated(Path(at.folder, "bootstrap.json")).returncode == 0
+        tree = envoy.twin(g, at)
+        tree["static_resources"]["clusters"][0]["name"] = "another"
+        put(Path(at.folder, "twin.json"), envoy.text(tree))
+        refused = validated(Path(at.folder, "twin.json"))
+    assert refused.returncode == 1
+    assert "unknown cluster 'payments'" in refused.stderr
+
+
+# Its reload
+
+
+def version(proxy: Proxy, kind: str) -> str:
+    dumps = json.loads(proxy.admin("/config_dump").body)["configs"]
+    return next(str(each.get("version_info", "")) for each in dumps if each["@type"].endswith(f"{kind}ConfigDump"))
+
+
+@pytest.mark.usefixtures("first", "second")
+def test_a_provider_that_is_added_is_there_by_a_rename(pki: Path) -> None:
+    one, two = gateway(ca=pki / "ca.pem"), gateway(upstream(), upstream(**BESIDE), ca=pki / "ca.pem")
+    with running(one) as proxy:
+        proxy.change(two)
+        assert version(proxy, "Clusters") == envoy.clusters(two, proxy.places)["version_info"]
+        until(lambda: ask(PORT + 1).status == 200, "an answer of the new provider")
+        assert ask().status == 200
+
+
+@pytest.mark.usefixtures("first", "second")
+def test_listeners_that_come_before_their_cluster_are_refused(pki: Path) -> None:
+    """This is why clusters are written first. Whether they are looked at again depends on what else is renamed."""
+    one, two = gateway(ca=pki / "ca.pem"), gateway(upstream(), upstream(**BESIDE), ca=pki / "ca.pem")
+    with running(one) as proxy:
+        before = envoy.listeners(one, proxy.places)["version_info"]
+        proxy.put("lds.json", envoy.text(envoy.listeners(two, proxy.places)))
+        until(lambda: "unknown cluster 'beside'" in proxy.said(), "the refusal")
+        assert version(proxy, "Listeners") == before
+        assert (ask().status, ask(PORT + 1).status) == (200, 0)
+        proxy.change(two)
+        until(lambda: ask(PORT + 1).status == 200, "an answer of the new provider")
+
+
+@pytest.mark.usefixtures("first", "second")
+def test_a_cluster_that_goes_before_its_listener_takes_the_answers_along(pki: Path) -> None:
+    """This is why listeners are written first where a provider is taken out."""
+    one, two = gateway(ca=pki / "ca.pem"), gateway(upstream(), upstream(**BESIDE), ca=pki / "ca.pem")
+    with running(two) as proxy:
+        proxy.put("cds.json", envoy.text(envoy.clusters(one, proxy.places)))
+        until(lambda: ask(PORT + 1).status == 503, "an answer of nobody")
+        assert ask().status == 200
+
+
+# Its sockets
+
+
+@pytest.mark.usefixtures("first")
+def test_an_application_may_come_by_a_socket(pki: Path) -> None:
+    with running(gateway(upstream(listen=None, group="shop"), ca=pki / "ca.pem")) as proxy:
+        path = Path(proxy.places.socket("payments"))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert ask(str(path)).status == 200
+        assert ask().status == 0
+
+
+def test_the_admin_is_a_socket_of_its_own_account_and_ends_nothing(pki: Path) -> None:
+    with running(gateway(ca=pki / "ca.pem"), wait=False) as proxy:
+        assert stat.S_IMODE(Path(proxy.places.admin).stat().st_mode) == 0o600
+        refused = ["/quitquitquit", "/runtime_modify?a=b", "/healthcheck/fail", "/logging?level=off", "/reset_counters"]
+        assert {path: proxy.admin(path, "POST").status for path in refused} == dict.fromkeys(refused, 403)
+        taken = ["/ready", "/stats?filter=x", "/config_dump", "/clusters", "/certs", "/listeners", "/server_info"]
+        assert {path: proxy.admin(path).status for path in taken} == dict.fromkeys(taken, 200)
+        assert proxy.admin("/reopen_logs", "POST").status == 200
+        assert proxy.admin("/drain_listeners?graceful", "POST").status == 200
+        assert proxy.process.poll() is None
+
+
+# Its limits
+
+
+def test_connections_beyond_the_limit_are_closed_and_metrics_are_served(pki: Path, first: Provider) -> None:
+    g = gateway(ca=pki / "ca.pem", connections_max=3, metrics_listen=METRICS)
+    with running(g) as proxy, ExitStack() as held:
+        for _ in range(3):
+            wire = held.enter_context(closing(http.client.HTTPConnection(ADDRESS, PORT)))
+            wire.request("GET", "/")
+            assert wire.getresponse().read() == b'{"id": 1}'
+        assert ask().status == 0
+        assert ask(METRICS, "/metrics").status == 200
+        assert proxy.admin("/ready").status == 200
+    assert len(first.seen) == 3
+
+
+def test_requests_beyond_the_heap_are_refused(pki: Path, first: Provider) -> None:
+    with running(gateway(ca=pki / "ca.pem", heap_max=MIB)):
+        until(lambda: ask().status == 503, "a refusal")
+        first.seen.clear()
+        assert ask().status == 503
+    assert first.seen == []
+
+
+# Its metrics
+
+
+def test_the_listener_for_metrics_serves_them_and_nothing_else(pki: Path) -> None:
+    with running(gateway(ca=pki / "ca.pem", metrics_listen=METRICS), wait=False) as proxy:
+        got = ask(METRICS, "/metrics")
+        assert got.status == 200
+        assert b"envoy_server_live" in got.body
+        others = ("/", "/config_dump", "/metrics/", "/metrics/../config_dump", "/metrics/%2e%2e/config_dump",
+                  "/stats/prometheus", "/quitquitquit", "/metricsx", "//metrics")  # fmt: skip
+        assert {path: ask(METRICS, path).status for path in others} == dict.fromkeys(others, 404)
+        assert ask(METRICS, "/metrics", method="POST").status == 404
+        assert ask(METRICS, "/quitquitquit", method="POST").status == 404
+        assert proxy.process.poll() is None
+
+
+@pytest.mark.usefixtures("first")
+def test_a_provider_s_name_is_one_label_of_its_metrics(pki: Path) -> None:
+    up = upstream(name="card-payments")
+    with running(gateway(up, ca=pki / "ca.pem", metrics_listen=METRICS)):
+        assert ask().status == 200
+
+        def metrics() -> set[str]:
+            return set(ask(METRICS, "/metrics").body.decode().splitlines())
+
+        until(lambda: 'envoy_hostguard_ttfb_count{provider="card-payments"} 1' in metrics(), "the first byte's time")
+        assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="card-payments"} 1' in metrics()
+        buckets = [f'envoy_hostguard_ttfb_bucket{{provider="card-payments",le="{each}"}} ' for each in envoy.BUCKETS]
+        assert all(any(line.startswith(bucket) for line in metrics()) for bucket in buckets)
+
+
+# What it tells of a request
+
+
+def test_a_request_is_logged_with_what_explains_it(pki: Path, first: Provider) -> None:
+    first.behave = answers(429, b"{}", retry_after=30)
+    with running(gateway(ca=pki / "ca.pem", log="failures")) as proxy:
+        assert ask(path="/v1/4111?key=secret").status == 429
+        until(lambda: bool(proxy.logged()), "a line of the log")
+        (line,) = proxy.logged()
+        assert "4111" not in Path(proxy.places.logs, "access.log").read_text()
+    assert set(line) == {"provider", *envoy.LOGGED}
+    told = {name: line[name] for name in ("method", "status", "flags", "retry_after", "tries", "host", "tls")}
+    assert told == {"method": "GET", "status": 429, "flags": "-", "retry_after": "30", "tries": 1, "host": API,
+                    "tls": "TLSv1.3"}  # fmt: skip
+    assert line["cert_ends"].endswith("Z")
+    assert all(isinstance(line[each], int) for each in ("connect", "handshake", "ttfb", "ms"))
+
+
+def test_a_connection_that_fails_is_logged_with_its_reason(pki: Path) -> None:
+    with running(gateway(ca=pki / "ca.pem", log="failures")) as proxy:
+        assert ask().status == 503
+        until(lambda: bool(proxy.logged()), "a line of the log")
+        (line,) = proxy.logged()
+    assert set(line["flags"].split(",")) == {"UF", "URX"}
+    assert "refused" in line["failure"]
+
+
+@pytest.mark.parametrize(("log", "lines"), [("all", [200, 404, 200]), ("failures", [404]), ("off", [])])
+def test_what_is_logged_is_what_the_policy_says(
+    pki: Path, first: Provider, monkeypatch: pytest.MonkeyPatch, log: str, lines: list[int]
+) -> None:
+    monkeypatch.setattr(envoy, "SAMPLED", 10**7)
+    first.behave = in_turn([answers(), answers(404)], answers())
+    with running(gateway(upstream(p99=30), ca=pki / "ca.pem", log=log, metrics_listen=METRICS)) as proxy:
+        for _ in range(3):
+            ask()
+        proxy.stop()  # all that is to be logged is logged then
+        assert [each["status"] for each in proxy.logged()] == lines
+
+
+@pytest.mark.usefixtures("first")
+def test_a_few_of_the_good_ones_are_logged_too_for_the_certificate(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envoy, "SAMPLED", 1)
+    with running(gateway(upstream(p99=30), ca=pki / "ca.pem", log="failures")) as proxy:
+        assert ask().status == 200
+        until(lambda: bool(proxy.logged()), "a line of the log")
+        assert proxy.logged()[0]["cert_ends"]
