@@ -100,6 +100,7 @@ def trickles(_: Request, wire: ssl.SSLSocket) -> None:
 def silence(address: str, port: int) -> Iterator[None]:
     """An address that never answers: Linux drops the SYN for a queue that is full."""
     with ExitStack() as open_, socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address, port))
         listening.listen(0)
         while True:
