@@ -146,7 +146,6 @@ def _process(g: Gateway, places: Places) -> Tree:
             "address": {"pipe": {"path": places.admin, "mode": 0o600}},
             # An exact match would be one of the path with its query.
             "allow_paths": [{"safe_regex": {"regex": rf"({'|'.join(ADMIN_PATHS)})(\?.*)?"}}],
-            "ignore_global_conn_limit": True,
         },
         "stats_config": {"histogram_bucket_settings": buckets},
         "overload_manager": _overload(g),

@@ -174,14 +174,9 @@ end
 
 # An error that is not caught here would let the answer through. The answer's own words get into no log and no header.
 ANSWER = r"""
-local function whole(h)
-  local body = h:body(true)
-  return body, body:length()
-end
-
 local function judged(h, judge)
-  local body, n = whole(h)
-  local good, wrong = pcall(judge, h, body, n)
+  local body = h:body(true)
+  local good, wrong = pcall(judge, h, body, body:length())
   if good then return end
   local why = type(wrong) == "table" and wrong.why or "the check itself failed"
   local headers, names = h:headers(), {}
