@@ -72,7 +72,8 @@ def test_a_region_that_refuses_is_left_for_the_next(pki: Path, second: Provider)
 
 
 def test_a_region_that_is_silent_is_left_for_the_next(pki: Path, second: Provider) -> None:
-    with silence(FIRST, PROVIDERS_PORT), running(gateway(upstream(hosts=REGIONS), ca=pki / "ca.pem")):
+    up = upstream(hosts=REGIONS, connect=0.25, per_try=4, total=4)
+    with silence(FIRST, PROVIDERS_PORT), running(gateway(up, ca=pki / "ca.pem")):
         assert post().status == 200
     assert len(second.seen) == 1
 
