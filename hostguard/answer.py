@@ -388,6 +388,7 @@ class Ruleset(TypedDict):
     rules: list[str] | None
     canonical: list[str] | None
     jumps: list[int]
+    behind: int
     before: str
     table: bool
     dormant: bool

@@ -93,8 +93,8 @@ def _value(r: dict[str, Any]) -> Any:
         entries = [e.replace("/32,", ",").replace("/128,", ",") for e in r["entries"]]
         return {"type": r["type"], "header": "family inet", "entries": entries}
     if kind == "ruleset":
-        return {"policy": r["policy"] or "ACCEPT", "rules": r["rules"], "canonical": None, "jumps": [1], "before": "",
-                "table": True, "dormant": False, "sending": []}  # fmt: skip
+        return {"policy": r["policy"] or "ACCEPT", "rules": r["rules"], "canonical": None, "jumps": [1], "behind": 0,
+                "before": "", "table": True, "dormant": False, "sending": []}  # fmt: skip
     assert kind == "frames"
     leaving = {"eth0": "02:00:00:00:00:01"}
     return {"nft": True, "leaving": leaving, "leased": [], "bridged": [], "vrf": [], "canonical": None,

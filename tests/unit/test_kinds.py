@@ -173,7 +173,16 @@ def chain(**more: Any) -> dict[str, Any]:
 
 def table(**more: Any) -> Observation:
     return value(
-        {"policy": "DROP", "rules": RULES, "canonical": None, "jumps": [1], "before": "", "table": True, **more}
+        {
+            "policy": "DROP",
+            "rules": RULES,
+            "canonical": None,
+            "jumps": [1],
+            "behind": 0,
+            "before": "",
+            "table": True,
+            **more,
+        }
     )
 
 
@@ -245,7 +254,7 @@ def test_what_stands_before_our_jump_may_drop_and_no_more(rule: str, policy: str
 
 
 def test_a_load_script_takes_away_the_jump_that_is_there() -> None:
-    lines = ruleset.load_script([chain()], {"r": [3]}).splitlines()
+    lines = ruleset.load_script([chain()], {"r": {"jumps": [3], "behind": 0}}).splitlines()
     assert lines[0] == "*filter"
     assert lines[-1] == "COMMIT"
     assert lines.index("-D OUTPUT -j HOSTGUARD-OUTPUT") < lines.index("-I OUTPUT 1 -j HOSTGUARD-OUTPUT")

@@ -37,6 +37,7 @@ from hostguard.controls.egress import (
     passage,
     processes,
 )
+from hostguard.policy import gateway
 from hostguard.policy.model import Egress
 from hostguard.status import Severity
 
@@ -203,7 +204,7 @@ CONTROLS: tuple[Control, ...] = (
             pci("1.2.8", "what a boot loads is what is in force, and root alone may write it"),
             manual("systemd.special(7), network-pre.target"),
         ),
-        wants=lambda context: boot.boot(_egress(context)),
+        wants=lambda context: boot.boot(_egress(context), gateway.derive(context.policy)),
         weakened=observed,
     ),
     JudgingControl(
@@ -344,4 +345,5 @@ AREA = Area(
     "next apply gives back all of it",
     role="egress_firewall",
     does="What the host may reach, and who may connect in",
+    reads=("capacity", "gateway"),
 )

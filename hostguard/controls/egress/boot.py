@@ -11,6 +11,7 @@ from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT as UNIT
 from hostguard.host.store import FOLDER as STATE
 from hostguard.host.store import HOLD
+from hostguard.policy.gateway import Gateway
 from hostguard.policy.model import Egress
 
 CONTROL = "egress.boot"
@@ -31,8 +32,9 @@ def _frames(resource: Resource) -> list[Resource]:
     ]
 
 
-def boot(egress: Egress) -> list[Resource]:
+def boot(egress: Egress, gateway: Gateway | None) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
+    rulesets += chains.gateway(gateway) if gateway else []
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress), *names.sets(egress)]
     by_family = ruleset.by_family(rulesets)
     held = frames.frames(egress)

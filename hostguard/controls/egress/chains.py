@@ -10,7 +10,9 @@ from hostguard.controls.egress import allowlist, names
 from hostguard.controls.egress.allowlist import FAMILIES
 from hostguard.host import nflog
 from hostguard.host.kinds import ruleset
+from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.host.resource import Resource
+from hostguard.policy.gateway import Gateway
 from hostguard.policy.model import Egress
 
 REPLY = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY"
@@ -180,3 +182,33 @@ def replies(egress: Egress) -> list[Resource]:
             ruleset.resource("egress.replies", family, "INPUT", chain(egress, "INPUT"), rules, None, first=False)
         )
     return found
+
+
+def gateway(behind: Gateway) -> list[Resource]:
+    """Who reaches the gateway's ports. What is not refused goes on to the chains of others, and to ours.
+
+    Under `observe` too: nobody used this address before, so that nobody is cut off, and the sockets' folders refuse no
+    less. IPv4 alone, as the address is. Refused and not dropped: who may not must not wait for a time-out.
+    """
+    allowed = [(up.listen, user) for up in behind.upstreams if up.listen is not None for user in up.users]
+    if behind.metrics_listen is not None:
+        allowed += [(behind.metrics_listen, user) for user in behind.metrics_users]
+    if not allowed or not behind.manage:
+        return []
+    here = f"-d {behind.address}/32"
+    rules = [
+        f"! {here} -j RETURN",
+        *(f"-p tcp -m tcp --dport {at} -m owner --uid-owner ${{uid:{user}}} -j RETURN" for at, user in allowed),
+        # The last packets of a closed connection have no socket, so no owner, any more.
+        f"-p tcp {ORIGINAL} -m owner ! --socket-exists -j RETURN",
+        *tell(DENY),
+        "-j REJECT --reject-with icmp-admin-prohibited",
+    ]
+    # Where route_localnet is set, as kube-proxy sets it, whoever is on the link or in a container can send to 127/8
+    # (CVE-2020-8558), and so can DNAT: neither passes OUTPUT.
+    within = [f"{here} ! -i lo -j DROP"]
+    control = "gateway.separation"
+    return [
+        ruleset.resource(control, "ipv4", "OUTPUT", GATEWAY, rules, policy=None, first=True),
+        ruleset.resource(control, "ipv4", "INPUT", GATEWAY, within, policy=None, first=True, table="mangle"),
+    ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.policy.grammar import Network
 
 Does = Literal["drop", "accept", "return", "notrack", "elsewhere", "jump", "goto", "on", "unknown"]
@@ -161,7 +162,8 @@ def _iptables(tables: Mapping[str, Any]) -> Iterator[Chain]:
             read = [_of_iptables(f"{table} {name}", rule) for rule in rules]
             if (table, name) == ("filter", "OUTPUT"):
                 # hostguard's own comes first, or will: what stands behind it is met by nothing that is sanctioned.
-                at = next((at for at, rule in enumerate(read) if rule.chain.startswith("HOSTGUARD-")), -1)
+                ours = (at for at, r in enumerate(read) if r.chain.startswith("HOSTGUARD-") and r.chain != GATEWAY)
+                at = next(ours, -1)
                 read, policy = read[: at + 1], ""
             yield Chain(table, name, hook, policy, tuple(read))
 

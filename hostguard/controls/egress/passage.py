@@ -17,6 +17,7 @@ from typing import Any
 from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
+from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.policy.destinations import DNS, leaving
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
@@ -285,6 +286,8 @@ class Walk:
         return END
 
     def _into(self, rule: Rule, packet: Packet, above: tuple[str, ...], *, all_of_it: bool) -> Rule:
+        if rule.chain == GATEWAY:
+            return END  # what is sanctioned leaves for other addresses
         if rule.chain.startswith(OURS):
             # What comes in is accepted where it answers us; what leaves, where the policy names it.
             ours = not rule.chain.startswith(OBSERVING) and (packet.leaves or packet.state == "ESTABLISHED")

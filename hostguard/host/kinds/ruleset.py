@@ -29,6 +29,8 @@ from ..resource import (
 )
 
 IN_KERNEL = True
+GATEWAY = "HOSTGUARD-GATEWAY"
+"""The chain that refuses who may not use the gateway, and lets nobody past: it stands before the one that lets out."""
 
 
 def table_of(resource: Resource) -> str:
@@ -70,12 +72,14 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
         policy = here["policies"].get(hook, "ACCEPT")
         jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
         ahead = hooked[: jumps[0] - 1] if jumps else []
+        others = [rule for rule in hooked if rule != "-j " + chain]
         seen[resource["id"]] = value(
             {
                 "policy": policy,
                 "rules": rules,
                 "canonical": (canonical or {}).get(chain),
                 "jumps": jumps,
+                "behind": others.index("-j " + GATEWAY) + 1 if "-j " + GATEWAY in others else 0,
                 "before": next((rule for rule in ahead if lets_past(rule, here["rules"], policy)), ""),
                 "table": bool(here["policies"]),
                 "dormant": "{} {}".format(nft.FAMILY[family], table) in beside["dormant"],
@@ -210,32 +214,35 @@ def seen_as(resource: Resource, seen: Observation) -> str:
     return "{}: policy {}, {} {}".format(_where(resource), have["policy"], resource["chain"], rules)
 
 
-def load_script(resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
+def load_script(resources: List[Resource], seen: Dict[str, Any]) -> str:
     """What `iptables-restore --noflush` reads to reach the resources of one family.
 
-    `jumps` gives, by resource id, the positions of the jumps that are there and must go first. With none it is
-    what a boot loads into a fresh table.
+    `seen` gives, by resource id, what was seen of it: the positions of the jumps that are there and must go first, and
+    that of the gateway's, which stays before ours. With none it is what a boot loads into a fresh table.
     """
-    return "".join(_load_table(table, members, jumps) for table, members in _by_table(resources).items())
+    return "".join(_load_table(table, members, seen) for table, members in _by_table(resources).items())
 
 
-def _load_table(table: str, resources: List[Resource], jumps: Dict[str, List[int]]) -> str:
+def _load_table(table: str, resources: List[Resource], seen: Dict[str, Any]) -> str:
     lines = ["*" + table]
+    # The gateway's is put first again after this one where both are written.
+    hooks = {r["hook"] for r in resources if r["chain"] == GATEWAY}
     for resource in resources:
         lines.append(":{} - [0:0]".format(resource["chain"]))
         if resource["policy"]:
             lines.append(":{} {} [0:0]".format(resource["hook"], resource["policy"]))
-    for resource in resources:
-        lines += ["-D {} -j {}".format(resource["hook"], resource["chain"])] * len(jumps.get(resource["id"], []))
-        lines.append("-I {} 1 -j {}".format(resource["hook"], resource["chain"]))
+    for resource in sorted(resources, key=lambda r: bool(r["chain"] == GATEWAY)):
+        have = seen.get(resource["id"], {"jumps": [], "behind": 0})
+        at = 1 if resource["hook"] in hooks else have["behind"] + 1
+        lines += ["-D {} -j {}".format(resource["hook"], resource["chain"])] * len(have["jumps"])
+        lines.append("-I {} {} -j {}".format(resource["hook"], at, resource["chain"]))
         lines += ["-A {} {}".format(resource["chain"], rule) for rule in resource["rules"]]
     return "\n".join(lines) + "\nCOMMIT\n"
 
 
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for family, members in by_family(resources).items():
-        jumps = {r["id"]: seen[r["id"]].value["jumps"] for r in members}
-        iptables.restore(family, load_script(members, jumps))
+        iptables.restore(family, load_script(members, {r["id"]: seen[r["id"]].value for r in members}))
 
 
 def place(resource: Resource) -> str:
