@@ -585,6 +585,54 @@ class Routes(TypedDict):
     found: list[str]
 
 
+class Envoy(TypedDict):
+    config_dump: NotRequired[dict[str, Any]]
+    clusters: NotRequired[str]
+    certs: NotRequired[dict[str, Any]]
+
+
+class RunningProgram(TypedDict):
+    pid: int
+    exe: str
+    same: bool
+
+
+class EnvoyProgram(TypedDict):
+    there: bool
+    open_to: list[str]
+    sha256: str
+    version: str
+    running: list[RunningProgram]
+
+
+class EnvoyProcess(TypedDict):
+    pid: int
+    uid: int
+    resident: int
+    files: int
+    files_most: int
+    no_new_privileges: bool
+    filtered: bool
+    capabilities: int
+    own_files: bool
+    dumps: bool
+
+
+class Accounts(TypedDict):
+    users: dict[str, int | None]
+    groups: dict[str, int | None]
+
+
+class Authorities(TypedDict):
+    all: int
+    days: list[int]
+
+
+class Lookup(TypedDict):
+    addresses: list[str]
+    error: str
+
+
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
@@ -603,11 +651,19 @@ SAID: dict[str, Any] = {
     "denied": Denied,
     "firewalld": str,
     "tree": list[Entry],
+    "places": dict[str, Entry | None],
     "unit-environment": dict[str, list[str]],
     "listeners": Listeners,
     "sockets": Sockets,
     "packet-sockets": PacketSockets,
     "unix-listeners": dict[str, list[str]],
+    "envoy": Envoy,
+    "envoy-program": EnvoyProgram,
+    "envoy-processes": list[EnvoyProcess],
+    "accounts": Accounts,
+    "certificate-ends": dict[str, int],
+    "authorities": Authorities,
+    "lookups": dict[str, Lookup],
 }
 if SAID.keys() != COLLECTORS.keys():
     raise ImportError(

@@ -15,6 +15,9 @@ ASKS: Mapping[str, Mapping[str, str]] = {
         "Step 1: Egress Filtering and Firewall Hardening": "OUTPUT drops all but the resolver, the proxy and the "
         "provider's networks",
         "Step 2: Automated Secret Injection and Rotation": "credentials on a tmpfs, never on a disk",
+        "Step 3: Configuring the Egress Proxy and Circuit Breaker": "an Envoy cluster for the provider: a connection "
+        "in 250 ms, TLS, and ejected for 30 s after five 5xx",
+        "Step 4: Observability and Health Inspection": "the proxy's admin is asked for the health of its clusters",
         "Dependency Fault Lines": "addresses cached beyond their TTL; ephemeral ports that run out: tcp_tw_reuse and a "
         "wider port range",
         "Troubleshooting Matrix": "open files that run out: prlimit to see it, LimitNOFILE=65535 to mend it",
@@ -26,6 +29,7 @@ ASKS: Mapping[str, Mapping[str, str]] = {
         "1.2.8": "configuration files of network security controls are safe from others' hands, and agree with what is "
         "in force",
         "1.3.2": "only necessary traffic leaves the cardholder data environment, and all other is denied",
+        "4.2.1": "card data on open networks goes to trusted, valid certificates alone, by secure versions",
         "6.3.3": "security patches are installed in time on all components",
         "7.2.5": "accounts of applications and systems have the least privileges, and only who needs them can use them",
         "8.6.2": "passwords of application and system accounts that can log in are not hard coded in scripts, "
@@ -62,9 +66,11 @@ ASKS: Mapping[str, Mapping[str, str]] = {
         "SC-6": "resources stay available by quota or priority",
         "SC-7(5)": "network traffic is denied by default and allowed by exception",
         "SC-7(12)": "boundary protection on the host itself",
+        "SC-8": "information that is transmitted is protected from disclosure and change",
         "SC-13": "the kinds of cryptography that the use demands are implemented",
         "SC-28": "information at rest is protected",
         "SC-45": "system clocks are synchronised",
         "SI-2": "flaws are corrected, and the updates for them installed",
+        "SI-7": "tools find changes of software that nobody authorised (a)",
     },
 }

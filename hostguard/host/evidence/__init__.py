@@ -18,6 +18,7 @@ COLLECTORS = {
     "text": "files",
     "texts": "files",
     "tree": "files",
+    "places": "files",
     "processes": "processes",
     "uname": "machine",
     "cpus": "machine",
@@ -37,6 +38,13 @@ COLLECTORS = {
     "sockets": "sockets",
     "packet-sockets": "sockets",
     "unix-listeners": "sockets",
+    "envoy": "gateway",
+    "envoy-program": "gateway",
+    "envoy-processes": "gateway",
+    "accounts": "gateway",
+    "certificate-ends": "gateway",
+    "authorities": "gateway",
+    "lookups": "gateway",
 }
 """The module of each: a host compiles what is imported, at every call. Its function has the name, with `_` for `-`."""
 

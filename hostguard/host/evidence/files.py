@@ -38,6 +38,11 @@ def tree(request: Request) -> Any:
     return found
 
 
+def places(request: Request) -> Any:
+    """The same of each of `paths`; None where there is nothing."""
+    return {path: _described(path, path) if os.path.lexists(path) else None for path in request["paths"]}
+
+
 def _refuse(error: OSError) -> None:
     """os.walk leaves out what it may not read, and an audit must not."""
     if not isinstance(error, FileNotFoundError):

@@ -112,20 +112,26 @@ def _mapped_sockets() -> Set[str]:
 def unix_listeners(request: Request) -> Any:
     """{path: [account, …]} of the processes that answer on sockets of these `paths`: those that they act as. systemd,
     which may hold a socket for a service, answers on none."""
-    wanted = {os.path.realpath(path): path for path in reversed(request["paths"])}
+    found: Dict[str, List[str]] = {}
+    for path, pid in answering(request["paths"]):
+        uid = re.search(r"^Uid:\s+\d+\s+(\d+)", text({"path": "/proc/{}/status".format(pid)}) or "", re.MULTILINE)
+        if uid:
+            found.setdefault(path, []).append(account_of(int(uid.group(1))))
+    return {path: sorted(set(accounts)) for path, accounts in found.items()}
+
+
+def answering(paths: List[str]) -> Iterator[Tuple[str, int]]:
+    """Each process that has a Unix socket at one of these paths open that takes connections, but for systemd."""
+    wanted = {os.path.realpath(path): path for path in reversed(paths)}
     inodes = {}
     for row in (text({"path": "/proc/net/unix"}) or "").splitlines()[1:]:
         words = row.split(None, 7)  # Num RefCount Protocol Flags Type St Inode Path
         path = wanted.get(os.path.realpath(words[7])) if len(words) == 8 and words[7].startswith("/") else None
         if path and int(words[3], 16) & ACCEPTS:
             inodes[words[6]] = path
-    found: Dict[str, List[str]] = {}
     for pid, inode in _held() if inodes else ():
         if inode in inodes and pid != FIRST:
-            uid = re.search(r"^Uid:\s+\d+\s+(\d+)", text({"path": "/proc/{}/status".format(pid)}) or "", re.MULTILINE)
-            if uid:
-                found.setdefault(inodes[inode], []).append(account_of(int(uid.group(1))))
-    return {path: sorted(set(accounts)) for path, accounts in found.items()}
+            yield inodes[inode], pid
 
 
 def _holders() -> Dict[str, Any]:

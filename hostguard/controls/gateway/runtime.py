@@ -1,0 +1,105 @@
+"""What the running proxy says at /clusters, and its processes: addresses that are nobody's any more, and limits that
+are nearly reached."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostguard.control import Verdict
+from hostguard.controls.gateway.asked import envoy, verdict
+from hostguard.policy.gateway import Gateway
+
+SHARE = 0.8
+"""Of a limit: above it there is no room for a burst."""
+MOVED = "each name leads the proxy where the host's own resolver leads to now"
+ROOM = f"connections, memory and open files are below {SHARE:.0%} of their limits"
+LINE = re.compile(r"(.+?)::(\[[0-9a-f:.]+\]:\d+|[0-9.]+:\d+|\S*/\S*)::(\w+)::(.*)")
+LIMIT = re.compile(r"(.+?)::default_priority::(max_\w+)::(\d+)")
+
+
+@dataclass
+class Members:
+    """A cluster as it runs: what is told of each of its addresses, and its limits."""
+
+    of: dict[str, dict[str, str]] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def total(self, what: str) -> int:
+        return sum(int(each.get(what, 0)) for each in self.of.values())
+
+
+def members(text: str) -> dict[str, Members]:
+    """What /clusters says. Raises ValueError where that is nothing of the kind."""
+    found: dict[str, Members] = {}
+    for line in text.splitlines():
+        limit, one = LIMIT.fullmatch(line), LINE.fullmatch(line)
+        if limit:
+            found.setdefault(limit[1], Members()).limits[limit[2]] = int(limit[3])
+        elif one:
+            found.setdefault(one[1], Members()).of.setdefault(one[2], {})[one[3]] = one[4]
+    if not found:
+        raise ValueError("the admin tells of no cluster")
+    return found
+
+
+def asks_of_resolution(g: Gateway) -> Mapping[str, Any]:
+    names = list(dict.fromkeys(host for up in g.upstreams for host in up.hosts))
+    # Asked first: an answer that comes between the two is the proxy's own, and newer.
+    return {"lookups": {"collect": "lookups", "names": names, "account": g.account}, **envoy(g, "clusters")}
+
+
+def judges_resolution(_g: Gateway, said: Mapping[str, Any]) -> Verdict:
+    silent = [f"{name}: {each['error']}" for name, each in said["lookups"].items() if not each["addresses"]]
+    if silent:
+        return Verdict("unknown", MOVED, f"the host itself does not resolve {'; '.join(silent)}")
+    running = members(said["envoy"]["clusters"])
+    asked: dict[str, set[str]] = {}
+    for cluster in running.values():
+        for address, told in cluster.of.items():
+            asked.setdefault(told.get("hostname", ""), set()).add(address.rpartition(":")[0].strip("[]"))
+    found = list(_moved(asked, said["lookups"]))
+    return verdict(MOVED, found, f"{len(said['lookups'])} names lead where they should")
+
+
+def _moved(asked: Mapping[str, set[str]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """One address in common is enough: providers answer with some of many."""
+    for name, each in now.items():
+        have = asked.get(name, set())
+        if not have:
+            yield f"the proxy has no address of {name}"
+        elif not have & set(each["addresses"]):
+            there, here = (", ".join(sorted(some)[:3]) for some in (have, each["addresses"]))
+            yield f"the proxy sends what is for {name} to {there}, and it is at {here}"
+
+
+def asks_of_capacity(g: Gateway) -> Mapping[str, Any]:
+    return {**envoy(g, "clusters"), "processes": {"collect": "envoy-processes", "admin": g.admin}}
+
+
+def judges_capacity(g: Gateway, said: Mapping[str, Any]) -> Verdict:
+    running = members(said["envoy"]["clusters"])
+    found = [*_full(running), *_of_processes(g, said["processes"])]
+    worst = max((each["resident"] for each in said["processes"]), default=0)
+    return verdict(ROOM, found, f"{len(running)} clusters; {worst >> 20} MiB resident of {g.heap_max >> 20}")
+
+
+def _full(running: Mapping[str, Members]) -> Iterator[str]:
+    pairs = (("cx_active", "max_connections", "connections"), ("rq_active", "max_requests", "requests"))
+    for name, cluster in running.items():
+        for what, limit, word in pairs:
+            used, most = cluster.total(what), cluster.limits.get(limit, 0)
+            if most and used >= SHARE * most:
+                yield f"{name} has {used} {word} under way, of {most}"
+
+
+def _of_processes(g: Gateway, processes: list[Mapping[str, Any]]) -> Iterator[str]:
+    if not processes:
+        yield f"nobody answers at {g.admin}"
+    for each in processes:
+        if g.manage and each["resident"] >= SHARE * g.heap_max:
+            yield f"process {each['pid']} has {each['resident'] >> 20} MiB resident, of heap_max {g.heap_max >> 20}"
+        if each["files"] >= SHARE * each["files_most"]:
+            yield f"process {each['pid']} has {each['files']} open files, of {each['files_most']}"
