@@ -614,7 +614,7 @@ class EnvoyProcess(TypedDict):
     no_new_privileges: bool
     filtered: bool
     capabilities: int
-    own_files: bool
+    read_only: bool
     dumps: bool
 
 

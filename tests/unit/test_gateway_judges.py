@@ -319,7 +319,7 @@ def test_the_program_that_the_policy_names() -> None:
 
 
 PROCESS = {"pid": 9, "uid": UID, "resident": 70 << 20, "files": 100, "files_most": 65536, "no_new_privileges": True,
-           "filtered": True, "capabilities": 1 << 10, "own_files": True, "dumps": False}  # fmt: skip
+           "filtered": True, "capabilities": 1 << 10, "read_only": True, "dumps": False}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ PROCESS = {"pid": 9, "uid": UID, "resident": 70 << 20, "files": 100, "files_most
         ({"capabilities": 1 << 10 | 1 << 13}, "more capabilities"),
         ({"no_new_privileges": False}, "may gain privileges"),
         ({"filtered": False}, "may call all of the kernel"),
-        ({"own_files": False}, "the host's own files"),
+        ({"read_only": False}, "may write the host's files"),
         ({"dumps": True}, "leaves its memory"),
     ],
 )

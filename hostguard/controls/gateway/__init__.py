@@ -189,7 +189,7 @@ CONTROLS: tuple[Control, ...] = (
         manual("systemd.exec(5)"),
         asks=sandbox.asks,
         judges=sandbox.judges,
-        evidence="/proc/PID/status, limits, ns/mnt of whoever answers at the admin's socket",
+        evidence="/proc/PID/status, limits and mountinfo of whoever answers at the admin's socket",
     ),
     judging(
         "gateway.verification",

@@ -9,7 +9,7 @@ from hostguard.control import Verdict
 from hostguard.controls.gateway.asked import not_ours, verdict
 from hostguard.policy.gateway import Gateway
 
-EXPECTED = "the running proxy has one capability, a filter of system calls, files of its own and no way to gain more"
+EXPECTED = "the running proxy has one capability, a filter of system calls, nothing to write to and no way to gain more"
 NET_BIND_SERVICE = 1 << 10
 
 
@@ -39,7 +39,7 @@ def _free(running: Mapping[str, Any], uid: int | None, account: str) -> Iterator
         yield "may gain privileges (NoNewPrivileges= is off)"
     if not running["filtered"]:
         yield "may call all of the kernel (no SystemCallFilter=)"
-    if not running["own_files"]:
-        yield "sees and writes the host's own files (no ProtectSystem=)"
+    if not running["read_only"]:
+        yield "may write the host's files (no ProtectSystem=strict)"
     if running["dumps"]:
         yield "leaves its memory on a disk when it crashes (LimitCORE= is not 0)"

@@ -174,9 +174,16 @@ def _process(pid: int) -> Dict[str, Any]:
         "no_new_privileges": status["NoNewPrivs"] == "1",
         "filtered": status["Seccomp"] == "2",
         "capabilities": int(status["CapPrm"], 16) | int(status["CapEff"], 16) | int(status["CapBnd"], 16),
-        "own_files": os.readlink(folder + "ns/mnt") != os.readlink("/proc/1/ns/mnt"),
+        "read_only": _options_of_root(pid).startswith("ro"),
         "dumps": core != "0",
     }
+
+
+def _options_of_root(pid: int) -> str:
+    """Those of the file system that a process has at /: ProtectSystem=strict makes it read-only."""
+    with open("/proc/{}/mountinfo".format(pid), encoding="utf-8", errors="replace") as file:
+        found = [line.split()[5] for line in file if line.split()[4] == "/"]
+    return found[-1] if found else ""
 
 
 def accounts(request: Request) -> Any:
