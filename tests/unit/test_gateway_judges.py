@@ -455,7 +455,7 @@ def test_what_is_no_configuration_passes_nothing(judges: Callable[..., Verdict],
 
 @pytest.mark.parametrize("text", ["", "no healthy upstream\n", "{}"])
 def test_what_is_no_list_of_clusters_passes_nothing(text: str) -> None:
-    said = {"envoy": {"clusters": text}, "processes": [PROCESS], "lookups": {}}
+    said = {**led(["192.0.2.7"], ["2001:db8::7"]), "envoy": {"clusters": text}, "processes": [PROCESS]}
     for judges in (runtime.judges_capacity, runtime.judges_resolution):
         with pytest.raises(ValueError, match="no cluster"):
             judges(GATEWAY, said)

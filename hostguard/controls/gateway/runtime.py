@@ -46,13 +46,17 @@ def members(text: str) -> dict[str, Members]:
 
 
 def asks_of_resolution(g: Gateway) -> Mapping[str, Any]:
-    names = list(dict.fromkeys(host for up in g.upstreams for host in up.hosts))
     # Asked first: an answer that comes between the two is the proxy's own, and newer.
-    return {"lookups": {"collect": "lookups", "names": names, "account": g.account}, **envoy(g, "clusters")}
+    return {"lookups": {"collect": "lookups", "names": _names(g), "account": g.account}, **envoy(g, "clusters")}
 
 
-def judges_resolution(_g: Gateway, said: Mapping[str, Any]) -> Verdict:
-    silent = [f"{name}: {each['error']}" for name, each in said["lookups"].items() if not each["addresses"]]
+def _names(g: Gateway) -> list[str]:
+    return list(dict.fromkeys(host for up in g.upstreams for host in up.hosts))
+
+
+def judges_resolution(g: Gateway, said: Mapping[str, Any]) -> Verdict:
+    now = {name: said["lookups"][name] for name in _names(g)}
+    silent = [f"{name}: {each['error']}" for name, each in now.items() if not each["addresses"]]
     if silent:
         return Verdict("unknown", MOVED, f"the host itself does not resolve {'; '.join(silent)}")
     running = members(said["envoy"]["clusters"])
@@ -60,8 +64,7 @@ def judges_resolution(_g: Gateway, said: Mapping[str, Any]) -> Verdict:
     for cluster in running.values():
         for address, told in cluster.of.items():
             asked.setdefault(told.get("hostname", ""), set()).add(address.rpartition(":")[0].strip("[]"))
-    found = list(_moved(asked, said["lookups"]))
-    return verdict(MOVED, found, f"{len(said['lookups'])} names lead where they should")
+    return verdict(MOVED, list(_moved(asked, now)), f"{len(now)} names lead where they should")
 
 
 def _moved(asked: Mapping[str, set[str]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -25,6 +25,8 @@ from .sockets import answering
 DAY = 86400
 LONGEST_TAIL = 4 << 20
 """Bytes of the log's end that are looked through."""
+DEEPEST = 24
+"""Lists and mappings within each other: Envoy's own have 21, and 2 more for each transport within another."""
 SECONDS = 5
 """How long an answer to a lookup is waited for."""
 
@@ -70,17 +72,20 @@ def _asked(admin: str, target: str) -> Any:
         return text
     try:
         return kept(json.loads(text))
-    except ValueError as error:
-        raise HostError("{}: /{} is no JSON: {}".format(admin, target, error)) from None
+    except (ValueError, RecursionError) as error:
+        raise HostError("{}: /{} is no JSON that can be read: {}".format(admin, target, error)) from None
 
 
-def kept(node: Any) -> Any:
-    """The fields of KEPT and THERE, at any depth."""
+def kept(node: Any, depth: int = 0) -> Any:
+    """The fields of KEPT and THERE, at any depth. Raises ValueError beyond DEEPEST: the whole of a host's answer would
+    be refused for it."""
+    if depth > DEEPEST:
+        raise ValueError("lists and mappings more than {} within each other".format(DEEPEST))
     if isinstance(node, list):
-        return [kept(each) for each in node]
+        return [kept(each, depth + 1) for each in node]
     if not isinstance(node, dict):
         return node
-    found = {key: kept(value) for key, value in node.items() if key in KEPT}
+    found = {key: kept(value, depth + 1) for key, value in node.items() if key in KEPT}
     found.update({key: "" for key in node if key in THERE})
     if type(node.get(NUMBER)) in (int, float):
         found[NUMBER] = node[NUMBER]
