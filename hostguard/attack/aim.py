@@ -10,6 +10,7 @@ from hostguard.attack.case import Case, Holds, To, Who, case
 from hostguard.attack.cases import CASES
 from hostguard.attack.cases.sockets import MPTCP
 from hostguard.policy.destinations import ASKER, DNS, NTP, destinations, holds, leaving, reaches
+from hostguard.policy.gateway import RUN, Gateway
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
 
@@ -108,7 +109,7 @@ def outside(egress: Egress, candidates: tuple[str, ...]) -> str | None:
     return None
 
 
-def attempts(egress: Egress, link: Link = Link()) -> list[Attempt]:
+def attempts(egress: Egress, link: Link = Link(), gateway: Gateway | None = None) -> list[Attempt]:
     """Everything to try, the sanctioned ways first; what the policy lets out after all is no way to be held."""
     everybody = {to.account for to in destinations(leaving(egress)) if to.account}
     held = []
@@ -120,8 +121,12 @@ def attempts(egress: Egress, link: Link = Link()) -> list[Attempt]:
             continue
         held.append(replace(attempt, by_account=permits(egress, attempt, everybody) and not attempt.case.leg))
     held = _each_once(held)
+    through: list[Attempt] = []
+    if gateway and gateway.manage:
+        through, held = through_gateway(gateway), held + at_gateway(gateway)
     # With NAT comes connection tracking: before it fragments are what they are, after it flows are tracked.
-    return sorted([*sanctioned(egress), *held], key=lambda one: (one.case.layer == "flows", one.case.leg == "nat"))
+    found = [*sanctioned(egress), *through, *held]
+    return sorted(found, key=lambda one: (one.case.layer == "flows", one.case.leg == "nat"))
 
 
 def _each_once(found: Iterable[Attempt]) -> list[Attempt]:
@@ -161,7 +166,7 @@ def families(cidrs: tuple[Network, ...]) -> Iterator[str]:
 DOCUMENTATION = tuple(map(ipaddress.ip_network, ("198.51.100.0/24", "192.0.2.0/24", "2001:db8::/32", "3fff::/20")))
 
 
-def harmless(egress: Egress, destinations: bool) -> list[Attempt]:
+def harmless(egress: Egress, destinations: bool, gateway: Gateway | None = None) -> list[Attempt]:
     """What may be tried on a host in service: one small packet to a documentation address; with `destinations` also
     connections to what is sanctioned, by accounts for whom it is not."""
 
@@ -169,11 +174,13 @@ def harmless(egress: Egress, destinations: bool) -> list[Attempt]:
         case = attempt.case
         if attempt.sanctioned is not False or not case.harmless:
             return False
+        if case.layer == "gateway":
+            return True
         if case.to == ("enemy",):
             return any(ipaddress.ip_address(attempt.address) in network for network in DOCUMENTATION)
         return destinations and case.way == "tcp" and case.to[0] in ("provider", "resolver")
 
-    return [attempt for attempt in attempts(egress) if fits(attempt)]
+    return [attempt for attempt in attempts(egress, gateway=gateway) if fits(attempt)]
 
 
 def sanctioned(egress: Egress) -> Iterator[Attempt]:
@@ -212,6 +219,42 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
     yield Attempt(case("", "application", "loopback", "loopback", layer="TCP"), STRANGER, "127.0.0.1", 9, True)
 
 
+def through_gateway(g: Gateway) -> list[Attempt]:
+    """Each provider's port, by each account that may use it."""
+    return [
+        Attempt(case("", "application", f"provider {up.name} through the gateway", "local", layer="gateway"),
+                user, g.address, up.listen, True)
+        for up in g.upstreams
+        if up.listen is not None
+        for user in up.users
+    ]  # fmt: skip
+
+
+def at_gateway(g: Gateway) -> list[Attempt]:
+    """What the gateway keeps from all others: each of its ports and sockets."""
+    found = []
+    for each in (one for one in CASES if one.layer == "gateway"):
+        for address, port, users in _doors(g, each.to[0]):
+            others = [user for up in g.upstreams for user in up.users if user not in users]
+            who = {"application": STRANGER, "proxy": g.account, "root": "root"}
+            account = next(iter(others), None) if each.who == "neighbour" else who[each.who]
+            if account is not None and account not in users:
+                found.append(Attempt(each, account, address, port, by_account=True))
+    return found
+
+
+def _doors(g: Gateway, to: To) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Where it listens, and the accounts that may come in there."""
+    if to == "port":
+        yield from ((g.address, up.listen, up.users) for up in g.upstreams if up.listen is not None)
+    elif to == "socket":
+        yield from ((f"{RUN}/{up.name}/http.sock", 0, up.users) for up in g.upstreams if up.group is not None)
+    elif to == "metrics" and g.metrics_listen is not None:
+        yield g.address, g.metrics_listen, g.metrics_users
+    elif to == "admin":
+        yield g.admin, 0, (g.account,)
+
+
 def proxy(egress: Egress) -> str:
     return egress.proxy_user if egress.via == "proxy" and egress.proxy_user else STRANGER
 
@@ -235,7 +278,7 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
         "application": STRANGER, "proxy": proxy(egress), "asker": asker(egress), "root": "root", "admin": "root",
         "container": "container", "peer": STRANGER,
     }  # fmt: skip
-    for each in (fit for case_ in CASES if (fit := _of_names(egress, case_))):
+    for each in (fit for case_ in CASES if case_.layer != "gateway" and (fit := _of_names(egress, case_))):
         for to in each.to:
             for address, port in aimed(egress, link, to, each):
                 if (6 if ":" in address else 4) not in each.families:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-Who = Literal["application", "proxy", "asker", "root", "admin", "container", "peer"]
+Who = Literal["application", "proxy", "asker", "root", "admin", "container", "peer", "neighbour"]
 WHO: Mapping[Who, str] = {
     "application": "an account that the policy does not name, and no capability",
     "proxy": "the account that may reach the providers; without one, any",
@@ -16,13 +16,15 @@ WHO: Mapping[Who, str] = {
     "admin": "root with CAP_NET_ADMIN, who adds links and routes and leaves the rules alone",
     "container": "what sends through the host: a container, or a namespace of root's own",
     "peer": "somebody outside who begins, and is answered",
+    "neighbour": "an account that may use another provider of the gateway's",
 }
 Layer = Literal[
-    "TCP", "UDP", "ICMP", "other protocols", "crafted IP", "frames", "forwarded", "answers", "flows", "names"
+    "TCP", "UDP", "ICMP", "other protocols", "crafted IP", "frames", "forwarded", "answers", "flows", "names", "gateway"
 ]
 To = Literal[
     "enemy", "provider", "resolver", "time server", "peer", "neighbour", "broadcast", "subnet broadcast", "link-local",
     "metadata", "mdns", "ssdp", "site multicast", "global multicast", "all hosts", "all routers", "listeners", "vrrp",
+    "port", "metrics", "socket", "admin",
 ]  # fmt: skip
 
 
@@ -31,6 +33,10 @@ class Holds(StrEnum):
     """Our chains in OUTPUT and FORWARD."""
     FRAMES = "frames"
     """nftables' hook on the way out of an interface (kernel 5.16), which sees what passes no chain."""
+    FOLDER = "folder"
+    """Owner, group and mode of the folder of a socket."""
+    KERNEL = "kernel"
+    """What the kernel refuses by itself."""
     NOTHING = "nothing"
     """Nothing of ours: it is tried, and shown as what it is."""
 

@@ -24,7 +24,8 @@ own. A way that was not seen to get out before proves nothing, and is not counte
 **p** on a host in service.
 
 What must hold is **the rules** (chains of iptables in OUTPUT and FORWARD), **the hook** (nftables' egress hook of each
-device: Linux 5.16 and nft, `egress.frames: hold`), or **nothing**: then the way is open, is tried all the same, and is
+device: Linux 5.16 and nft, `egress.frames: hold`), the mode of a socket's **folder**, the **kernel** by itself, or
+**nothing**: then the way is open, is tried all the same, and is
 shown as open. Packets that stay on the link count as out.
 """
 
@@ -58,7 +59,13 @@ def _cells(each: Case) -> Iterator[str]:
 
 
 HOOK = "the hook on the way out of the interface"
-HELD = {Holds.RULES: "rules", Holds.FRAMES: "hook", Holds.NOTHING: "nothing"}
+HELD = {
+    Holds.RULES: "rules",
+    Holds.FRAMES: "hook",
+    Holds.FOLDER: "folder",
+    Holds.KERNEL: "kernel",
+    Holds.NOTHING: "nothing",
+}
 
 
 def _limits() -> str:

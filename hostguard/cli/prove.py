@@ -51,6 +51,7 @@ def command(
     from hostguard.attack import aim
     from hostguard.cli import targets
     from hostguard.host.attack.shot import FIRST_MARK, Shot
+    from hostguard.policy.gateway import derive
 
     loaded = load(policy)
     egress = loaded.policy.egress
@@ -58,7 +59,7 @@ def command(
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])
     if egress.mode == "observe":
         raise Stop(Exit.CALL, [f"{loaded.path}: egress.mode is observe, which holds nothing: all would get out"])
-    tries = aim.harmless(egress, destinations)
+    tries = aim.harmless(egress, destinations, derive(loaded.policy))
     shots = [
         {"account": each.account, "shot": Shot(each.case.way, each.address, each.port, FIRST_MARK + number,
                                                options=dict(each.case.options)).plain()}

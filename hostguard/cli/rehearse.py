@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
 SCHEMA = "hostguard.rehearsal/1"
+NEED_A_GATEWAY = ("unix", "bind")
+"""Ways to its sockets, and into its place: the stage has its rules, and not the gateway itself."""
 
 
 def command(
@@ -58,11 +60,13 @@ def command(
 
     from hostguard.attack.aim import attempts
     from hostguard.bundle import compile_policy
+    from hostguard.policy.gateway import derive
     from hostguard.rehearse import links, stage
     from hostguard.rehearse.namespaces import Forbidden, perform
     from hostguard.rehearse.outcome import Outcome
 
-    tries = attempts(loaded.policy.egress, links.LINK)  # type: ignore[arg-type]  # looked at above
+    tries = attempts(loaded.policy.egress, links.LINK, derive(loaded.policy))  # type: ignore[arg-type]  # looked at above
+    tries = [attempt for attempt in tries if attempt.case.way not in NEED_A_GATEWAY]
     if find("dnsmasq") is None:  # the stage says so
         tries = [attempt for attempt in tries if attempt.case.way not in ("name", "question")]
     bundle = compile_policy(loaded).bundle()
@@ -91,6 +95,10 @@ def accounts(policy: Policy) -> set[str]:
         found |= {egress.proxy_user} if egress.proxy_user else set()
         found |= set(egress.resolver_users or ()) | ({ASKER} if egress.hosts else set())
         found |= {user for service in egress.services.values() for user in service.users or ()}
+    gateway = policy.gateway
+    if gateway:
+        found |= {user for each in gateway.providers.values() for user in (*each.users, *filter(None, (each.group,)))}
+        found |= set(gateway.metrics.users) if gateway.metrics else set()
     return found
 
 

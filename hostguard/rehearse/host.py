@@ -57,6 +57,8 @@ class StagedHost:
         mark = FIRST_MARK + 2 * number + (when == "after")
         if attempt.case.way == "answer":
             return self._answer(attempt, mark)
+        if attempt.case.layer == "gateway":
+            return self._local(attempt, mark)
         if attempt.case.way == "flow":
             return self._flow(attempt, number, mark)
         return self._fire(attempt, mark)
@@ -75,6 +77,16 @@ class StagedHost:
         else:
             answer = leg.fire(shot)
         return {**answer, "left": self._left(shot, outer)}
+
+    def _local(self, attempt: Attempt, mark: int) -> Answer:
+        """A connection to a port of the gateway's: somebody else stands in its place. It came out who was let in."""
+        shooter = self._shooter(attempt.account)  # a child that is born later would keep the listener
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((attempt.address, attempt.port))
+            listener.listen()
+            answer = shooter.fire(self._shot(attempt, mark))
+        return {**answer, "left": int(answer["works"])}
 
     def _shooter(self, account: str) -> Shooter:
         uid = self.accounts[account]

@@ -24,6 +24,7 @@ from hostguard.rehearse.host import StagedHost
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NOBODY = 65534
 FIRST_ACCOUNT = 2000
+GATEWAY = "gateway.separation"
 # What programs read there; everything else of /etc is the rehearsal's own.
 KEPT = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "protocols", "services", "localtime")
 Tell = Callable[[dict[str, Any]], None]
@@ -118,10 +119,17 @@ def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
     """What can be applied here, and what can't, in a line each."""
     able, unable = [], []
     systemd = 0
+    behind = any(resource["control"] == GATEWAY for resource in resources)
+    if behind:
+        unable.append(
+            "the gateway itself, its sockets and its admin: no Envoy runs here (`hostguard prove` tries them)"
+        )
     without = find("dnsmasq") is None and any(resource["control"] == names.CONTROL for resource in resources)
     if without:
         unable.append("names: dnsmasq is not installed here (Debian: dnsmasq-base)")
     for resource in resources:
+        if resource["control"].startswith("gateway.") and resource["control"] != GATEWAY:
+            continue
         if without and resource["control"] == names.CONTROL and resource["kind"] != "ipset":
             continue
         if trait(resource["kind"], "NEEDS_SYSTEMD"):

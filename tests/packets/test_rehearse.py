@@ -19,7 +19,8 @@ from hostguard.attack.aim import Attempt, attempts
 from hostguard.attack.case import Holds
 from hostguard.attack.cases import CASES
 from hostguard.bundle import compile_policy
-from hostguard.cli.rehearse import accounts, show
+from hostguard.cli.rehearse import NEED_A_GATEWAY, accounts, show
+from hostguard.policy.gateway import derive
 from hostguard.policy.load import load
 from hostguard.rehearse import links, stage
 from hostguard.rehearse.namespaces import perform
@@ -29,6 +30,7 @@ from hostguard.status import Exit
 # Without root some of it can't be tried (a namespace of one account, no AF_XDP), and the rehearsal says so by a 3.
 WELL = (0,) if os.geteuid() == 0 else (0, 3)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
+TWO = Path(__file__).parent / "gateway.yml"
 pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 
@@ -36,7 +38,8 @@ def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE, bes
     """Rehearse a policy, with its bundle changed behind the policy's back, and try some more ways beside its own."""
     loaded = load(path)
     assert loaded.policy.egress is not None
-    tries = [*attempts(loaded.policy.egress, links.LINK), *beside]
+    found = attempts(loaded.policy.egress, links.LINK, derive(loaded.policy))
+    tries = [*(each for each in found if each.case.way not in NEED_A_GATEWAY), *beside]
     bundle = compile_policy(loaded).bundle()
     change(bundle)
     outcome = Outcome(tries)
@@ -56,6 +59,38 @@ def rules_of(bundle: dict[str, Any], chain: str) -> list[tuple[dict[str, Any], l
     found = [r for r in bundle["resources"] if r["kind"] == "ruleset" and r["chain"] == chain]
     assert found
     return [(resource, resource["rules"]) for resource in found]
+
+
+def of_the_gateway(outcome: Outcome) -> dict[str, set[Word]]:
+    found: dict[str, set[Word]] = {}
+    for verdict in outcome.verdicts():
+        if verdict.attempt.case.layer == "gateway":
+            found.setdefault(verdict.attempt.case.id or verdict.attempt.account, set()).add(verdict.word)
+    return found
+
+
+@pytest.mark.needs("root")
+def test_the_gateway_s_ports_are_their_accounts_alone() -> None:
+    outcome = rehearse(lambda _: None, TWO)
+    assert of_the_gateway(outcome) == {
+        "shop": {Word.ALLOWED},
+        "mail": {Word.ALLOWED},
+        **{f"gateway.port-{who}": {Word.HELD} for who in ("stranger", "neighbour", "root", "proxy", "mapped", "metrics",
+                                                          "metrics-neighbour")},
+    }  # fmt: skip
+    assert outcome.sound
+    assert any("no Envoy runs here" in each for each in outcome.not_rehearsed)
+
+
+@pytest.mark.needs("root")
+def test_a_gateway_s_port_that_lets_everybody_in_is_seen() -> None:
+    def let_in(bundle: dict[str, Any]) -> None:
+        for _, rules in rules_of(bundle, "HOSTGUARD-GATEWAY"):
+            rules.insert(0, "-p tcp -m tcp --dport 85 -j RETURN")
+
+    outcome = rehearse(let_in, TWO)
+    assert {attempt.port for attempt in wrong(outcome)} == {85}
+    assert {"gateway.port-stranger", "gateway.port-root"} <= {attempt.case.id for attempt in wrong(outcome)}
 
 
 def test_the_example_holds() -> None:

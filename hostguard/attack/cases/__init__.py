@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostguard.attack.case import Case
-from hostguard.attack.cases import answers, crafted, forwarded, frames, icmp, limits, sockets
+from hostguard.attack.cases import answers, crafted, forwarded, frames, gateway, icmp, limits, sockets
 
 CASES: tuple[Case, ...] = (
     *sockets.CASES,
@@ -12,5 +12,6 @@ CASES: tuple[Case, ...] = (
     *frames.CASES,
     *forwarded.CASES,
     *answers.CASES,
+    *gateway.CASES,
 )
 LIMITS = limits.LIMITS

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from typing import Any, Dict, NoReturn
+from typing import Any, Dict, NoReturn, Sequence
 
 from .shot import Shot, Unprepared
 
@@ -20,6 +20,9 @@ WAYS = {
     "udp": "sockets",
     "ping": "sockets",
     "loopback": "sockets",
+    "local": "sockets",
+    "unix": "sockets",
+    "bind": "sockets",
     "raw": "crafted",
     "header": "crafted",
     "frame": "wire",
@@ -46,16 +49,16 @@ def fire(shot: Shot) -> Dict[str, Any]:
 
 
 class Shooter:
-    """A child that has become an account, and fires what it is told."""
+    """A child that has become an account, and fires what it is told. `groups`: its own, the first one first."""
 
-    def __init__(self, uid: int) -> None:
+    def __init__(self, uid: int, groups: Sequence[int] = ()) -> None:
         for module in set(WAYS.values()):  # another account may not read where Python is
             importlib.import_module("." + module, __package__)
         ours, theirs = socket.socketpair()
         self._child = os.fork()
         if self._child == 0:
             ours.close()
-            _become_and_serve(uid, theirs)
+            _become_and_serve(uid, groups, theirs)
         theirs.close()
         self._line = ours.makefile("rw", encoding="utf-8")
         ours.close()
@@ -79,12 +82,13 @@ class Shooter:
         os.waitpid(self._child, 0)
 
 
-def _become_and_serve(uid: int, line: socket.socket) -> NoReturn:
+def _become_and_serve(uid: int, groups: Sequence[int], line: socket.socket) -> NoReturn:
     try:
         if uid:
             with contextlib.suppress(OSError):
-                os.setgroups([])  # refused where only our own account is mapped
-            os.setresgid(uid, uid, uid)
+                os.setgroups(groups)  # refused where only our own account is mapped
+            first = groups[0] if groups else uid
+            os.setresgid(first, first, first)
             os.setresuid(uid, uid, uid)
         for text in line.makefile("r", encoding="utf-8"):
             line.sendall(json.dumps(fire(Shot(**json.loads(text)))).encode() + b"\n")

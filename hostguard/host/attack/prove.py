@@ -26,6 +26,10 @@ REFUSED = {"EPERM", "ENOBUFS"}
 """What OUTPUT's DROP and, to a packet socket, the egress hook's are to who sends."""
 CLOSED = {"EPERM", "EACCES"}
 """Of a socket that the account may not even open."""
+HERE = ("local", "unix", "bind")
+SHUT = {"EHOSTUNREACH", "EACCES", "EPERM"}
+"""What a REJECT with icmp-admin-prohibited, a folder that is another's and a port that needs a capability say."""
+OPEN = {"ECONNREFUSED", "EADDRINUSE"}
 SAVE = {socket.AF_INET: "iptables-save", socket.AF_INET6: "ip6tables-save"}
 CHAIN = "HOSTGUARD-OUTPUT"
 ETH_P_ALL = 0x0003
@@ -87,9 +91,11 @@ class _Prover:
 
     def shoot(self, account: str, shot: Shot) -> _Shot:
         try:
-            uid = pwd.getpwnam(account).pw_uid
+            who = pwd.getpwnam(account)
         except KeyError:
             return _Shot(shot, "", {"refused": "no account {}".format(account)}, False)
+        if shot.way in HERE:
+            return _Shot(shot, "", self._shooter(who).fire(shot), False)
         try:
             way = self._way(shot.address)
         except HostError as error:
@@ -97,19 +103,25 @@ class _Prover:
         self.devices.setdefault(way.device, way)
         plain = dict(shot.plain(), source=way.source, interface=way.device)
         plain.update(hardware=way.hardware, next_hardware=way.next_hardware)
-        if uid not in self.shooters:
-            self.shooters[uid] = Shooter(uid)
         # A connection's first packet is dropped without a word to who connects: the rule's own count tells.
         silent = shot.way == "tcp"
         before = dropped(shot.family) if silent else None
-        answer = self.shooters[uid].fire(Shot(**plain))
+        answer = self._shooter(who).fire(Shot(**plain))
         self.tap.drain()
         after = dropped(shot.family) if silent else None
         return _Shot(shot, way.device, answer, before is not None and after is not None and after > before)
 
+    def _shooter(self, who: pwd.struct_passwd) -> Shooter:
+        if who.pw_uid not in self.shooters:
+            groups = os.getgrouplist(who.pw_name, who.pw_gid)
+            self.shooters[who.pw_uid] = Shooter(who.pw_uid, [who.pw_gid, *groups])
+        return self.shooters[who.pw_uid]
+
     def judge(self, fired: _Shot, working: Dict[str, bool]) -> Dict[str, str]:
         shot, answer = fired.shot, fired.answer
         refused = answer.get("refused", "")
+        if shot.way in HERE:
+            return _of_this_host(refused)
         looked_for = signs(shot.mark, shot.options.get("sport", shot.port))
         seen = [device for device, frame in self.tap.frames if shows(frame, looked_for, [])]
         if seen:
@@ -131,6 +143,17 @@ class _Prover:
         if address not in self.ways:
             self.ways[address] = way_to(address)
         return self.ways[address]
+
+
+def _of_this_host(refused: str) -> Dict[str, str]:
+    """What became of who wanted in to this host itself."""
+    if not refused:
+        return {"status": OUT, "evidence": "it was let in"}
+    if refused in SHUT:
+        return {"status": HELD, "evidence": "the kernel refused it: {}".format(refused)}
+    if refused in OPEN:
+        return {"status": OUT, "evidence": "nothing refused it, but nobody was there: {}".format(refused)}
+    return {"status": UNKNOWN, "evidence": refused}
 
 
 def way_to(address: str) -> Route:
