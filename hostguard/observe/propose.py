@@ -90,6 +90,9 @@ class _Asked:
                 self.calling.setdefault((way.protocol, way.port), []).append(pair)
         elif (not way.account and sight.ending) or self.may_leave(self.socket(way)) or self.by_name(way):
             pass
+        elif way.peer.is_loopback and way.port != DNS:
+            # No entry of `egress` lets anybody in there: an address of the host's own is no destination.
+            self.remarks.append(f"{told}: a port of the gateway's is open to the `users` of its provider alone")
         elif not way.account:
             self.by_kernel(way, sight, told)
         elif way.port == DNS and self.egress.hosts:

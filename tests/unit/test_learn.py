@@ -68,6 +68,12 @@ def told(proposal: Proposal) -> list[tuple[str, str, dict[str, Any] | None]]:
     return [(entry.section, entry.name, entry.value) for entry in proposal.entries]
 
 
+def test_whom_the_gateway_refuses_gets_no_way_out_for_it() -> None:
+    found = propose(egress(), seen(attempt(0, "127.0.0.84", 84, verdict="deny")))
+    assert found.entries == ()
+    assert "the `users` of its provider alone" in found.remarks[0]
+
+
 def test_destinations_become_entries_by_their_name_and_who_reaches_them() -> None:
     found = propose(egress(), seen(
         answer("api.stripe.example", "203.0.113.9", "203.0.113.10"),
