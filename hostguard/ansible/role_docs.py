@@ -42,7 +42,8 @@ class Role:
 EVERY = tuple(name for name in model.Policy.model_fields if name != "version")
 WHOLE = Role("hostguard", "The whole policy, in one transaction", "", EVERY)
 OF_AREAS = tuple(Role(area.role, area.does, area.name, (area.name, *area.reads)) for area in AREAS)
-ALL_ROLES = (WHOLE, *OF_AREAS, Role("name_resolver", "What the host may reach by its name", "egress", ("egress",)))
+EGRESS = next(role.sections for role in OF_AREAS if role.area == "egress")
+ALL_ROLES = (WHOLE, *OF_AREAS, Role("name_resolver", "What the host may reach by its name", "egress", EGRESS))
 CHECKED = {area.name for area in AREAS if area.checks_only}
 """Areas of which apply changes nothing: their role audits."""
 

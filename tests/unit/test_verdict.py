@@ -240,7 +240,7 @@ def test_an_audit_of_one_area_says_nothing_of_the_others() -> None:
     results = judge(what, "host", Seen((), {}, {})).results
     said = {status: {r.control.area for r in results if r.status == status} for status in ("unknown", "not_applicable")}
     assert said["unknown"] == {"platform"}
-    assert said["not_applicable"] == {"egress", "kernel", "limits", "slices", "secrets"}
+    assert said["not_applicable"] == {"egress", "gateway", "kernel", "limits", "slices", "secrets"}
 
 
 def running(nofile: int, unit: str = "envoy.service") -> Result:
