@@ -30,10 +30,9 @@ ADMIN = RUN + "/admin/admin.sock"
 LOGS = "/var/log/hostguard-gateway"
 RESOLVER = "127.0.0.83"
 """The host's own resolver, which knows the names of the policy alone."""
-UNITS = tuple(f"hostguard-gateway@{instance}.service" for instance in "ab")
-"""The two instances: one runs, and the other while one takes over from it."""
+UNIT = "hostguard-gateway.service"
 SLICE = "egress"
-"""The slice of the policy that they run in, where it has one of this name."""
+"""The slice of the policy that it runs in, where there is one of this name."""
 
 HEADROOM = 2.0
 """Without a capacity: the article's."""

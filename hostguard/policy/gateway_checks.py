@@ -216,7 +216,7 @@ def _units(policy: Policy) -> Iterator[Finding]:
     named += [(("slices", name, "units"), slice_.units) for name, slice_ in (policy.slices or {}).items()]
     for path, units in named:
         for at, unit in enumerate(units):
-            if unit in derived.UNITS:
+            if unit == derived.UNIT:
                 yield Finding((*path, at), unit, f"no such unit: it has the limit and slices.{derived.SLICE} by itself")
 
 

@@ -194,9 +194,9 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "a buffer that is none": ({"gateway.buffer": "4K"}, "gateway.buffer", "8K to 1M"),
     "a load from nowhere": ({"capacity": GONE}, f"{AT}.load", "peak_rps and p99"),
     "a drop-in for its unit": (
-        {"limits": {"units": ["hostguard-gateway@a.service"]}}, "limits.units[0]", "by itself"),
+        {"limits": {"units": ["hostguard-gateway.service"]}}, "limits.units[0]", "by itself"),
     "its unit in a slice": (
-        {"slices.other": {"units": ["hostguard-gateway@b.service"], "tasks_max": 5}}, "slices.other.units[0]", "by"),
+        {"slices.other": {"units": ["hostguard-gateway.service"], "tasks_max": 5}}, "slices.other.units[0]", "by"),
     "whose admin socket": ({"gateway.manage": False}, "gateway.admin", "the admin socket"),
     "an admin socket of its own": ({"gateway.admin": "/run/envoy/admin.sock"}, "gateway.admin", "manage: false"),
     "a credential, which a later version has": ({f"{AT}.credential": {}}, f"{AT}.credential", "one of breaker"),

@@ -18,15 +18,12 @@ from hostguard.controls.text import render
 from hostguard.host import takeover
 from hostguard.host.kinds import file, unit, xds
 from hostguard.host.resource import Resource
-from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, XDS, Gateway
+from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, UNIT, XDS, Gateway
 
-CONTROL, SOCKETS, LOG, ROUTES = "gateway.instance", "gateway.sockets", "gateway.log", "gateway.routes"
-UNIT = "hostguard-gateway.service"
+CONTROL, LOG, ROUTES = "gateway.instance", "gateway.log", "gateway.routes"
 BOOTSTRAP, TWIN, TRUST = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/trust.json"
 START = f"{FOLDER}/start"
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d/hostguard-gateway.conf", "/etc/logrotate.d/hostguard-gateway"
-OTHERS = 1024
-"""Descriptors for all that is not a connection."""
 
 
 def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str) -> list[Resource]:
@@ -44,7 +41,7 @@ def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str) -> list[Reso
         file.resource(CONTROL, TRUST, trust),
         file.resource(CONTROL, START, program),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
-        file.resource(SOCKETS, TMPFILES, _folders(g)),
+        file.resource(CONTROL, TMPFILES, _folders(g)),
         file.resource(LOG, LOGROTATE, render("gateway-logrotate.j2", logs=LOGS, unit=UNIT)),
         unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
     ]
@@ -83,7 +80,8 @@ def _service(g: Gateway, mark: str) -> str:
         run=RUN,
         run_name=RUN.rpartition("/")[2],
         logs_name=LOGS.rpartition("/")[2],
-        files=2 * g.connections_max + OTHERS,
+        files=g.nofile,
+        slice=g.slice,
     )
 
 
