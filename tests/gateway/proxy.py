@@ -131,7 +131,7 @@ class Proxy:
         ]
 
     def logged(self, provider: str = "payments") -> list[dict[str, Any]]:
-        path = Path(self.places.logs, "access.log")
+        path = Path(self.places.log)
         found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [each for each in found if each["provider"] == provider]
 
@@ -150,8 +150,8 @@ def put(path: Path, text: str) -> None:
 def places(g: Gateway) -> Iterator[tuple[Path, envoy.Places]]:
     """Folders of its own, below a short path: that of a socket has 107 letters at most."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    at = envoy.Places(f"{folder}/etc", f"{folder}/run", f"{folder}/log", RESOLVER)
-    for each in (at.xds, f"{at.run}/admin", at.logs, *(f"{at.run}/{up.name}" for up in g.upstreams)):
+    at = envoy.Places(f"{folder}/etc", f"{folder}/run", f"{folder}/log/access.log", RESOLVER)
+    for each in (at.xds, f"{at.run}/admin", Path(at.log).parent, *(f"{at.run}/{up.name}" for up in g.upstreams)):
         Path(each).mkdir(parents=True, mode=0o700)
     try:
         yield folder, at

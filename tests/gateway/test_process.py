@@ -218,7 +218,7 @@ def test_a_request_is_logged_with_what_explains_it(pki: Path, first: Provider) -
         assert ask(path="/v1/4111?key=secret").status == 429
         until(lambda: bool(proxy.logged()), "a line of the log")
         (line,) = proxy.logged()
-        assert "4111" not in Path(proxy.places.logs, "access.log").read_text()
+        assert "4111" not in Path(proxy.places.log).read_text()
     assert set(line) == {"provider", *envoy.LOGGED}
     told = {name: line[name] for name in ("method", "status", "flags", "retry_after", "tries", "host", "tls")}
     assert told == {"method": "GET", "status": 429, "flags": "-", "retry_after": "30", "tries": 1, "host": API,

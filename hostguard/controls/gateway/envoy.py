@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.controls.gateway import lua
@@ -25,7 +25,7 @@ class Places:
 
     folder: str = FOLDER
     run: str = RUN
-    logs: str = LOGS
+    log: str = f"{LOGS}/access.log"
     resolver: tuple[str, int] = (RESOLVER, 53)
 
     @property
@@ -107,7 +107,8 @@ def trust(g: Gateway) -> Tree:
 
 def twin(g: Gateway, places: Places = HOST) -> Tree:
     """All of it for `envoy --mode validate`, which looks at no file that a bootstrap leads to. The CA bundle is named
-    in place for the same reason."""
+    in place for the same reason. Envoy opens the log even so, and its folder may not be there yet."""
+    places = replace(places, log="/dev/null")
     inline = {"validation_context": _bundle(g.tls)}
     static = {"clusters": _clusters(g, places, inline), "listeners": _listeners(g, places)}
     return {**_process(g, places), "static_resources": static}
@@ -490,7 +491,7 @@ def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
     logger = _typed(
         "envoy.access_loggers.file",
         "extensions.access_loggers.file.v3.FileAccessLog",
-        path=f"{places.logs}/access.log",
+        path=places.log,
         log_format={"json_format": {"provider": up.name, **LOGGED}},
     )
     return [logger if g.log == "all" else {**logger, "filter": _failures(up)}]
