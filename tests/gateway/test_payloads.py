@@ -81,6 +81,13 @@ def test_the_log_names_the_place_and_none_of_the_answer(pki: Path, first: Provid
         assert proxy.logged()[0]["refused"] == "/lines/1/text: longer than 4"
 
 
+def test_a_check_that_has_a_fault_of_its_own_lets_nothing_pass(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy hands on what a failing program was to look at."""
+    monkeypatch.setattr(lua, "checks", lambda _: "local C = {}\n")
+    with checking([True], pki) as check:
+        assert not check(0, b"1")
+
+
 def test_alternatives_within_alternatives_end(pki: Path) -> None:
     """Each level doubles the work, and a provider chooses the number of levels."""
     end = {"required": ["end"]}
