@@ -608,7 +608,7 @@ class EnvoyProgram(TypedDict):
 class EnvoyProcess(TypedDict):
     pid: int
     uid: int
-    resident: int
+    heap: int
     files: int
     files_most: int
     no_new_privileges: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.breaks import egress, kernel, machine, names, platform, secrets, services
+from tests.breaks import egress, gateway, kernel, machine, names, platform, secrets, services
 from tests.breaks.model import UNIT, Break
 
 BREAKS: tuple[Break, ...] = (
@@ -27,7 +27,8 @@ ON_A_MACHINE: tuple[Break, ...] = machine.BREAKS
 """In a virtual machine, whose kernel is its own."""
 
 EVERY: tuple[Break, ...] = (
-    *BREAKS, *OF_A_WIDER_POLICY, *OF_NAMES, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES
+    *BREAKS, *OF_A_WIDER_POLICY, *OF_NAMES, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES, *gateway.BEHIND,
+    *gateway.OF_FOREIGN,
 )  # fmt: skip
 
 # What a boot sets: not the machine's own parameters, in a container, and not what only listens.

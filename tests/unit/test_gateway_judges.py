@@ -318,7 +318,7 @@ def test_the_program_that_the_policy_names() -> None:
     assert program.judges(replace(GATEWAY, sha256="a" * 64), {"program": PROGRAM}).status == "pass"
 
 
-PROCESS = {"pid": 9, "uid": UID, "resident": 70 << 20, "files": 100, "files_most": 65536, "no_new_privileges": True,
+PROCESS = {"pid": 9, "uid": UID, "heap": 70 << 20, "files": 100, "files_most": 65536, "no_new_privileges": True,
            "filtered": True, "capabilities": 1 << 10, "read_only": True, "dumps": False}  # fmt: skip
 
 
@@ -420,7 +420,7 @@ def test_a_name_that_moved(said: dict[str, Any], status: str) -> None:
     [
         (running(cx=80), "80 connections"),
         (running(rq=80), "80 requests"),
-        ({"processes": [{**PROCESS, "resident": GATEWAY.heap_max}]}, "resident"),
+        ({"processes": [{**PROCESS, "heap": GATEWAY.heap_max}]}, "heap"),
         ({"processes": [{**PROCESS, "files": 60000}]}, "open files"),
         ({"processes": []}, "nobody answers"),
     ],

@@ -277,7 +277,7 @@ CONTROLS: tuple[Control, ...] = (
         soc2("A1.1", "use is compared with the limits that follow from the peak rate"),
         asks=runtime.asks_of_capacity,
         judges=runtime.judges_capacity,
-        evidence=f"{ADMIN.format('clusters')}; /proc/PID/statm, limits, fd",
+        evidence=f"{ADMIN.format('clusters')}; /proc/PID/status, limits, fd",
     ),
     WantingControl(
         id="gateway.log",

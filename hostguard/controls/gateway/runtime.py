@@ -85,8 +85,8 @@ def asks_of_capacity(g: Gateway) -> Mapping[str, Any]:
 def judges_capacity(g: Gateway, said: Mapping[str, Any]) -> Verdict:
     running = members(said["envoy"]["clusters"])
     found = [*_full(running), *_of_processes(g, said["processes"])]
-    worst = max((each["resident"] for each in said["processes"]), default=0)
-    return verdict(ROOM, found, f"{len(running)} clusters; {worst >> 20} MiB resident of {g.heap_max >> 20}")
+    worst = max((each["heap"] for each in said["processes"]), default=0)
+    return verdict(ROOM, found, f"{len(running)} clusters; {worst >> 20} MiB of heap, of {g.heap_max >> 20}")
 
 
 def _full(running: Mapping[str, Members]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _of_processes(g: Gateway, processes: list[Mapping[str, Any]]) -> Iterator[st
     if not processes:
         yield f"nobody answers at {g.admin}"
     for each in processes:
-        if g.manage and each["resident"] >= SHARE * g.heap_max:
-            yield f"process {each['pid']} has {each['resident'] >> 20} MiB resident, of heap_max {g.heap_max >> 20}"
+        if g.manage and each["heap"] >= SHARE * g.heap_max:
+            yield f"process {each['pid']} has {each['heap'] >> 20} MiB of heap, of {g.heap_max >> 20}"
         if each["files"] >= SHARE * each["files_most"]:
             yield f"process {each['pid']} has {each['files']} open files, of {each['files_most']}"
