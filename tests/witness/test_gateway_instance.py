@@ -160,7 +160,7 @@ def test_the_folder_of_a_socket_keeps_others_out(applied: Host) -> None:
 
 def test_a_new_bootstrap_and_a_new_sandbox_take_over_under_load(applied: Host) -> None:
     old = main_pid(applied)
-    wanted = bundle(replace(GATEWAY, connections_max=200), stats_flush_interval="7s")
+    wanted = bundle(replace(GATEWAY, nofile=1424), stats_flush_interval="7s")
     with load(applied) as got:
         done = apply(applied, wanted)
     assert done["outcome"] == "applied", done

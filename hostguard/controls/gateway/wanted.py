@@ -15,14 +15,11 @@ from hostguard.policy.gateway import UNIT, Gateway
 
 
 def instance(context: Context) -> Sequence[Resource]:
-    """The process and its files; and that it runs with its descriptors, and in its slice."""
+    """The process and its files. What it was started with is its mark; a slice alone takes more than a reload."""
     g = asked.of(context)
     if not g.manage:
         return []
-    running = [process.resource(CONTROL, UNIT, nofile=g.nofile)]
-    if g.slice:
-        running.append(process.resource(CONTROL, UNIT, slice=g.slice))
-    return [*_files(g, CONTROL), *running]
+    return [*_files(g, CONTROL), *([process.resource(CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
 
 
 def routes(context: Context) -> Sequence[Resource]:
