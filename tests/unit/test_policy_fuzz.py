@@ -146,7 +146,7 @@ def leaf(path: tuple[Any, ...]) -> Any:
 WORD = r"[A-Za-z0-9_.:,/${}@-]+"
 RULE = re.compile(rf'(! )?(-{{1,2}}[a-zA-Z-]+|{WORD}|"hostguard (deny|observe): (answer)?")')
 ENTRY = re.compile(r"[0-9a-f.:]+/[0-9]{1,3},(tcp|udp):[0-9]{1,5}")
-TARGETS = {"ACCEPT", "DROP", "RETURN", "LOG", "NFLOG"}
+TARGETS = {"ACCEPT", "DROP", "REJECT", "RETURN", "LOG", "NFLOG"}
 UNIT_KEYS = {
     "Description", "DefaultDependencies", "RequiresMountsFor", "After", "Before", "Wants", "Conflicts", "Type",
     "RemainAfterExit", "PartOf", "ReloadPropagatedFrom", "ExecStart", "ExecReload", "ExecStartPre", "WantedBy",
@@ -157,14 +157,19 @@ UNIT_KEYS = {
     "RestrictNamespaces", "RestrictSUIDSGID", "RestrictRealtime", "LockPersonality", "MemoryDenyWriteExecute",
     "SystemCallArchitectures", "RestrictAddressFamilies",
     "MemoryMax", "MemoryHigh", "CPUQuota", "TasksMax", "LimitNOFILE", "DefaultLimitNOFILE", "Slice",
+    "DevicePolicy", "IPAddressDeny", "LimitCORE", "LogsDirectory", "LogsDirectoryMode", "MemorySwapMax", "PrivateIPC",
+    "ProcSubset", "ProtectClock", "ProtectHostname", "ProtectKernelLogs", "ProtectProc", "RemoveIPC",
+    "RuntimeDirectoryPreserve", "SocketBindAllow", "SocketBindDeny", "SystemCallFilter", "TimeoutStartSec", "UMask",
 }  # fmt: skip
 FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/",
-           "/etc/udev/rules.d/", "/etc/modules-load.d/")  # fmt: skip
+           "/etc/udev/rules.d/", "/etc/modules-load.d/", "/etc/hostguard/gateway/", "/etc/tmpfiles.d/",
+           "/etc/logrotate.d/")  # fmt: skip
 UNITS = re.compile(r"(# .*|\[[A-Z][a-z]+\]|([A-Za-z]+)=(.*))?")
 
 
 # What dnsmasq reads: `name` with an optional value, which has no blanks.
 NAMES_LINE = re.compile(r"(# [A-Za-z', .:]+|[a-z-]+(=[A-Za-z0-9.:/*,_#-]+)?)?")
+TMPFILES_LINE = re.compile(r"(# .*|[df] /[A-Za-z0-9/._-]+ [0-7]{4} [a-z0-9${}:_-]+ [a-z0-9${}:_-]+ -( \{\})?)?")
 LOOKUP = re.compile(r"(# .*|nameserver [0-9.]+|options [a-z0-9: ]+)?")
 
 
@@ -190,6 +195,8 @@ def contained(loaded: LoadedPolicy | None) -> None:
                     match = UNITS.fullmatch(line)
                     assert match, line
                     assert match[2] is None or match[2] in UNIT_KEYS, line
+            if resource["path"].startswith("/etc/tmpfiles.d/"):
+                assert all(TMPFILES_LINE.fullmatch(line) for line in resource["content"].split("\n"))
             if resource["path"].endswith("/names.conf"):
                 assert all(NAMES_LINE.fullmatch(line) for line in resource["content"].split("\n"))
         elif kind == "lookup":
