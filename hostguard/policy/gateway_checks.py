@@ -158,6 +158,10 @@ def _times(to: Upstream, path: Path) -> Iterator[Finding]:
         yield Finding((*where, "total"), f"{total:g} s", f"at most {derived.LONGEST} s")
     if times.try_ > total:
         yield Finding((*where, "try"), f"{times.try_:g} s", f"at most `total` ({total:g} s)")
+    regions, percent = 1 + len(to.fallback), to.outlier.percent
+    if percent * regions < 100:  # measured with 1.40: one endpoint of one is never cut under 100 %
+        found, expected = f"{percent} % of {regions}", "as many percent as one region is: below, none is ever cut"
+        yield Finding((*path, "outlier", "percent"), found, expected)
     wait = to.retry.wait_max
     if wait is not None and (wait != int(wait) or not WAITS[0] <= wait <= WAITS[1]):
         expected = f"whole seconds from {WAITS[0]}s to {WAITS[1]}s, as Retry-After says them"

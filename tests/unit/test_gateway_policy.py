@@ -115,6 +115,8 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "as root": ({"egress.proxy_user": "root", "egress.resolver_users": ["root"]}, "egress.proxy_user", "own"),
     "a resolver that does not answer it": ({"egress.resolver_users": ["shop"]},
                                            "egress.providers.payments.hosts[0]", "that envoy may look up"),
+    "a breaker that never trips": (
+        {f"{AT}.outlier": {"percent": 49}}, "gateway.providers.payments.outlier.percent", "none is ever cut"),
     "TLS 1.1": ({"gateway.tls.min": "1.1"}, "gateway.tls.min", '"1.2" or "1.3"'),
     "TLS without quotes": ({"gateway.tls.min": 1.2}, "gateway.tls.min", "in quotes"),
     "TLS upside down": ({"gateway.tls": {"min": "1.3", "max": "1.2"}}, "gateway.tls.min", "at most tls.max"),
