@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hostguard.controls.text import file as of_root
 from hostguard.host.kinds import file
 from hostguard.host.snapshot import differ
 
@@ -17,7 +16,7 @@ GREP, SH = str(shutil.which("grep")), str(shutil.which("sh"))
 
 
 def wanted(path: Path, content: str, *check: str, **more: Any) -> dict[str, Any]:
-    return {**of_root("c", str(path), content), "check": list(check), **more}
+    return {**file.resource("c", str(path), content), "check": list(check), **more}
 
 
 def blocked(resource: dict[str, Any]) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hostguard.controls.gateway import instance
+from hostguard.host import systemctl
 from hostguard.host.kinds import KINDS, unit
 from hostguard.policy.gateway import Gateway
 from tests.gateway import minimal
@@ -39,7 +40,7 @@ def marks(of: Mapping[str, Any]) -> str:
         {"g": replace(GATEWAY, program="/opt/envoy")},
         {"g": replace(GATEWAY, sha256="0" * 64)},
         {"g": replace(GATEWAY, drain=3)},
-        {"g": replace(GATEWAY, connections_max=7)},
+        {"g": replace(GATEWAY, nofile=7)},
     ],
 )
 def test_what_a_process_is_started_with_makes_a_new_one(changed: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ def test_listeners_come_after_what_they_need_and_go_before_it() -> None:
 def test_a_process_that_is_the_one_of_before_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
     monkeypatch.setattr(unit, "run", called.append)
-    monkeypatch.setattr(unit, "show", lambda units, _: {name: {"MainPID": "7"} for name in units})
+    monkeypatch.setattr(systemctl, "show", lambda units, _: {name: {"MainPID": "7"} for name in units})
     monkeypatch.setattr(unit, "let_go", lambda _: None)
     monkeypatch.setattr(unit, "_mark", lambda _: "now")
     resource = {"id": "u", "unit": "a.service", "mark": "wanted", "active": True}

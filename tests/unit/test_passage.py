@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hostguard.control import JudgingControl, Verdict
 from hostguard.controls import CATALOGUE
 from hostguard.controls.egress import passage
 from hostguard.host import evidence
+from hostguard.host.facts import account_of
 from hostguard.policy.load import parse
 from hostguard.policy.model import Policy
 
@@ -356,4 +356,4 @@ def test_who_answers_on_a_socket_is_read_off_the_host(tmp_path: Path) -> None:
         bound.bind(str(tmp_path / "bound"))
         answers.listen()
         found = evidence.collect({"brokers": {"collect": "unix-listeners", "paths": paths}})
-    assert found == {"brokers": {"said": {paths[0]: [pwd.getpwuid(os.geteuid()).pw_name]}}}
+    assert found == {"brokers": {"said": {paths[0]: [account_of(os.geteuid())]}}}

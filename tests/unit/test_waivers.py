@@ -254,7 +254,7 @@ def test_the_command_heeds_waivers_gates_and_baselines(tmp_path: Path) -> None:
     policy(tmp_path, 65536, control="platform.cpus")
     waived = run(tmp_path, "audit", "--format", "json")
     assert (waived.returncode, cpus_of(waived)["status"]) == (well.returncode, "waived")
-    assert waived.stderr.count("\n") == 1, "which policy, and no warning"
+    assert "warning" not in waived.stderr
     policy(tmp_path, 1, control="platform.cpus")
     mended = run(tmp_path, "audit", "--format", "json", "--baseline", str(tmp_path / "old.json"))
     assert "1 finding of the baseline is fixed: write a new baseline" in mended.stderr
