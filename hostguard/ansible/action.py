@@ -26,6 +26,7 @@ from hostguard.host import store
 from hostguard.host import window as window_words
 from hostguard.host.resource import HostError
 from hostguard.impact import session_cut
+from hostguard.outcome import words
 from hostguard.policy import grammar, load
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy
@@ -338,28 +339,6 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
             owed += f"; which services must still be restarted is not known: {one_line(answer['unseen'])}"
         return {**result, "msg": f"{outcome}{owed}"}
     return {**result, "failed": True, "msg": visible(words(answer))}
-
-
-def words(answer: Mapping[str, Any]) -> str:
-    """Why an apply did not become what was wanted, and in which state the host is."""
-    error = answer.get("error", "")
-    said = {
-        "blocked": "in the way: {}; nothing was touched".format("; ".join(answer.get("obstacles", []))),
-        "refused": f"{error}; nothing was touched",
-        "failed": "failed: {}; {}".format(
-            error,
-            "the way back failed too: {}; this host goes on trying".format("; ".join(answer["trouble"]))
-            if answer.get("trouble")
-            else "this host is as it was before"
-            + (f", except that it has restarted {', '.join(answer['restarted'])}" if answer.get("restarted") else ""),
-        ),
-        store.ROLLED_BACK: f"rolled back by the host, which is as it was before: {error}",
-        "lost": f"{error}; the host goes back by itself, but did not answer since: look at it",
-        "no answer": f"{error}; it was asked to change, and the outcome is not known"
-        + (": unless it was not begun, the host goes back by itself" if answer.get("watched") else "")
-        + ": look at it (hostguard history)",
-    }
-    return said.get(str(answer["outcome"]), f"generation {answer.get('generation')} is {answer['outcome']}: {error}")
 
 
 def difference(resource: str, field: str, have: str, want: str) -> dict[str, str]:

@@ -149,6 +149,7 @@ def window(text: str) -> float:
 def say(answer: dict[str, object], seconds: float) -> None:
     """What became of it, and the exit code that says so."""
     from hostguard.cli import screen
+    from hostguard.outcome import failure
 
     console = screen.result()
     outcome = answer["outcome"]
@@ -171,19 +172,6 @@ def say(answer: dict[str, object], seconds: float) -> None:
         screen.remarks().print(f"{reason}. End it when it suits.", markup=False)
     for unit in _list(answer["owed"]):
         console.print(f"A restart of {unit} is owed: it runs on with its old limits until then.")
-
-
-def failure(answer: dict[str, object]) -> list[str]:
-    """What a failed transaction has left, in lines."""
-    trouble = _list(answer["trouble"])
-    state = "this host goes on trying: see `hostguard history`" if trouble else "this host is as it was before"
-    if restarted := _list(answer.get("restarted", [])):
-        state += f", except that it has restarted {', '.join(restarted)}"
-    return [
-        f"generation {answer['generation']} failed: {answer['error']}",
-        *(f"the way back failed too: {each}" for each in trouble),
-        state,
-    ]
 
 
 def _list(found: object) -> list[str]:

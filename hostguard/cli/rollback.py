@@ -63,6 +63,7 @@ def command(
     rollback by itself unless a new connection confirms it in time.
     """
     from hostguard.cli import screen
+    from hostguard.outcome import failure
     from hostguard.target import local
 
     if inventory:
@@ -99,7 +100,7 @@ def command(
         # To where it was shown to go, and asked about.
         answer = local.rollback(to, {**options, "confirm_within": seconds, "check": False}, progress)
     if answer["outcome"] == "failed":
-        raise Stop(1, apply.failure(answer))
+        raise Stop(Exit.FAILED, failure(answer))
     if answer["outcome"] == "unconfirmed":
         apply.wait(answer["generation"], seconds)
         answer = {**answer, "outcome": "rolled back"}

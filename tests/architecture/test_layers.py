@@ -60,6 +60,7 @@ ALLOWED = {
         "generated",
         "host",
         "impact",
+        "outcome",
         "planned",
         "policy",
         "report",
@@ -72,6 +73,7 @@ ALLOWED = {
     },
     "fleet": {"ansible", "fleet", "host", "target"},
     "survey": {"bundle", "planned", "seen", "verdict", "waivers"},
+    "outcome": {"host"},
 }
 
 

@@ -67,7 +67,8 @@ BEHIND = (
           f"systemctl stop holding; rm {RUN}/payments/http.sock; {RESTART}; {UP}", SOCKETS),
     Break("run time: any account may take a port", "sysctl -qw net.ipv4.ip_unprivileged_port_start=80",
           "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024", PORTS),
-    Break("deleted: the sockets of a port, which the proxy does not notice", "ss -K -ltn sport = :85",
+    Break("deleted: the sockets of a port, which the proxy does not notice",  # each worker has one; ss may skip some
+          "until [ -z \"$(ss -Hltn sport = :85)\" ]; do ss -K -ltn sport = :85; sleep 0.1; done",
           f"{RESTART}; {UP}", PORTS),
     Break("overridden: started under a drop-in that is gone again",
           f"mkdir -p {UNIT}/{SERVICE}.d; printf '[Service]\\nNoNewPrivileges=no\\nSystemCallFilter=\\n"
