@@ -19,6 +19,8 @@ SHARED = ("127.0.0.1", "127.0.0.53", "127.0.0.54", derived.RESOLVER)
 """What is many programs' (localhost), systemd-resolved's, and the resolver's of hostguard."""
 BUFFER = (8 * 1024, MIB)
 WAITS = (1, 59)
+LONGEST_DRAIN = 50
+"""Seconds: a program on a host has 120 s, and of a reload 30 s are to become ready, 10 s to end, and 30 s to spare."""
 CHECKED = ", ".join(sorted(json_schema.CHECKED))
 NOT_REPEATABLE = ("POST", "PATCH")
 """Methods that are not idempotent (RFC 9110, 9.2.2; RFC 5789)."""
@@ -68,6 +70,9 @@ def _place(policy: Policy, said: Gateway) -> Iterator[Finding]:
         yield Finding(("egress", "proxy_user"), "root", "an account of the gateway's own")
     if not said.providers:
         yield Finding((*SECTION, "providers"), "nothing", "at least one provider of egress.providers")
+    if said.drain > LONGEST_DRAIN:
+        expected = f"at most {LONGEST_DRAIN} s: an apply waits for the old process to end"
+        yield Finding((*SECTION, "drain"), f"{said.drain:g} s", expected)
     if said.manage and said.admin is not None:
         yield Finding((*SECTION, "admin"), said.admin, "no such key: it is another's, under manage: false")
     if not said.manage and said.admin is None:

@@ -117,6 +117,7 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
                                            "egress.providers.payments.hosts[0]", "that envoy may look up"),
     "a breaker that never trips": (
         {f"{AT}.outlier": {"percent": 49}}, "gateway.providers.payments.outlier.percent", "none is ever cut"),
+    "a drain longer than an apply waits": ({"gateway.drain": "51s"}, "gateway.drain", "at most 50 s"),
     "TLS 1.1": ({"gateway.tls.min": "1.1"}, "gateway.tls.min", '"1.2" or "1.3"'),
     "TLS without quotes": ({"gateway.tls.min": 1.2}, "gateway.tls.min", "in quotes"),
     "TLS upside down": ({"gateway.tls": {"min": "1.3", "max": "1.2"}}, "gateway.tls.min", "at most tls.max"),
