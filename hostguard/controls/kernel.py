@@ -20,13 +20,12 @@ from hostguard.control import (
     nist,
     soc2,
 )
+from hostguard.host import proc_net
 from hostguard.host.kinds import file, sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.numbers import PORTS, ephemeral
 from hostguard.policy.sizing import CONNTRACK_BUCKETS, CONNTRACK_MAX, UNLIMITED
 from hostguard.status import Severity
-
-LISTEN = "0A"  # include/net/tcp_states.h
 
 # Parameters of which more never hurts: a host that has more keeps it.
 AT_LEAST = frozenset(
@@ -190,8 +189,7 @@ def judge_listeners(context: Context, said: Mapping[str, Any]) -> Verdict:
 
 def listening_ports(table: str) -> set[int]:
     """The listening ports of one /proc/net/tcp."""
-    rows = [line.split() for line in table.splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTEN}
+    return {row.port for row in proc_net.rows(table) if row.state == proc_net.LISTEN}
 
 
 TROUBLE = article("Dependency Fault Lines")

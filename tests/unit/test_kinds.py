@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostguard.host import cgroup, iptables, nft, systemctl, unit_files
+from hostguard.host import cgroup, iptables, nft, proc_net, systemctl, unit_files
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
@@ -103,13 +103,13 @@ def test_port_lists_survive_the_kernels_writing(numbers: set[int]) -> None:
 def test_addresses_of_proc_net_tcp(address: Any) -> None:
     digits = struct.pack("=I", struct.unpack("=I", address.packed)[0]).hex()
     words = f"{struct.unpack('=I', bytes.fromhex(digits))[0]:08X}"
-    assert ipset.decode_address(words) == ("ipv4", str(address))
+    assert proc_net.decode(words) == ("ipv4", str(address))
 
 
 @given(st.ip_addresses(v=6))
 def test_addresses_of_proc_net_tcp6(address: Any) -> None:
     words = "".join(f"{word:08X}" for word in struct.unpack("=4I", address.packed))
-    family, text = ipset.decode_address(words)
+    family, text = proc_net.decode(words)
     if address.ipv4_mapped:
         assert (family, text) == ("ipv4", str(address.ipv4_mapped))
     else:

@@ -37,7 +37,6 @@ from hostguard.controls.egress import (
     passage,
     processes,
 )
-from hostguard.policy import gateway
 from hostguard.policy.model import Egress
 from hostguard.status import Severity
 
@@ -204,7 +203,7 @@ CONTROLS: tuple[Control, ...] = (
             pci("1.2.8", "what a boot loads is what is in force, and root alone may write it"),
             manual("systemd.special(7), network-pre.target"),
         ),
-        wants=lambda context: boot.boot(_egress(context), gateway.derive(context.policy)),
+        wants=lambda context: boot.boot(_egress(context), context.sizing.gateway),
         weakened=observed,
     ),
     JudgingControl(

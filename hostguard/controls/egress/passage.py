@@ -17,9 +17,10 @@ from typing import Any
 from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK
 from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
+from hostguard.host import proc_net
 from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.policy.destinations import DNS, leaving
-from hostguard.policy.grammar import Address, Network
+from hostguard.policy.grammar import Network
 from hostguard.policy.model import Egress
 
 MOST_TRIED = 64
@@ -196,14 +197,8 @@ def _who_answers(text: str, listeners: Mapping[str, str | None]) -> Iterator[int
         places += [ipaddress.ip_address("::")] if address.is_loopback else []
     for place in places:
         table = listeners["udp" if place.version == 4 else "udp6"] or ""
-        yield from (int(row[7]) for row in map(str.split, table.splitlines()[1:]) if row[1].upper() == _listed(place))
-
-
-def _listed(address: Address) -> str:
-    """The place of a resolver at an address, as /proc/net/udp has it: words in the host's byte order, in
-    hexadecimal."""
-    words = (address.packed[at : at + 4][::-1] for at in range(0, len(address.packed), 4))
-    return f"{b''.join(words).hex().upper()}:{DNS:04X}"
+        there = f"{proc_net.listed(place.packed)}:{DNS:04X}"
+        yield from (row.uid for row in proc_net.rows(table) if row.place == there)
 
 
 def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[str]:

@@ -3,13 +3,12 @@ settings."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hostguard.control import Verdict
 from hostguard.controls.gateway import dump
-from hostguard.controls.gateway.asked import envoy, listening, verdict
+from hostguard.controls.gateway.asked import envoy, listed, listening, verdict
 from hostguard.policy.gateway import Gateway
 
 EXPECTED = "the admin is a Unix socket of the proxy's account alone, and does nothing that stops or changes the proxy"
@@ -71,18 +70,13 @@ def _folder(g: Gateway) -> str:
 
 def _elsewhere(g: Gateway, said: Mapping[str, Any]) -> Iterator[str]:
     uid = said["accounts"]["users"][g.account]
-    wanted = {(hexadecimal(g.address), port) for port in ports(g)}
-    for address, port, owner in listening(said["listeners"]):
-        if owner == uid and (address, port) not in wanted:
-            yield f"the account {g.account} listens on port {port} too, which is no provider's"
+    wanted = {(listed(g), port) for port in ports(g)}
+    for row in listening(said["listeners"]):
+        if row.uid == uid and (row.address, row.port) not in wanted:
+            yield f"the account {g.account} listens on port {row.port} too, which is no provider's"
 
 
 def ports(g: Gateway) -> list[int]:
     """Every port that it listens on."""
     own = [g.metrics_listen] if g.metrics_listen is not None else []
     return [*(up.listen for up in g.upstreams if up.listen is not None), *own]
-
-
-def hexadecimal(address: str) -> str:
-    """An IPv4 address as /proc/net/tcp has it on the machines that Envoy is built for: the last byte first."""
-    return ipaddress.IPv4Address(address).packed[::-1].hex().upper()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostguard.control import Context, Verdict
-from hostguard.policy import gateway
+from hostguard.host import proc_net
 from hostguard.policy.gateway import Gateway
 
 MOST_SHOWN = 5
 
 
 def of(context: Context) -> Gateway:
-    found = gateway.derive(context.policy)
-    if found is None:
+    if context.sizing.gateway is None:
         raise ValueError("the policy has no section `gateway`: its controls must not be asked")
-    return found
+    return context.sizing.gateway
 
 
 def envoy(g: Gateway, *targets: str) -> Mapping[str, Any]:
@@ -35,15 +35,12 @@ def not_ours(expected: str) -> Verdict:
     return Verdict("not_applicable", expected, "gateway.manage is false: how it is started is somebody else's to say")
 
 
-def listening(tables: Mapping[str, str | None]) -> list[tuple[str, int, int]]:
-    """Address as the table has it, port and account of each TCP socket that listens, by /proc/net/tcp and tcp6."""
-    found = []
-    for name in ("tcp", "tcp6"):
-        for row in map(str.split, (tables[name] or "").splitlines()[1:]):
-            address, _, port = row[1].rpartition(":")
-            if row[3] == LISTEN:
-                found.append((address, int(port, 16), int(row[7])))
-    return found
+def listening(tables: Mapping[str, str | None]) -> list[proc_net.Row]:
+    """Each TCP socket that listens, by /proc/net/tcp and tcp6."""
+    rows = (row for name in ("tcp", "tcp6") for row in proc_net.rows(tables[name] or ""))
+    return [row for row in rows if row.state == proc_net.LISTEN]
 
 
-LISTEN = "0A"  # include/net/tcp_states.h
+def listed(g: Gateway) -> str:
+    """The gateway's address as these tables have it."""
+    return proc_net.listed(ipaddress.ip_address(g.address).packed)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hostguard.control import Verdict
-from hostguard.controls.gateway.admin import hexadecimal, ports
-from hostguard.controls.gateway.asked import listening, not_ours, verdict
+from hostguard.controls.gateway.admin import ports
+from hostguard.controls.gateway.asked import listed, listening, not_ours, verdict
 from hostguard.policy.gateway import RUN, Gateway
 
 FIRST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
@@ -29,9 +29,9 @@ def judges_ports(g: Gateway, said: Mapping[str, Any]) -> Verdict:
         return not_ours(HELD)
     uid, first = said["accounts"]["users"][g.account], int(said["first"])
     held: dict[int, set[int]] = {}
-    for address, port, owner in listening(said["listeners"]):
-        if address == hexadecimal(g.address):
-            held.setdefault(port, set()).add(owner)
+    for row in listening(said["listeners"]):
+        if row.address == listed(g):
+            held.setdefault(row.port, set()).add(row.uid)
     wanted = ports(g)
     found = [
         f"port {port} is free for any account (net.ipv4.ip_unprivileged_port_start is {first})"

@@ -9,10 +9,9 @@ answer can have put in is too much.
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from typing import Any, Dict, List, Set
 
+from .. import proc_net
 from ..program import lines_of, run
 from ..resource import (
     ABSENT,
@@ -30,7 +29,6 @@ FULL_LENGTH = {"ipv4": "/32", "ipv6": "/128"}
 IN_KERNEL = True
 DEFAULT_LIMIT = 65536
 SHOWN = 3
-ESTABLISHED = "01"  # include/net/tcp_states.h
 
 
 def resource(control: str, family: str, name: str, type: str, entries: List[str], **more: Any) -> Resource:
@@ -249,25 +247,12 @@ def open_connections(resource: Resource) -> List[str]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as file:
-                rows = [line.split() for line in file][1:]
+                rows = list(proc_net.rows(file.read()))
         except OSError:
             continue
         for row in rows:
-            if len(row) < 4 or row[3] != ESTABLISHED or int(row[1].split(":")[1], 16) not in listed:
-                continue
-            address, port = row[2].split(":")
-            family, text = decode_address(address)
-            if family == resource["family"]:
-                found.append("{},tcp:{}".format(text, int(port, 16)))
+            if row.state == proc_net.ESTABLISHED and row.port in listed:
+                family, text = proc_net.decode(row.peer)
+                if family == resource["family"]:
+                    found.append("{},tcp:{}".format(text, row.peer_port))
     return sorted(set(found))
-
-
-def decode_address(digits: str) -> "tuple[str, str]":
-    """An address of /proc/net/tcp{,6}: words of four bytes in the machine's order; ::ffff:a.b.c.d is IPv4."""
-    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
-    packed = struct.pack("={}I".format(len(words)), *words)
-    if len(packed) == 16 and packed[:12] == b"\0" * 10 + b"\xff\xff":
-        packed = packed[12:]
-    if len(packed) == 4:
-        return "ipv4", socket.inet_ntop(socket.AF_INET, packed)
-    return "ipv6", socket.inet_ntop(socket.AF_INET6, packed)
