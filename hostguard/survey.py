@@ -41,6 +41,6 @@ def plans(looked: Iterable[Looked]) -> list[tuple[str, Planned | str]]:
     for each in looked:
         try:
             found.append((each.host, each.seen if isinstance(each.seen, str) else planned.of(each.compiled, each.seen)))
-        except Exception as error:
+        except Exception as error:  # whatever one host is, the others are shown
             found.append((each.host, f"its answer can't be shown: {in_words_of(error)}"))
     return found

@@ -6,7 +6,6 @@ in time and in size, comes from the account that it must come from, and is nothi
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import re
@@ -54,8 +53,10 @@ def ask(admin: str, target: str, account: Optional[int] = None, seconds: float =
         raise HostError("{} did not answer GET {} within {:.0f} s".format(admin, target, seconds)) from None
     except OSError as error:
         raise HostError("{}: {}".format(admin, error.strerror or error)) from None
+    import http.client  # here: a third of what every other call of the host program would import
+
     try:
-        answer = http.client.HTTPResponse(_Heard(bytes(said)))  # type: ignore[arg-type]
+        answer = http.client.HTTPResponse(_Heard(bytes(said)))  # type: ignore[arg-type]  # a socket, as far as it is used
         answer.begin()
         body = answer.read().decode("utf-8", "backslashreplace")
     except (http.client.HTTPException, ValueError) as error:

@@ -94,13 +94,5 @@ def reexecute() -> None:
 REEXEC_TRIES, REEXEC_PAUSE = 100, 0.1  # ten seconds
 
 
-def start_again(unit: str) -> List[str]:
-    """Start a unit anew where it is enabled; returns what went wrong."""
-    if not systemd_runs() or show([unit], [])[unit].get("UnitFileState") != "enabled":
-        return []
-    done = run(["systemctl", "restart", "--", unit], check=False)
-    return [done.stderr.strip()] if done.returncode else []
-
-
 def restart(units: List[str]) -> None:
     run(["systemctl", "restart", "--", *units])

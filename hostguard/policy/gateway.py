@@ -18,8 +18,8 @@ from hostguard.policy.numbers import (
     SOCKETS_A_REQUEST,
     SPARE_FILES,
     files,
+    little,
     memory,
-    up,
 )
 
 FOLDER = "/etc/hostguard/gateway"
@@ -240,7 +240,7 @@ def headroom(policy: Policy) -> float:
 
 
 def requests_of(to: model.Upstream, load: model.Load, room: float) -> int:
-    return to.breaker.requests or max(1, up(load.peak_rps * load.p99 * room))
+    return to.breaker.requests or max(1, little(load.peak_rps * room, load.p99))
 
 
 def connections_of(to: model.Upstream, requests: int, threads: int) -> int:
@@ -250,7 +250,7 @@ def connections_of(to: model.Upstream, requests: int, threads: int) -> int:
 
 
 def pending_of(to: model.Upstream, load: model.Load, room: float) -> int:
-    return to.breaker.pending or max(1, up(load.peak_rps * room * to.timeouts.connect))
+    return to.breaker.pending or max(1, little(load.peak_rps * room, to.timeouts.connect))
 
 
 def tries_of(to: model.Upstream) -> int:
@@ -306,7 +306,7 @@ def slice_memory(policy: Policy) -> int | None:
     slice_, capacity = _slice(policy), policy.capacity
     if slice_ is None or slice_.memory_max is not None or capacity is None:
         return slice_.memory_max if slice_ else None
-    under_way = up(capacity.peak_rps * capacity.headroom * capacity.p99)
+    under_way = little(capacity.peak_rps * capacity.headroom, capacity.p99)
     return memory(SOCKETS_A_REQUEST * under_way, BYTES_A_CONNECTION[1])
 
 

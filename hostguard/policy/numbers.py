@@ -46,6 +46,11 @@ def up(amount: float) -> int:
     return math.ceil(round(amount, 6))
 
 
+def little(rate: float, seconds: float) -> int:
+    """What is under way at once, by Little's law: so many a second, each for so long."""
+    return up(rate * seconds)
+
+
 def files(connections: int) -> int:
     """The open files of a proxy that has so many of its clients."""
     return SOCKETS_A_REQUEST * connections + SPARE_FILES

@@ -25,9 +25,9 @@ from hostguard.policy.numbers import (
     Number,
     ephemeral,
     files,
+    little,
     memory,
     taken_ports,
-    up,
 )
 
 TIME_WAIT = 60
@@ -82,7 +82,7 @@ def size(policy: Policy) -> Sizing:
     gateway = derive(policy)
     units = len(policy.limits.units) if policy.limits else 0
     rate = capacity.peak_rps * capacity.headroom if capacity else 0.0
-    under_way = up(rate * capacity.p99) if capacity else 0
+    under_way = little(rate, capacity.p99) if capacity else 0
     needed = files(under_way) if capacity else LEAST_FILES
     derived_files = max(LEAST_FILES, needed)
     nofile = (policy.limits and policy.limits.nofile) or derived_files

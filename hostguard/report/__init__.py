@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,5 +21,5 @@ def render(name: str, report: Report, *, colour: bool, width: int) -> str:
     from hostguard.report.text import printable
 
     module = import_module(f"hostguard.report.{name}")
-    made: Callable[..., str] = module.render
+    made: Format = module.render
     return made(printable(report), colour=colour, width=width)

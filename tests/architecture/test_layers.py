@@ -134,6 +134,14 @@ def test_the_host_program_runs_on_old_pythons() -> None:
         assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
 
 
+def test_the_host_program_loads_no_http_before_it_asks_a_proxy() -> None:
+    look = "import hostguard.host.transaction, hostguard.host.snapshot, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", look], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    assert {"http", "email", "ssl"} & set(done.stdout.split()) == set()
+
+
 def test_start_up_loads_nothing_heavy() -> None:
     look = "import hostguard.cli.main, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)

@@ -59,7 +59,7 @@ def test_the_first_steps_that_init_names_can_be_taken(program: Path, tmp_path: P
     done = subprocess.run([program, "init"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     step = done.stderr.partition("then: ")[2].partition(",")[0]
     assert shlex.split(step) == [str(program), "validate"]
-    assert subprocess.run(step, shell=True, cwd=tmp_path, env=environment, check=False).returncode == 0  # noqa: S602
+    assert subprocess.run(step, shell=True, cwd=tmp_path, env=environment, check=False).returncode == 0  # noqa: S602 - a hint as the shell has it
 
 
 def test_what_only_root_may_is_told_with_the_same_call_as_root(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:

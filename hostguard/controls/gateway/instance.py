@@ -42,9 +42,13 @@ def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str) -> list[Reso
         file.resource(CONTROL, START, program),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
         file.resource(CONTROL, TMPFILES, _folders(g)),
-        file.resource(LOG, LOGROTATE, render("gateway-logrotate.j2", logs=LOGS, unit=UNIT)),
         unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
     ]
+
+
+def log() -> Resource:
+    """What rotates its log."""
+    return file.resource(LOG, LOGROTATE, render("gateway-logrotate.j2", logs=LOGS, unit=UNIT))
 
 
 def routes(g: Gateway, *, clusters: str, listeners: str) -> Resource:

@@ -8,10 +8,9 @@ from hostguard.control import Context
 from hostguard.controls.egress import chains
 from hostguard.controls.gateway import asked, envoy
 from hostguard.controls.gateway import instance as made
-from hostguard.controls.gateway.instance import CONTROL
 from hostguard.host.kinds import process
 from hostguard.host.resource import Resource
-from hostguard.policy.gateway import UNIT, Gateway
+from hostguard.policy.gateway import UNIT
 
 
 def instance(context: Context) -> Sequence[Resource]:
@@ -19,28 +18,20 @@ def instance(context: Context) -> Sequence[Resource]:
     g = asked.of(context)
     if not g.manage:
         return []
-    return [*_files(g, CONTROL), *([process.resource(CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
+    bootstrap, twin, trust = (envoy.text(tree(g)) for tree in (envoy.bootstrap, envoy.twin, envoy.trust))
+    files = made.resources(g, bootstrap=bootstrap, twin=twin, trust=trust)
+    return [*files, *([process.resource(made.CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
 
 
 def routes(context: Context) -> Sequence[Resource]:
     g = asked.of(context)
-    texts = {"clusters": envoy.text(envoy.clusters(g)), "listeners": envoy.text(envoy.listeners(g))}
-    return [made.routes(g, **texts)] if g.manage else []
+    if not g.manage:
+        return []
+    return [made.routes(g, clusters=envoy.text(envoy.clusters(g)), listeners=envoy.text(envoy.listeners(g)))]
 
 
 def log(context: Context) -> Sequence[Resource]:
-    return _files(asked.of(context), made.LOG)
-
-
-def _files(g: Gateway, control: str) -> list[Resource]:
-    if not g.manage:
-        return []
-    texts = {
-        "bootstrap": envoy.text(envoy.bootstrap(g)),
-        "twin": envoy.text(envoy.twin(g)),
-        "trust": envoy.text(envoy.trust(g)),
-    }
-    return [resource for resource in made.resources(g, **texts) if resource["control"] == control]
+    return [made.log()] if asked.of(context).manage else []
 
 
 def separation(context: Context) -> Sequence[Resource]:
