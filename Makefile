@@ -30,7 +30,7 @@ steady: ## the whole suite five times, twice with every core kept busy, and a ta
 	@.ci/prepare test
 	@$(BIN)/python -m tests.steady $(ARGS)
 
-crash: ## one fault at every point of every change, as root, for hours; ARGS="--sample 100 --jobs 2" for less
+crash: ## one fault at every point of every change, as root, for hours; ARGS="--each-once --jobs 2" or "--sample 100" for less
 	@.ci/prepare test
 	@$(BIN)/python -m tests.crash $(ARGS)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tests.crash.judge import BAD, Verdict
 from tests.crash.scenarios import FAULTS, SCENARIOS
 from tests.crash.stage import Stage
-from tests.crash.trial import Point, Result, attempt, record, sample, trials
+from tests.crash.trial import Point, Result, attempt, each_once, record, sample, trials
 from tests.lab.lab import Lab
 
 
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--fault", action="append", choices=FAULTS, help="this one alone; may be repeated")
     parser.add_argument("--at", type=int, action="append", metavar="K", help="at this point alone; may be repeated")
     parser.add_argument("--sample", type=int, metavar="N", help="so many of all, always the same ones")
+    parser.add_argument("--each-once", action="store_true", help="every point, each with one fault, in turn")
     parser.add_argument("--list", action="store_true", help="tell the points, and try none")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="so many hosts side by side (default: 1)")
     arguments = parser.parse_args()
@@ -52,6 +53,8 @@ def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> tuple[
         wanted = [trial for name in names for trial in trials(name, known[name], arguments.fault or FAULTS)]
         if arguments.at:
             wanted = [trial for trial in wanted if trial.at in arguments.at]
+        if arguments.each_once:
+            wanted = each_once(wanted)
         if arguments.sample is not None:
             wanted = sample(wanted, arguments.sample)
         print(f"{len(wanted)} trials of {sum(map(len, known.values()))} points", flush=True)

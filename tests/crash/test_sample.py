@@ -1,8 +1,10 @@
 """Of too many faults a few: always the same ones, and of every scenario and kind."""
 
+from collections import Counter
+
 from tests.crash.injector import fits
 from tests.crash.scenarios import FAULTS, SCENARIOS
-from tests.crash.trial import Trial, sample
+from tests.crash.trial import Trial, each_once, sample
 
 EVERY = [Trial(name, fault, at) for name in SCENARIOS for fault in FAULTS for at in range(1, 30)]
 
@@ -28,3 +30,11 @@ def test_a_fault_comes_only_where_it_can() -> None:
     assert not fits("power", "program", "/usr/sbin/ipset save")
     assert fits("power", "program", "/usr/sbin/ipset -exist restore")
     assert fits("eio", "program", "/usr/sbin/ipset save")
+
+
+def test_each_point_has_one_fault_and_the_faults_take_turns() -> None:
+    chosen = each_once(EVERY)
+    assert [(trial.scenario, trial.at) for trial in chosen] == [(name, at) for name in SCENARIOS for at in range(1, 30)]
+    counts = Counter((trial.scenario, trial.fault) for trial in chosen)
+    assert len(counts) == len(SCENARIOS) * len(FAULTS)
+    assert set(counts.values()) == {29 // len(FAULTS), 29 // len(FAULTS) + 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -177,6 +178,20 @@ def put_back(stage: Stage, scenario: Scenario, dump: Dump) -> bool:
         stage.leave()
     stage.unlike = unlike
     return False
+
+
+def each_once(every: Sequence[Trial]) -> list[Trial]:
+    """One trial for each point, in order. The fault that a scenario has had least often comes next."""
+    fitting: dict[tuple[str, int], list[Trial]] = {}
+    for trial in every:
+        fitting.setdefault((trial.scenario, trial.at), []).append(trial)
+    had: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for _, trials_here in sorted(fitting.items(), key=lambda item: (list(SCENARIOS).index(item[0][0]), item[0][1])):
+        trial = min(trials_here, key=lambda each: (had[each.scenario, each.fault], FAULTS.index(each.fault)))
+        had[trial.scenario, trial.fault] += 1
+        chosen.append(trial)
+    return chosen
 
 
 def sample(every: Sequence[Trial], size: int) -> list[Trial]:
