@@ -116,25 +116,34 @@ def _head(status: str) -> bytes:
 
 
 def finish(record: Record, status: str) -> None:
-    """Give a record its next word, on the disk before we go on."""
+    """Give a record its next word, on the disk before we go on.
+
+    Raises OSError; the record that is given has the word if whoever reads the file does.
+    """
     with open(_path(record), "r+b", buffering=0) as file:
         head = file.read(HEAD_LENGTH)
         if head.startswith(HEAD) and head.endswith(b","):
             os.pwrite(file.fileno(), _head(status), 0)
-            os.fsync(file.fileno())
             record["status"] = status
+            os.fsync(file.fileno())
             return
+    save(dict(record, status=status))  # one of an older hostguard
     record["status"] = status
-    save(record)  # one of an older hostguard
 
 
 def keep(record: Record) -> None:
     """The last word of a transaction that stays: until it is said the generation before is in force, or those that it
     undoes are."""
-    if "gone" not in record:
-        finish(record, APPLIED)
+    word = DONE if "gone" in record else APPLIED
+    try:
+        finish(record, word)
+    except OSError:
+        # It is said to everybody, and only not known to be on the disk. Who went back now would belie it, on a disk
+        # that takes no other word. If the power goes, the disk has this word or the one before, and a boot heeds it.
+        if record["status"] != word:
+            raise
+    if word == APPLIED:
         return
-    finish(record, DONE)
     for other in newest_first():
         if other["number"] in record["gone"]:
             with contextlib.suppress(OSError):  # the rollback's word decides
