@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hostguard.host.resource import HostError
 from hostguard.impact import session_cut
 from hostguard.outcome import words
 from hostguard.policy import grammar, load
+from hostguard.policy.gateway import derive
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy
 from hostguard.result import HostReport
@@ -57,6 +58,12 @@ ROLLBACK_SPEC: dict[str, Any] = {
     "to": {"type": "int"},
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
+}
+GATEWAY_SPEC: dict[str, Any] = {
+    **POLICY_FILE_SPEC,
+    "package": {"type": "str", "default": ""},
+    "binary": {"type": "path"},
+    "sha256": {"type": "str", "default": ""},
 }
 HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}, **LIMITS_SPEC}
 GRACE = 60.0
@@ -113,12 +120,12 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         except load.PolicyError as error:
             raise AnsibleActionFail("\n".join(["the policy can't be used; nothing was touched", str(error)])) from None
 
-    def found(self, policy_file: str) -> Path:
+    def found(self, file: str, argument: str = "policy_file") -> Path:
         """On the controller, where ansible looks for files."""
         try:
-            return Path(self._find_needle("files", policy_file))
+            return Path(self._find_needle("files", file))
         except AnsibleError as error:
-            raise AnsibleActionFail(f"{self.written('policy_file')}: {error}") from None
+            raise AnsibleActionFail(f"{self.written(argument)}: {error}") from None
 
     def written(self, argument: str) -> str:
         """What the user knows an argument of this task by: the variable that is all of its value, as in our roles, or
@@ -395,6 +402,51 @@ def as_file(loaded: load.LoadedPolicy) -> str:
     if path.is_file() and hashlib.sha256(raw := path.read_bytes()).hexdigest() == loaded.sha256:
         return raw.decode("utf-8")
     return yaml.safe_dump(plain(loaded.data), sort_keys=False, allow_unicode=True)
+
+
+class Gateway(HostguardAction):
+    """What the policy's gateway needs on its host before an apply, and where it is to come from. Nothing goes to the
+    host."""
+
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(GATEWAY_SPEC)
+        wanted = derive(self.loaded(arguments).policy)
+        needed = wanted is not None and wanted.manage
+        found = {**result, "changed": False, "needed": needed}
+        if wanted is None or not needed:
+            return found
+        given = {name: str(arguments[name] or "") for name in ("package", "binary", "sha256")}
+        if errors := list(misgiven(given, wanted.sha256, self.written)):
+            raise AnsibleActionFail("\n".join(errors))
+        binary, sha256 = given["binary"], wanted.sha256 or given["sha256"]
+        if binary:
+            file = self.found(binary, "binary")
+            with file.open("rb") as stream:
+                have = hashlib.file_digest(stream, "sha256").hexdigest()
+            if have != sha256:
+                raise AnsibleActionFail(f"{self.written('binary')}: {file} has the SHA-256 {have}, expected {sha256}")
+            binary = str(file)
+        groups = sorted({upstream.group for upstream in wanted.upstreams if upstream.group})
+        return {**found, "program": wanted.program, "binary": binary, "sha256": sha256,
+                "account": wanted.account, "groups": groups}  # fmt: skip
+
+
+def misgiven(given: Mapping[str, str], pin: str | None, written: Callable[[str], str]) -> Iterator[str]:
+    """What can't be meant of a package, a binary and its SHA-256, beside the policy's own pin; each called as the user
+    knows it."""
+    package, binary, sha256 = (written(name) for name in ("package", "binary", "sha256"))
+    if given["package"] and given["binary"]:
+        yield f"{binary}: found a file beside {package}, expected one of the two"
+    if given["sha256"] and pin:
+        yield f"{sha256}: found one, expected none: the policy has gateway.sha256, which counts"
+    elif given["sha256"] and not SHA256.fullmatch(given["sha256"]):
+        yield f"{sha256}: found {given['sha256']!r}, expected 64 hexadecimal digits in lower case"
+    elif given["binary"] and not (given["sha256"] or pin):
+        yield f"{sha256}: found nothing, expected the SHA-256 of {given['binary']} (or gateway.sha256 in the policy)"
+
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Host(HostguardAction):

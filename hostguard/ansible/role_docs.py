@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from hostguard import generated
-from hostguard.ansible.action import APPLY_SPEC
+from hostguard.ansible.action import APPLY_SPEC, GATEWAY_SPEC
 from hostguard.controls import AREAS
 from hostguard.policy import model
 from hostguard.policy.settings import Setting, settings
@@ -37,6 +37,44 @@ class Role:
     short: str
     area: str
     sections: tuple[str, ...]
+
+    @property
+    def own(self) -> dict[str, dict[str, Any]]:
+        """Variables that no other role has: those of a role with tasks of its own."""
+        return GATEWAY if self.name == "gateway" else {}
+
+
+GATEWAY: dict[str, dict[str, Any]] = {
+    "hostguard_gateway_package": {
+        **GATEWAY_SPEC["package"],
+        "description": [
+            "The package that brings the program, for the distribution's package manager: from a repository that you "
+            "have set up, such as apt.envoyproxy.io."
+        ],
+    },
+    "hostguard_gateway_binary": {
+        **GATEWAY_SPEC["binary"],
+        "description": [
+            "Or else the program itself: a file on the controller, absolute or beside the playbook, that is copied to "
+            "C(gateway.program)."
+        ],
+    },
+    "hostguard_gateway_sha256": {
+        **GATEWAY_SPEC["sha256"],
+        "description": [
+            "What the program's file must be; needed with O(hostguard_gateway_binary). Where the policy has "
+            "C(gateway.sha256) that counts, and this stays empty."
+        ],
+    },
+    "hostguard_gateway_accounts": {
+        "type": "bool",
+        "default": True,
+        "description": [
+            "Make the account C(egress.proxy_user) and the groups of the providers' sockets, where they are missing. "
+            "Applications' accounts (C(users)) are yours to make."
+        ],
+    },
+}
 
 
 EVERY = tuple(name for name in model.Policy.model_fields if name != "version")
@@ -78,7 +116,7 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
         **APPLY_SPEC["restart"],
         "description": ["Restart the services that would run on with old values."],
     }
-    return found
+    return found | role.own
 
 
 def _option(setting: Setting, role: Role | None = None) -> dict[str, Any]:
@@ -165,13 +203,13 @@ def _flat(setting: Setting) -> Iterator[Setting]:
 
 
 def _row(name: str, expected: str, default: Any, text: str) -> str:
-    shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    shown = "" if default in (None, "") else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     return generated.row((f"`{name}`", expected, shown, text))
 
 
 def _plain(text: str) -> str:
     """Without ansible's marks."""
-    for mark in ("O(", "V("):
+    for mark in ("O(", "V(", "C("):
         while mark in text:
             head, _, tail = text.partition(mark)
             inner, _, rest = tail.partition(")")
@@ -226,10 +264,11 @@ def written(role: Role) -> dict[Path, str]:
     found = {folder / "meta" / "argument_specs.yml": specification(role), folder / "README.md": readme(role)}
     if role in (WHOLE, *OF_AREAS):
         found |= {
-            folder / "tasks" / "main.yml": tasks(role),
             folder / "defaults" / "main.yml": defaults(role),
             folder / "meta" / "main.yml": galaxy(role),
         }
+        if not role.own:
+            found[folder / "tasks" / "main.yml"] = tasks(role)
     return found
 
 

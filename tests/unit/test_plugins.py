@@ -33,7 +33,7 @@ def test_a_task_whose_package_is_missing_fails_with_what_to_install(without_pyda
     assert "docs/install.md" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", ["apply", "audit", "host", "policy", "rollback"])
+@pytest.mark.parametrize("module", ["apply", "audit", "gateway", "host", "policy", "rollback"])
 def test_every_action_is_documented(module: str, tmp_path: Path) -> None:
     done = ansible("doc", f"hostguard.hostguard.{module}", libraries=tmp_path)
     assert done.returncode == 0, done.stderr
