@@ -14,8 +14,10 @@ from pathlib import Path
 from tests.lab import debian
 from tests.lab.process import LabError, LabUnavailable, call, whats_missing
 
-# For hosts that pull, for hosts with a hostguard of their own, and for hosts that resolve names.
-PACKAGES = (*debian.PACKAGES, "dnsmasq-base", "git", "gpg", "sudo", "python3-packaging", "python3-venv")
+# For hosts that pull, with a hostguard of their own, that resolve names, that install packages, and for an application
+# that asks a gateway.
+PACKAGES = (*debian.PACKAGES, "curl", "dnsmasq-base", "git", "gpg", "sudo", "python3-apt", "python3-packaging",
+            "python3-venv")  # fmt: skip
 
 # They cannot work in a container or would reach for the machine's devices. systemd-sysctl is not among them: net.*
 # is the host's own, and a reboot must bring it back. Values that are the machine's are refused to it, see

@@ -11,6 +11,7 @@ from pathlib import Path
 from hostguard.ansible import collection
 from tests.lab.lab import KEEP, OWNER
 from tests.lab.process import call
+from tests.programs import ENVOY
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "molecule"
@@ -29,6 +30,7 @@ def molecule(
             # galaxy.yml in the checkout would have it look below extensions/.
             "MOLECULE_GLOB": "molecule/*/molecule.yml",
             "HOSTGUARD_COLLECTIONS": found.get("ANSIBLE_COLLECTIONS_PATH", ""),
+            "HOSTGUARD_ENVOY": ENVOY or "",
             OWNER: os.environ.get(OWNER, KEEP),
             **(env or {}),
         }

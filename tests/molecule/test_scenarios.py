@@ -10,7 +10,8 @@ from tests.lab.machine import PANIC, panics
 from tests.molecule.run import SCENARIOS, molecule
 
 MACHINE = "machine"
-CONTAINERS = tuple(name for name in SCENARIOS if name != MACHINE)
+NEEDS = {"gateway": pytest.mark.needs("envoy")}
+CONTAINERS = [pytest.param(name, marks=NEEDS.get(name, ())) for name in SCENARIOS if name != MACHINE]
 
 
 def run(scenario: str, lab: Lab, *, seconds: float) -> None:
@@ -41,4 +42,4 @@ def test_scenario_on_a_machine(lab: Lab) -> None:
 
 @pytest.mark.alone
 def test_every_scenario_is_run() -> None:
-    assert set(SCENARIOS) == {"default", "debian13", "legacy", "machine", "names", "observe"}
+    assert set(SCENARIOS) == {"default", "debian13", "gateway", "legacy", "machine", "names", "observe"}
