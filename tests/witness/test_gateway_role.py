@@ -25,13 +25,14 @@ from tests.witness.playbook import EVENTS, Run, run
 pytestmark = pytest.mark.needs("lab", "envoy")
 
 README = (ROLES / "gateway" / "README.md").read_text(encoding="utf-8")
+PLAYBOOK, TASKS = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PROGRAM = "/usr/bin/envoy"
 GATEWAY, RESOLVING = "hostguard.hostguard.gateway", "hostguard.hostguard.name_resolver"
 
 
 def example() -> dict[str, Any]:
     """The README's play, in the lab: its hosts, its addresses, and the hash of the Envoy that is here."""
-    text = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0]
+    text = PLAYBOOK
     (pin,) = re.findall(r"[0-9a-f]{64}", text)
     for said, here in (("hosts: gateways", "hosts: all"), ("192.0.2.53", RESOLVER),
                        ("192.0.2.0/24", f"{MANAGEMENT}/24"), (pin, sha256(Path(str(ENVOY))))):  # fmt: skip
@@ -138,15 +139,16 @@ def test_the_readme_s_playbook_puts_a_provider_behind_a_gateway(fleet: Fleet, ho
     assert (again.code, changed(again)) == (0, 0), again.text
 
 
-def test_another_program_takes_over(fleet: Fleet, host: Host) -> None:
+def test_another_program_takes_over_in_the_readme_s_other_playbook_too(fleet: Fleet, host: Host) -> None:
     old = main_pid(host)
     with (fleet.folder / "envoy").open("ab") as file:
         file.write(b"\0")  # past its end: the same program in another file
     pin = {"hostguard_gateway_sha256": sha256(fleet.folder / "envoy")}
-    foretold = play(fleet, {"vars": pin}, "--check")
+    whole = {"vars": pin, "roles": [], **yaml.safe_load(TASKS)}
+    foretold = play(fleet, whole, "--check")
     assert (foretold.code, changed(foretold)) == (0, 1), foretold.text
     assert (main_pid(host), runs_the_file(host)) == (old, True)
-    done = play(fleet, {"vars": pin})
+    done = play(fleet, whole)
     assert done.code == 0, done.text
     assert main_pid(host) not in (old, "0")
     assert runs_the_file(host)
@@ -160,3 +162,11 @@ def test_an_account_that_is_there_stays_as_it_is(fleet: Fleet, host: Host) -> No
     done = play(fleet, {"vars": pin, "roles": [GATEWAY]})
     assert (done.code, changed(done)) == (0, 0), done.text
     assert host.out("getent passwd envoy; getent group shop") == before
+
+
+def test_a_policy_without_a_gateway_gives_it_back_and_asks_for_no_program(fleet: Fleet, host: Host) -> None:
+    without = {"egress": example()["vars"]["hostguard_policy"]["egress"]}
+    done = play(fleet, {"vars": {"hostguard_policy": without, "hostguard_gateway_binary": None}, "roles": [GATEWAY]})
+    assert (done.code, done.last["outcome"]) == (0, "applied"), done.text
+    assert main_pid(host) == "0"
+    assert host.run(f"ls {PROGRAM} && id envoy", check=False).returncode == 0
