@@ -71,6 +71,11 @@ def test_nobody_else_gets_it_by_the_socket(host: Host, account: str) -> None:
     assert at_the_socket(host, account, "stolen") == REFUSED
 
 
+def test_root_opens_every_socket(host: Host) -> None:
+    """By CAP_DAC_OVERRIDE, and no folder's mode keeps it out: the port's rules are what does."""
+    assert at_the_socket(host, "root") == ANSWERED
+
+
 def test_nothing_gets_past_the_gateway(host: Host) -> None:
     way = ("--cacert", "/etc/ssl/certs/world.pem", "--resolve", "api.provider.com:443:9.9.9.1")
     for account in ("shop", "root"):
