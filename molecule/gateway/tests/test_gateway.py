@@ -125,9 +125,9 @@ def test_the_rules_let_its_accounts_past_and_refuse_all_others(host: Host) -> No
     shop, mail = host.check_output("id -u shop; id -u mail").split()
     saved = host.check_output("iptables-save -t filter").splitlines()
     rules = [rule.removeprefix("-A HOSTGUARD-GATEWAY ") for rule in saved if rule.startswith("-A HOSTGUARD-GATEWAY ")]
-    passed = [(port, uid) for port, uid in [(84, shop), (85, mail), (86, mail), (87, mail)]]
+    served = ((84, shop), (85, mail), (86, mail), (87, mail))
     assert [rule for rule in rules if "--uid-owner" in rule] == [
-        f"-p tcp -m tcp --dport {port} -m owner --uid-owner {uid} -j RETURN" for port, uid in passed
+        f"-p tcp -m tcp --dport {port} -m owner --uid-owner {uid} -j RETURN" for port, uid in served
     ]
     assert "-j REJECT" in rules[-1]
     first = next(rule for rule in saved if rule.startswith("-A OUTPUT "))
