@@ -29,6 +29,7 @@ from hostguard.cli import (
     size,
     validate,
     watch,
+    why,
 )
 from hostguard.cli.failure import Stop
 from hostguard.status import Exit
@@ -66,6 +67,7 @@ for module, panel in (
     (validate, POLICY),
     (size, POLICY),
     (schema, POLICY),
+    (why, POLICY),
     (rehearse, POLICY),
     (plan, HOST),
     (apply, HOST),
