@@ -7,10 +7,10 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from hostguard.attack.case import Case, Holds, To, Who, case
-from hostguard.attack.cases import CASES
+from hostguard.attack.cases import CASES, requests
 from hostguard.attack.cases.sockets import MPTCP
 from hostguard.policy.destinations import ASKER, DNS, NTP, destinations, holds, leaving, reaches
-from hostguard.policy.gateway import RUN, Gateway
+from hostguard.policy.gateway import RUN, Gateway, Upstream
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
 
@@ -24,6 +24,8 @@ NAMED = "192.88.99.1"
 ENEMIES = ("198.51.100.66", "192.0.2.66", "198.18.66.66", "100.64.66.66")
 ENEMIES_V6 = ("2001:db8:bad::66", "2001:db8:dead::66", "3fff:66::66")
 ORDINARY = ("192.0.2.77", "2001:db8:77::77")
+OF_GATEWAY = ("gateway", "requests")
+"""Layers of what is aimed at the gateway, and leaves no host."""
 ON_THE_LINK: dict[To, tuple[str, ...]] = {
     "broadcast": ("255.255.255.255",),
     "link-local": ("169.254.66.66", "fe80::66"),
@@ -123,7 +125,7 @@ def attempts(egress: Egress, link: Link = Link(), gateway: Gateway | None = None
     held = _each_once(held)
     through: list[Attempt] = []
     if gateway and gateway.manage:
-        through, held = through_gateway(gateway), held + at_gateway(gateway)
+        through, held = [*through_gateway(gateway)], held + at_gateway(gateway)
     # With NAT comes connection tracking: before it fragments are what they are, after it flows are tracked.
     found = [*sanctioned(egress), *through, *held]
     return sorted(found, key=lambda one: (one.case.layer == "flows", one.case.leg == "nat"))
@@ -174,7 +176,7 @@ def harmless(egress: Egress, destinations: bool, gateway: Gateway | None = None)
         case = attempt.case
         if attempt.sanctioned is not False or not case.harmless:
             return False
-        if case.layer == "gateway":
+        if case.layer in OF_GATEWAY:
             return True
         if case.to == ("enemy",):
             return any(ipaddress.ip_address(attempt.address) in network for network in DOCUMENTATION)
@@ -219,28 +221,65 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
     yield Attempt(case("", "application", "loopback", "loopback", layer="TCP"), STRANGER, "127.0.0.1", 9, True)
 
 
-def through_gateway(g: Gateway) -> list[Attempt]:
-    """Each provider's port, by each account that may use it."""
-    return [
-        Attempt(case("", "application", f"provider {up.name} through the gateway", "local", layer="gateway"),
-                user, g.address, up.listen, True)
-        for up in g.upstreams
-        if up.listen is not None
-        for user in up.users
-    ]  # fmt: skip
+def through_gateway(g: Gateway) -> Iterator[Attempt]:
+    """Each provider's port, by each account that may use it; and a request by the first of them."""
+    for up in g.upstreams:
+        for user in up.users if up.listen is not None else ():
+            name = f"provider {up.name} through the gateway"
+            yield Attempt(
+                case("", "application", name, "local", layer="gateway"), user, g.address, up.listen or 0, True
+            )
+        for address, port in _listeners(g, up):
+            name = f"a request to provider {up.name}" + ("" if port else ", by its socket")
+            asked = case("", "user", name, "http", layer="requests", request="plain")
+            yield _asking(asked, g, up, address, port, sanctioned=True)
 
 
 def at_gateway(g: Gateway) -> list[Attempt]:
-    """What the gateway keeps from all others: each of its ports and sockets."""
+    """What the gateway keeps from all others, each of its ports and sockets; and what it keeps from who may use it."""
     found = []
     for each in (one for one in CASES if one.layer == "gateway"):
         for address, port, users in _doors(g, each.to[0]):
-            others = [user for up in g.upstreams for user in up.users if user not in users]
-            who = {"application": STRANGER, "proxy": g.account, "root": "root"}
-            account = next(iter(others), None) if each.who == "neighbour" else who[each.who]
-            if account is not None and account not in users:
-                found.append(Attempt(each, account, address, port, by_account=True))
+            account = _who(g, each.who, users)
+            options = dict(each.options, of=g.account, doors=_ports(g)) if each.way == "admin" else each.options
+            if account is not None and (each.who == "user" or account not in users):
+                sanctioned = None if each.holds is Holds.NOTHING else False
+                found.append(Attempt(replace(each, options=options), account, address, port, sanctioned,
+                                     by_account=not each.leg))  # fmt: skip
+    for each in (one for one in CASES if one.layer == "requests"):
+        for up in g.upstreams[:1]:  # what is told of one is told of all
+            address, port = next(_listeners(g, up))
+            found.append(_asking(each, g, up, address, port, sanctioned=False))
     return found
+
+
+def _who(g: Gateway, who: Who, users: tuple[str, ...]) -> str | None:
+    """The account that tries a door of these users; None where the policy has no such."""
+    if who == "neighbour":
+        return next((user for up in g.upstreams for user in up.users if user not in users), None)
+    if who == "user":
+        return next((user for up in g.upstreams for user in up.users if user in users or g.account in users), None)
+    return {"proxy": g.account, "root": "root"}.get(who, STRANGER)
+
+
+def _asking(each: Case, g: Gateway, up: Upstream, address: str, port: int, *, sanctioned: bool) -> Attempt:
+    others = (other.hosts[0] for other in g.upstreams if other.hosts[0] not in up.hosts)
+    to = requests.Names(up.hosts[0], next(others, FOREIGN), f"{ENEMIES[0]}:{up.port}")
+    text = requests.REQUESTS[each.options["request"]](to)
+    options = {"text": text, "mark": requests.MARK, "own": to.own, "port": up.port, "provider": up.name}
+    return Attempt(replace(each, options=options), up.users[0], address, port, sanctioned)
+
+
+def _listeners(g: Gateway, up: Upstream) -> Iterator[tuple[str, int]]:
+    if up.listen is not None:
+        yield g.address, up.listen
+    if up.group is not None:
+        yield f"{RUN}/{up.name}/http.sock", 0
+
+
+def _ports(g: Gateway) -> list[list[str | int]]:
+    ports = [*(up.listen for up in g.upstreams), g.metrics_listen]
+    return [[g.address, port] for port in ports if port is not None]
 
 
 def _doors(g: Gateway, to: To) -> Iterator[tuple[str, int, tuple[str, ...]]]:
@@ -278,7 +317,7 @@ def unsanctioned(egress: Egress, link: Link) -> Iterator[Attempt]:
         "application": STRANGER, "proxy": proxy(egress), "asker": asker(egress), "root": "root", "admin": "root",
         "container": "container", "peer": STRANGER,
     }  # fmt: skip
-    for each in (fit for case_ in CASES if case_.layer != "gateway" and (fit := _of_names(egress, case_))):
+    for each in (fit for case_ in CASES if case_.layer not in OF_GATEWAY and (fit := _of_names(egress, case_))):
         for to in each.to:
             for address, port in aimed(egress, link, to, each):
                 if (6 if ":" in address else 4) not in each.families:

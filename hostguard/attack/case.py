@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-Who = Literal["application", "proxy", "asker", "root", "admin", "container", "peer", "neighbour"]
+Who = Literal["application", "proxy", "asker", "root", "admin", "container", "peer", "neighbour", "user"]
 WHO: Mapping[Who, str] = {
     "application": "an account that the policy does not name, and no capability",
     "proxy": "the account that may reach the providers; without one, any",
@@ -17,14 +17,16 @@ WHO: Mapping[Who, str] = {
     "container": "what sends through the host: a container, or a namespace of root's own",
     "peer": "somebody outside who begins, and is answered",
     "neighbour": "an account that may use another provider of the gateway's",
+    "user": "an account that may use the provider of the gateway's",
 }
 Layer = Literal[
-    "TCP", "UDP", "ICMP", "other protocols", "crafted IP", "frames", "forwarded", "answers", "flows", "names", "gateway"
-]
+    "TCP", "UDP", "ICMP", "other protocols", "crafted IP", "frames", "forwarded", "answers", "flows", "names",
+    "gateway", "requests",
+]  # fmt: skip
 To = Literal[
     "enemy", "provider", "resolver", "time server", "peer", "neighbour", "broadcast", "subnet broadcast", "link-local",
     "metadata", "mdns", "ssdp", "site multicast", "global multicast", "all hosts", "all routers", "listeners", "vrrp",
-    "port", "metrics", "socket", "admin",
+    "port", "metrics", "socket", "admin", "listener",
 ]  # fmt: skip
 
 
@@ -37,6 +39,8 @@ class Holds(StrEnum):
     """Owner, group and mode of the folder of a socket."""
     KERNEL = "kernel"
     """What the kernel refuses by itself."""
+    GATEWAY = "gateway"
+    """What the gateway is told: a listener leads to its provider, and takes requests that can be read in one way."""
     NOTHING = "nothing"
     """Nothing of ours: it is tried, and shown as what it is."""
 

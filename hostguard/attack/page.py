@@ -24,9 +24,14 @@ own. A way that was not seen to get out before proves nothing, and is not counte
 **p** on a host in service.
 
 What must hold is **the rules** (chains of iptables in OUTPUT and FORWARD), **the hook** (nftables' egress hook of each
-device: Linux 5.16 and nft, `egress.frames: hold`), the mode of a socket's **folder**, the **kernel** by itself, or
-**nothing**: then the way is open, is tried all the same, and is
-shown as open. Packets that stay on the link count as out.
+device: Linux 5.16 and nft, `egress.frames: hold`), the mode of a socket's **folder**, the **kernel** by itself, the
+**gateway**'s own configuration, or **nothing**: then the way is open, is tried all the same, and is shown as open.
+Packets that stay on the link count as out.
+
+For the gateway a rehearsal runs the real Envoy with the policy's configuration, and a provider with a certificate of
+its own in the world outside. A request is judged by what that provider saw, read in each of the ways in which servers
+read: another host's name, a request that was not asked for, an upgrade. First it is sent to the provider directly,
+where all of that must be seen.
 """
 
 
@@ -64,6 +69,7 @@ HELD = {
     Holds.FRAMES: "hook",
     Holds.FOLDER: "folder",
     Holds.KERNEL: "kernel",
+    Holds.GATEWAY: "gateway",
     Holds.NOTHING: "nothing",
 }
 

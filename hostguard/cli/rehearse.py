@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
 SCHEMA = "hostguard.rehearsal/1"
-NEED_A_GATEWAY = ("unix", "bind")
-"""Ways to its sockets, and into its place: the stage has its rules, and not the gateway itself."""
+MORE_ACCOUNTS = (
+    "ways that are held by account can't be tried with one account alone: install newuidmap (Debian: uidmap) and give "
+    "this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
+)
 
 
 def command(
@@ -34,6 +37,15 @@ def command(
         bool, typer.Option("--partial-ok", help="Exit with 0 even if some attempts could not be made here.")
     ] = False,
     everything: EverythingOption = False,
+    program: Annotated[
+        Path | None,
+        typer.Option(
+            "--program",
+            metavar="FILE",
+            help="The Envoy to run the policy's gateway by; else its own, else the one on PATH.",
+            show_default=False,
+        ),
+    ] = None,
     format_: Annotated[str, table_or_json(SCHEMA)] = "table",
 ) -> None:
     """Try the policy in throw-away namespaces.
@@ -61,12 +73,17 @@ def command(
     from hostguard.attack.aim import attempts
     from hostguard.bundle import compile_policy
     from hostguard.policy.gateway import derive
-    from hostguard.rehearse import links, stage
+    from hostguard.rehearse import gateway, links, stage
     from hostguard.rehearse.namespaces import Forbidden, perform
     from hostguard.rehearse.outcome import Outcome
 
-    tries = attempts(loaded.policy.egress, links.LINK, derive(loaded.policy))  # type: ignore[arg-type]  # looked at above
-    tries = [attempt for attempt in tries if attempt.case.way not in NEED_A_GATEWAY]
+    behind = None
+    derived = derive(loaded.policy)
+    if derived and derived.manage:
+        behind = gateway.behind(derived, str(program) if program else None)
+        if not behind.why_not:
+            loaded = replace(loaded, policy=gateway.staged(loaded.policy))
+    tries = attempts(loaded.policy.egress, links.LINK, derived)  # type: ignore[arg-type]  # looked at above
     if find("dnsmasq") is None:  # the stage says so
         tries = [attempt for attempt in tries if attempt.case.way not in ("name", "question")]
     bundle = compile_policy(loaded).bundle()
@@ -74,7 +91,9 @@ def command(
     try:
         with screen.progress() as progress:
             for told in perform(
-                lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell)
+                lambda all_accounts, tell: stage.play(
+                    bundle, tries, accounts(loaded.policy), all_accounts, tell, behind
+                )
             ):
                 outcome.hear(told)
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
@@ -112,8 +131,9 @@ def tell(outcome: Outcome) -> int:
     ways = [
         {"id": v.attempt.case.id, "tries": v.attempt.name, "layer": v.attempt.case.layer, "account": v.attempt.account,
          "address": v.attempt.address or v.attempt.source, "port": v.attempt.port,
-         "sanctioned": bool(v.attempt.sanctioned), "before": v.before, "after": v.after, "outcome": v.word.name.lower()}
-        for v in outcome.verdicts()
+         "sanctioned": bool(v.attempt.sanctioned), "before": v.before, "after": v.after, "outcome": v.word.name.lower(),
+         "why": outcome.why_not_tried(number)}
+        for number, v in enumerate(outcome.verdicts())
     ]  # fmt: skip
     steps = {step: outcome.said.get(step, {}).get("outcome", "not reached") for step in ("applied", "again")}
     plain = {"schema": SCHEMA, "summary": {**asdict(figure), **steps, "identical": bool(outcome.said.get("identical"))},
@@ -133,12 +153,11 @@ def show(outcome: Outcome, everything: bool) -> int:
     from rich.text import Text
 
     from hostguard.cli import screen
-    from hostguard.rehearse.outcome import UNSEEN, WRONG, Word
+    from hostguard.rehearse.outcome import ONE_ACCOUNT, UNSEEN, WRONG, Word
 
     if "error" in outcome.said:
         raise Stop(Exit.UNSEEN, [f"the rehearsal ended early: {outcome.said['error']}"])
     verdicts = outcome.verdicts()
-    words = [verdict.word for verdict in verdicts]
     console = screen.result()
     listed = [v for v in verdicts if everything or v.attempt.sanctioned or v.word in WRONG | UNSEEN]
     console.print(_each(listed, ids=everything))
@@ -169,11 +188,9 @@ def show(outcome: Outcome, everything: bool) -> int:
         f"{figure.allowed} sanctioned ways work, hostguard does not hold {figure.not_held} others, "
         f"{figure.wrong} are wrong, {figure.unseen} could not be seen."
     )
-    if Word.NOT_TRIED in words:
-        console.print(
-            "With one account alone, ways that are held by account can't be tried: install newuidmap (Debian: "
-            "uidmap) and give this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
-        )
+    for reason, count in outcome.reasons().items():
+        said = MORE_ACCOUNTS if reason == ONE_ACCOUNT else reason
+        console.print(Text.assemble((f"Not tried, {count} ways: ", "yellow"), said))
     return _code(outcome, figure)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hostguard.attack.aim import ENEMIES, ENEMIES_V6, Attempt
+from hostguard.attack.aim import ENEMIES, ENEMIES_V6, OF_GATEWAY, Attempt
 from hostguard.host.attack import packets
 from hostguard.host.attack.fire import Shooter
 from hostguard.host.attack.shot import FIRST_MARK, Shot, family_of, signs, token
-from hostguard.rehearse import legs, links
+from hostguard.rehearse import gateway, legs, links
+from hostguard.rehearse.doors import Doors
+from hostguard.rehearse.outcome import ONE_ACCOUNT
 from hostguard.rehearse.outside import Outside
 from hostguard.rehearse.world import FLOW_PORT, TIMEOUT, WIRE, world
 
@@ -21,7 +24,8 @@ Answer = dict[str, Any]
 
 
 class StagedHost:
-    def __init__(self, accounts: dict[str, int], tries: list[Attempt], all_accounts: bool) -> None:
+    def __init__(self, accounts: dict[str, int], tries: list[Attempt], all_accounts: bool, why_not: str = "") -> None:
+        """`why_not`: no gateway runs here, and why."""
         self.accounts, self.tries, self.all_accounts = accounts, tries, all_accounts
         # One CPU for all: then the kernel deals with packets in the order in which they were sent.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -34,12 +38,17 @@ class StagedHost:
         heard = {"tcp": "tcp", "udp": "udp", "name": "tcp"}
         ports = {(heard[a.case.way], a.port) for a in tries if a.sanctioned and a.case.way in heard}
         ports |= {("tcp", FLOW_PORT), ("udp", FLOW_PORT)}
+        ports |= {("tcp", a.case.options["port"]) for a in tries if a.case.way == "http"}
         outer = self.world.ask(hardware=self.hardware.hex(), ports=sorted(ports))["hardware"]
         self.outer = bytes.fromhex(outer)
         links.peer(legs.OUT, self.outer, links.WORLD, links.WORLD_V6, links.LINK_LOCAL)
         links.default_route(links.WORLD, links.WORLD_V6)
         links.forward()
         self.legs = legs.all_legs(self.outer, self._enemies(), legs.hardware_of)
+        routed = next((a.address for a in tries if a.case.leg == "loopback"), None)
+        if routed is not None:
+            self.legs["loopback"] = legs.tried(lambda: legs.to_loopback(routed, legs.hardware_of))
+        self.doors = Doors(self.world, accounts, self.all_accounts, why_not)
         self.flows: dict[int, socket.socket] = {}
         self.shooters: dict[int, Shooter] = {}
 
@@ -53,12 +62,13 @@ class StagedHost:
         """{"left": how many packets of it came out, "works": it was answered}, or why it could not be tried."""
         attempt = self.tries[number]
         if attempt.by_account and not self.all_accounts:
-            return {"not tried": "one account only"}
+            return {"not tried": ONE_ACCOUNT}
         mark = FIRST_MARK + 2 * number + (when == "after")
         if attempt.case.way == "answer":
             return self._answer(attempt, mark)
-        if attempt.case.layer == "gateway":
-            return self._local(attempt, mark)
+        if attempt.case.layer in OF_GATEWAY:
+            leg = self.legs[attempt.case.leg] if attempt.case.leg else self._shooter(attempt.account)
+            return self.doors.attempt(attempt, self._shot(attempt, mark), leg.fire, when)
         if attempt.case.way == "flow":
             return self._flow(attempt, number, mark)
         return self._fire(attempt, mark)
@@ -78,20 +88,21 @@ class StagedHost:
             answer = leg.fire(shot)
         return {**answer, "left": self._left(shot, outer)}
 
-    def _local(self, attempt: Attempt, mark: int) -> Answer:
-        """A connection to a port of the gateway's: somebody else stands in its place. It came out who was let in."""
-        shooter = self._shooter(attempt.account)  # a child that is born later would keep the listener
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((attempt.address, attempt.port))
-            listener.listen()
-            answer = shooter.fire(self._shot(attempt, mark))
-        return {**answer, "left": int(answer["works"])}
+    @contextlib.contextmanager
+    def provider(self) -> Iterator[None]:
+        """Meanwhile the world answers as a provider, where there is a gateway to ask one."""
+        if self.doors.why_not or not any(attempt.case.way == "http" for attempt in self.tries):
+            yield
+            return
+        self.world.ask(do="provide", folder=gateway.PLACE)
+        yield
+        self.world.ask(do="provide", folder="")
 
     def _shooter(self, account: str) -> Shooter:
         uid = self.accounts[account]
         if uid not in self.shooters:
-            self.shooters[uid] = Shooter(uid)
+            groups = [each.gr_gid for each in grp.getgrall() if account in each.gr_mem]
+            self.shooters[uid] = Shooter(uid, [uid, *groups])
         return self.shooters[uid]
 
     def _by_way_of(self, enemy: str, attempt: Attempt, shot: Shot) -> Answer:

@@ -24,7 +24,7 @@ from hostguard.rehearse import links
 from hostguard.rehearse.outside import Outside, questions, tell
 
 OUT, INSIDE = "host0", "eth0"
-BEHIND = {"routed": 1, "nat": 2, "tun": 3, "bridged": 4, "vxlan": 5}
+BEHIND = {"routed": 1, "nat": 2, "tun": 3, "bridged": 4, "vxlan": 5, "loopback": 6}
 """The links of the host's own that have one, by their number."""
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 BESIDE: dict[str, dict[str, Any]] = {
@@ -79,7 +79,7 @@ def namespace(sources: tuple[str, str], gateways: tuple[str, str], plug: Callabl
     return Leg(lambda shot: dict(outside.ask(**shot.plain())), sources, outside.ask)
 
 
-def inside(line: socket.socket) -> None:
+def inside(line: socket.socket, settle: Callable[[], None] = lambda: None) -> None:
     """The process of such a namespace: it fires what it is told, until the line ends."""
     asked = questions(line)
     first = next(asked, None)
@@ -88,6 +88,7 @@ def inside(line: socket.socket) -> None:
     links.address(INSIDE, *first["sources"])
     links.peer(INSIDE, bytes.fromhex(first["hardware"]), *first["gateways"])
     links.default_route(*first["gateways"])
+    settle()
     tell(line, hardware_of(INSIDE).hex())
     for question in asked:
         if not question:
@@ -116,6 +117,21 @@ def container(name: str, hardware: Hardware) -> Leg:
     links.peer(end, bytes.fromhex(own), there, there6)
     sources = (there, there6)
     return Leg(lambda shot: dict(outside.ask(**shot.plain())), sources)
+
+
+def to_loopback(address: str, hardware: Hardware) -> Leg:
+    """A container that has a route by way of the host to an address of its loopback, on a host that lets such packets
+    in (route_localnet, as kube-proxy sets it: CVE-2020-8558)."""
+    number = BEHIND["loopback"]
+    here, here6, there, there6 = links.behind(number)
+    end = f"host{number}"
+    outside = Outside(lambda line: inside(line, lambda: links.route_to_loopback(INSIDE, address, here, there)))
+    links.wire(end, INSIDE, outside.pid)
+    links.address(end, here, here6)
+    links.let_loopback_in(end)
+    own = outside.ask(sources=(there, there6), gateways=(here, here6), hardware=hardware(end).hex())
+    links.peer(end, bytes.fromhex(own), there, there6)
+    return Leg(lambda shot: dict(outside.ask(**shot.plain())), (there, there6))
 
 
 @dataclass

@@ -20,7 +20,7 @@ LINK = Link("198.18.0.7", (WORLD, WORLD_V6))
 LENGTHS = {4: 29, 6: 64}
 IFA_F_NODAD = 0x02  # without it an address is tentative for a second
 ONLINK = 4  # RTNH_F_ONLINK
-LOCAL_TABLE = 255
+LOCAL_TABLE, LOOPBACK_TABLE = 255, 7
 PERMANENT = 0x80  # NUD_PERMANENT: no packet ever waits for an answer to "who has"
 
 
@@ -105,6 +105,23 @@ def forward() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1", encoding="ascii")
     if has_ipv6():
         Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1", encoding="ascii")
+
+
+def let_loopback_in(interface: str) -> None:
+    for name in ("all", interface):
+        Path(f"/proc/sys/net/ipv4/conf/{name}/route_localnet").write_text("1", encoding="ascii")
+
+
+def route_to_loopback(interface: str, to: str, gateway: str, source: str) -> None:
+    """Send what is for an address of 127/8 out of an interface, and take the answers."""
+    let_loopback_in(interface)
+    with IPRoute() as route:
+        # The kernel's own table is asked first, and knows the address as ours.
+        route.rule("add", table=LOCAL_TABLE, priority=1)
+        route.rule("del", table=LOCAL_TABLE, priority=0)
+        route.rule("add", table=LOOPBACK_TABLE, priority=0, dst=to, dst_len=32)
+        route.route("add", dst=f"{to}/32", gateway=gateway, oif=index(route, interface), prefsrc=source,
+                    table=LOOPBACK_TABLE)  # fmt: skip
 
 
 def barrier() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,9 @@ from typing import Any, Literal
 
 from hostguard.attack.aim import Attempt
 from hostguard.attack.case import Holds
+
+ONE_ACCOUNT = "one account only"
+"""Why what is held by account is not tried where only our own could be mapped."""
 
 
 class Word(StrEnum):
@@ -24,7 +28,8 @@ class Word(StrEnum):
     """The policy would hold it, and this kernel can't."""
     ABSENT = "not available here"
     NO_PROOF = "not seen to leave before: proves nothing"
-    NOT_TRIED = "not tried: one account only"
+    NOT_TRIED = "not tried"
+    """Something is missing here, which is told once."""
 
 
 WRONG = {Word.CUT_OFF, Word.OUT}
@@ -82,7 +87,7 @@ class Outcome:
     def verdict(self, number: int) -> Verdict:
         attempt = self.tries[number]
         before, after = (self.results.get((number, when)) for when in ("before", "after"))
-        if before is None or after is None or "not tried" in before:
+        if before is None or after is None or self.why_not_tried(number):
             return Verdict(attempt, "", "", Word.NOT_TRIED)
         if attempt.sanctioned:
             worked, works = ("works" if result["works"] else "cut off" for result in (before, after))
@@ -92,6 +97,15 @@ class Outcome:
         whole = before["left"] >= attempt.case.count
         left, leaves = ("out" if out else "held" for out in (whole, after["left"]))
         return Verdict(attempt, left, leaves, self._word(attempt, whole, bool(after["left"])))
+
+    def why_not_tried(self, number: int) -> str:
+        """ "" for what was tried."""
+        told = (self.results.get((number, when), {}) for when in ("before", "after"))
+        return next((str(each["not tried"]) for each in told if "not tried" in each), "")
+
+    def reasons(self) -> dict[str, int]:
+        """Why ways were not tried, and how many."""
+        return dict(Counter(filter(None, map(self.why_not_tried, range(len(self.tries))))))
 
     def _word(self, attempt: Attempt, before: bool, after: bool) -> Word:
         if after:

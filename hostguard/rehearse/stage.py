@@ -3,56 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hostguard.attack.aim import STRANGER, Attempt
+from hostguard.attack.aim import OF_GATEWAY, STRANGER, Attempt
 from hostguard.controls.egress import names
+from hostguard.controls.gateway import instance
 from hostguard.host import iptables, transaction
 from hostguard.host.kinds import frames, trait
 from hostguard.host.kinds.sysctl import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
 from hostguard.policy.destinations import ASKER
+from hostguard.rehearse import gateway
 from hostguard.rehearse.host import StagedHost
+from hostguard.rehearse.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NOBODY = 65534
 FIRST_ACCOUNT = 2000
-GATEWAY = "gateway.separation"
+SEPARATION = "gateway.separation"
 # What programs read there; everything else of /etc is the rehearsal's own.
 KEPT = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "protocols", "services", "localtime")
 Tell = Callable[[dict[str, Any]], None]
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    if _libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"can't mount {kind} at {target}: {os.strerror(code)}")
-
 
 def play(
-    bundle: dict[str, Any], tries: Iterable[Attempt], names: Iterable[str], all_accounts: bool, tell: Tell
+    bundle: dict[str, Any],
+    tries: Iterable[Attempt],
+    names: Iterable[str],
+    all_accounts: bool,
+    tell: Tell,
+    behind: gateway.Behind | None = None,
 ) -> None:
     """Set the stage, try, apply, try again, go back; tell what happens, one dict a step."""
     tries = list(tries)
-    accounts = furnish(names, all_accounts)
+    accounts = furnish(names, all_accounts, behind.members if behind else {})
     (Path("/etc") / "resolv.conf").write_text(asks_first(tries), encoding="ascii")
-    able, unable = rehearsable(bundle["resources"])
+    why_not = (behind.why_not or gateway.prepare(behind)) if behind else ""
+    able, unable = rehearsable(bundle["resources"], behind is not None and not why_not)
     for reason in unable:
         tell({"not rehearsed": reason})
-    host = StagedHost(accounts, tries, all_accounts)
+    host = StagedHost(accounts, tries, all_accounts, why_not)
     untouched = firewall()
+
+    def trying(when: str, fits: Callable[[Attempt], bool]) -> None:
+        for number, attempt in enumerate(tries):
+            if fits(attempt):
+                tell({"try": number, "when": when, **host.attempt(number, when)})
+
     tell({"step": "trying every way out, as the host is"})
-    for number in range(len(host.tries)):
-        tell({"try": number, "when": "before", **host.attempt(number, "before")})
+    trying("before", lambda each: not at_gateway(each))
+    with host.provider():
+        trying("before", at_gateway)
     tell({"step": "applying the policy"})
     options = {"confirm_within": 0, "restart": False, "check": False}
     bundle = {**bundle, "resources": able, "evidence": {}}
@@ -64,12 +70,29 @@ def play(
     tell({"again": transaction.apply(bundle, options, lambda _: None)})
     tell({"step": "trying every way out again"})
     with resolver(able, all_accounts):
-        for number in range(len(host.tries)):
-            tell({"try": number, "when": "after", **host.attempt(number, "after")})
+        trying("after", lambda each: not at_gateway(each))
+        with host.provider(), served(behind if not why_not else None, host):
+            trying("after", lambda each: at_gateway(each) and each.case.way != "bind")
+    # A place is there to be taken while nobody is in it.
+    trying("after", lambda each: each.case.way == "bind")
     tell({"step": "rolling back"})
     host.legs["nat"].end()
     rolled = transaction.rollback(0, options, lambda _: None)
     tell({"rolled back": rolled, "identical": firewall() == untouched})
+
+
+def at_gateway(attempt: Attempt) -> bool:
+    return attempt.case.layer in OF_GATEWAY
+
+
+@contextlib.contextmanager
+def served(behind: gateway.Behind | None, host: StagedHost) -> Iterator[None]:
+    """Meanwhile Envoy runs in the stage."""
+    if behind is None:
+        yield
+        return
+    with gateway.running(behind, host.accounts, host.all_accounts) as host.doors.why_not:
+        yield
 
 
 def asks_first(tries: Iterable[Attempt]) -> str:
@@ -115,20 +138,16 @@ def firewall() -> list[str]:
     return said
 
 
-def rehearsable(resources: list[Resource]) -> tuple[list[Resource], list[str]]:
+def rehearsable(resources: list[Resource], with_gateway: bool) -> tuple[list[Resource], list[str]]:
     """What can be applied here, and what can't, in a line each."""
     able, unable = [], []
     systemd = 0
-    behind = any(resource["control"] == GATEWAY for resource in resources)
-    if behind:
-        unable.append(
-            "the gateway itself, its sockets and its admin: no Envoy runs here (`hostguard prove` tries them)"
-        )
+    kept = {SEPARATION, *((instance.CONTROL, instance.ROUTES) if with_gateway else ())}
     without = find("dnsmasq") is None and any(resource["control"] == names.CONTROL for resource in resources)
     if without:
         unable.append("names: dnsmasq is not installed here (Debian: dnsmasq-base)")
     for resource in resources:
-        if resource["control"].startswith("gateway.") and resource["control"] != GATEWAY:
+        if resource["control"].startswith("gateway.") and resource["control"] not in kept:
             continue
         if without and resource["control"] == names.CONTROL and resource["kind"] != "ipset":
             continue
@@ -163,8 +182,8 @@ def make_room(path: str) -> bool:
     return True
 
 
-def furnish(names: Iterable[str], all_accounts: bool) -> dict[str, int]:
-    """A mount namespace with an /etc, /run and /var/lib of its own; the accounts by name."""
+def furnish(names: Iterable[str], all_accounts: bool, members: Mapping[str, Sequence[str]] = {}) -> dict[str, int]:
+    """A mount namespace with an /etc, /run and /var/lib of its own; the accounts by name. `members` are of groups."""
     mount("none", "/", "none", MS_REC | MS_PRIVATE)
     try:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -183,7 +202,7 @@ def furnish(names: Iterable[str], all_accounts: bool) -> dict[str, int]:
     numbers |= {name: FIRST_ACCOUNT + at if all_accounts else 0 for at, name in enumerate(ordered)}
     files = {
         "passwd": "".join(f"{name}:x:{uid}:{uid}::/:/bin/false\n" for name, uid in numbers.items()),
-        "group": "".join(f"{name}:x:{uid}:\n" for name, uid in numbers.items()),
+        "group": "".join(f"{name}:x:{uid}:{','.join(members.get(name, ()))}\n" for name, uid in numbers.items()),
         "nsswitch.conf": "passwd: files\ngroup: files\nhosts: dns\nprotocols: files\nservices: files\n",
     }
     for name, text in files.items():

@@ -7,6 +7,7 @@ import json
 import selectors
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from hostguard.attack.aim import NAMED
@@ -15,6 +16,7 @@ from hostguard.host.attack.shot import MAGIC, Shot, family_of, shows, signs, tok
 from hostguard.policy.destinations import DNS
 from hostguard.rehearse import links
 from hostguard.rehearse.outside import tell
+from hostguard.rehearse.provider import Provider
 
 WIRE = "world0"
 TIMEOUT = 3.0
@@ -56,6 +58,7 @@ class _World:
         self.selector = selectors.DefaultSelector()
         self.seen: list[bytes] = []
         self.kept: dict[int, socket.socket] = {}
+        self.provider: Provider | None = None
         for protocol, port in ports:
             for family in (socket.AF_INET, socket.AF_INET6) if links.has_ipv6() else (socket.AF_INET,):
                 self._listen(protocol, family, port)
@@ -162,6 +165,15 @@ class _World:
         shot = Shot("raw", host, 0, question["mark"], question["source"])
         return packets.icmp(shot, shot.source) if question["protocol"] == "icmp" else shot.token
 
+    def do_provide(self, question: dict[str, Any]) -> bool:
+        """From now on be a provider with the certificate in this folder; without a folder, none any more."""
+        self.provider = Provider(Path(question["folder"])) if question["folder"] else None
+        return True
+
+    def do_reached(self, _question: dict[str, Any]) -> list[dict[str, str]]:
+        """What has reached the provider since this was last asked."""
+        return self.provider.reached() if self.provider else []
+
     def do_push(self, question: dict[str, Any]) -> bool:
         """Say something on a connection that is kept."""
         self.do_look({"any": [], "all": []})
@@ -173,6 +185,9 @@ class _World:
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
+        if self.provider:
+            self.provider.serve(connection)
+            return
         with connection, contextlib.suppress(OSError):
             connection.sendall(b"world")
 

@@ -55,7 +55,7 @@ def test_a_recipe_is_valid_and_warns_of_nothing(recipe: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.needs("root", "namespaces", "dnsmasq")
+@pytest.mark.needs("root", "namespaces", "dnsmasq", "envoy")
 @pytest.mark.alone
 @recipes
 def test_a_recipe_holds_strangers_and_its_own_ways_work(recipe: Path) -> None:

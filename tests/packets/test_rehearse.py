@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +20,44 @@ from hostguard.attack.aim import Attempt, attempts
 from hostguard.attack.case import Holds
 from hostguard.attack.cases import CASES
 from hostguard.bundle import compile_policy
-from hostguard.cli.rehearse import NEED_A_GATEWAY, accounts, show
+from hostguard.cli.rehearse import accounts, show
 from hostguard.policy.gateway import derive
 from hostguard.policy.load import load
-from hostguard.rehearse import links, stage
+from hostguard.rehearse import gateway, links, stage
 from hostguard.rehearse.namespaces import perform
 from hostguard.rehearse.outcome import WRONG, Outcome, Word
 from hostguard.status import Exit
+from tests.programs import ENVOY
 
 # Without root some of it can't be tried (a namespace of one account, no AF_XDP), and the rehearsal says so by a 3.
 WELL = (0,) if os.geteuid() == 0 else (0, 3)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"
-TWO = Path(__file__).parent / "gateway.yml"
 pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 
-def rehearse(change: Callable[[dict[str, Any]], None], path: Path = EXAMPLE, beside: Sequence[Attempt] = ()) -> Outcome:
-    """Rehearse a policy, with its bundle changed behind the policy's back, and try some more ways beside its own."""
+def rehearse(
+    change: Callable[[dict[str, Any]], None],
+    path: Path = EXAMPLE,
+    beside: Sequence[Attempt] = (),
+    *,
+    program: str | None = ENVOY,
+    layers: Sequence[str] = (),
+) -> Outcome:
+    """Rehearse a policy, with its bundle changed behind the policy's back, and try some more ways beside its own. With
+    `layers` those alone are tried, and what is sanctioned."""
     loaded = load(path)
+    derived = derive(loaded.policy)
+    behind = gateway.behind(derived, program) if derived else None
+    if behind and not behind.why_not:
+        loaded = replace(loaded, policy=gateway.staged(loaded.policy))
     assert loaded.policy.egress is not None
-    found = attempts(loaded.policy.egress, links.LINK, derive(loaded.policy))
-    tries = [*(each for each in found if each.case.way not in NEED_A_GATEWAY), *beside]
+    found = attempts(loaded.policy.egress, links.LINK, derived)
+    tries = [*(each for each in found if not layers or each.sanctioned or each.case.layer in layers), *beside]
     bundle = compile_policy(loaded).bundle()
     change(bundle)
     outcome = Outcome(tries)
     for told in perform(
-        lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell)
+        lambda all_accounts, tell: stage.play(bundle, tries, accounts(loaded.policy), all_accounts, tell, behind)
     ):
         outcome.hear(told)
     assert "error" not in outcome.said, outcome.said
@@ -59,38 +72,6 @@ def rules_of(bundle: dict[str, Any], chain: str) -> list[tuple[dict[str, Any], l
     found = [r for r in bundle["resources"] if r["kind"] == "ruleset" and r["chain"] == chain]
     assert found
     return [(resource, resource["rules"]) for resource in found]
-
-
-def of_the_gateway(outcome: Outcome) -> dict[str, set[Word]]:
-    found: dict[str, set[Word]] = {}
-    for verdict in outcome.verdicts():
-        if verdict.attempt.case.layer == "gateway":
-            found.setdefault(verdict.attempt.case.id or verdict.attempt.account, set()).add(verdict.word)
-    return found
-
-
-@pytest.mark.needs("root")
-def test_the_gateway_s_ports_are_their_accounts_alone() -> None:
-    outcome = rehearse(lambda _: None, TWO)
-    assert of_the_gateway(outcome) == {
-        "shop": {Word.ALLOWED},
-        "mail": {Word.ALLOWED},
-        **{f"gateway.port-{who}": {Word.HELD} for who in ("stranger", "neighbour", "root", "proxy", "mapped", "metrics",
-                                                          "metrics-neighbour")},
-    }  # fmt: skip
-    assert outcome.sound
-    assert any("no Envoy runs here" in each for each in outcome.not_rehearsed)
-
-
-@pytest.mark.needs("root")
-def test_a_gateway_s_port_that_lets_everybody_in_is_seen() -> None:
-    def let_in(bundle: dict[str, Any]) -> None:
-        for _, rules in rules_of(bundle, "HOSTGUARD-GATEWAY"):
-            rules.insert(0, "-p tcp -m tcp --dport 85 -j RETURN")
-
-    outcome = rehearse(let_in, TWO)
-    assert {attempt.port for attempt in wrong(outcome)} == {85}
-    assert {"gateway.port-stranger", "gateway.port-root"} <= {attempt.case.id for attempt in wrong(outcome)}
 
 
 def test_the_example_holds() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostguard.attack.case import Case
-from hostguard.attack.cases import answers, crafted, forwarded, frames, gateway, icmp, limits, sockets
+from hostguard.attack.cases import answers, crafted, forwarded, frames, gateway, icmp, limits, requests, sockets
 
 CASES: tuple[Case, ...] = (
     *sockets.CASES,
@@ -13,5 +13,6 @@ CASES: tuple[Case, ...] = (
     *forwarded.CASES,
     *answers.CASES,
     *gateway.CASES,
+    *requests.CASES,
 )
 LIMITS = limits.LIMITS

@@ -20,8 +20,6 @@ IPV6_RTHDR, IPV6_HOPOPTS, IPV6_DSTOPTS = 57, 54, 59
 LOOSE_SOURCE_ROUTE = 131
 MSG_FASTOPEN = 0x20000000
 ANSWER = b"world"
-SECONDS = 5.0
-"""For what is on this host itself."""
 
 Answer = Dict[str, Any]
 
@@ -182,28 +180,4 @@ def loopback(shot: Shot) -> Answer:
         listener.listen()
         caller.settimeout(shot.wait)
         caller.connect(listener.getsockname())
-        return {"works": True}
-
-
-def local(shot: Shot) -> Answer:
-    """A connection to this host itself, and not a byte over it."""
-    mapped = shot.options.get("mapped")
-    with socket.socket(socket.AF_INET6 if mapped else socket.AF_INET) as caller:
-        caller.settimeout(SECONDS)
-        caller.connect(("::ffff:" + shot.address if mapped else shot.address, shot.port))
-        return {"works": True}
-
-
-def unix(shot: Shot) -> Answer:
-    """The same, of the socket whose path is the address."""
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.settimeout(SECONDS)
-        caller.connect(shot.address)
-        return {"works": True}
-
-
-def bind(shot: Shot) -> Answer:
-    """Take a port, and give it back before anybody could be answered."""
-    with socket.socket() as taken:
-        taken.bind((shot.address, shot.port))
         return {"works": True}
