@@ -185,6 +185,14 @@ def harmless(egress: Egress, destinations: bool, gateway: Gateway | None = None)
     return [attempt for attempt in attempts(egress, gateway=gateway) if fits(attempt)]
 
 
+def kept_back(egress: Egress, gateway: Gateway | None) -> dict[str, str]:
+    """Ways in to the gateway that are not tried on a host in service, by their id, and why."""
+    ours = (one.case for one in attempts(egress, gateway=gateway) if one.case.layer in OF_GATEWAY)
+    why = {"requests": "the provider itself could be asked it", "gateway": "it takes a link of its own on the host"}
+    kept = (each for each in ours if each.id and not each.harmless)
+    return {each.id: why[each.layer] for each in kept}
+
+
 def sanctioned(egress: Egress) -> Iterator[Attempt]:
     caller = proxy(egress)
 

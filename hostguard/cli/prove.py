@@ -59,7 +59,8 @@ def command(
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])
     if egress.mode == "observe":
         raise Stop(Exit.CALL, [f"{loaded.path}: egress.mode is observe, which holds nothing: all would get out"])
-    tries = aim.harmless(egress, destinations, derive(loaded.policy))
+    gateway = derive(loaded.policy)
+    tries, kept_back = aim.harmless(egress, destinations, gateway), aim.kept_back(egress, gateway)
     shots = [
         {"account": each.account, "shot": Shot(each.case.way, each.address, each.port, FIRST_MARK + number,
                                                options=dict(each.case.options)).plain()}
@@ -77,16 +78,24 @@ def command(
     if format_ == "json":
         from hostguard.report import proof
 
-        typer.echo(proof.render(hosts))
+        typer.echo(proof.render(hosts, kept_back))
     else:
         for name, results in hosts.items():
             _table(name, results, everything)
+        if kept_back:
+            typer.echo(f"Not tried on a host in service, but by `hostguard rehearse`: {_listed(kept_back)}.")
     statuses = {result["status"] for results in hosts.values() for result in results if not result["left_open_by"]}
     if "out" in statuses:
         raise typer.Exit(Exit.FAILED)
     # A host without a network holds nothing.
     silent = any(all(result["status"] != "held" for result in results) for results in hosts.values())
     raise typer.Exit(Exit.UNSEEN if "unknown" in statuses or silent or len(hosts) < len(found) else 0)
+
+
+def _listed(kept_back: Mapping[str, str]) -> str:
+    """The ways, by the reason."""
+    reasons = dict.fromkeys(kept_back.values())
+    return "; ".join(f"{', '.join(id for id in kept_back if kept_back[id] == why)} ({why})" for why in reasons)
 
 
 def _results(tries: Sequence[Attempt], said: Sequence[Mapping[str, Any]], egress: Egress) -> list[dict[str, Any]]:

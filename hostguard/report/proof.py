@@ -10,9 +10,11 @@ from typing import Any
 STATUSES = ("held", "out", "unknown", "absent")
 
 
-def render(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def render(hosts: Mapping[str, Sequence[Mapping[str, Any]]], kept_back: Mapping[str, str]) -> str:
+    """`kept_back`: ways that are not tried on a host in service, and why."""
     described = [{"host": name, "summary": summary(results), "results": results} for name, results in hosts.items()]
-    return json.dumps({"schema": "hostguard.proof/1", "hosts": described}, indent=2)
+    plain = {"schema": "hostguard.proof/1", "hosts": described, "kept_back": kept_back}
+    return json.dumps(plain, indent=2)
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -85,24 +85,28 @@ def behind(tmp_path: Path, prepared: str) -> dict[str, str]:
 
 
 PORTS = {f"gateway.port-{who} 127.0.0.84 {port}"
-         for who in ("stranger", "neighbour", "root", "proxy", "mapped") for port in (84, 85)}  # fmt: skip
-SOCKETS = {"gateway.socket-stranger http.sock 0", "gateway.socket-neighbour http.sock 0",
-           "gateway.admin-stranger admin.sock 0", "gateway.admin-neighbour admin.sock 0"}  # fmt: skip
-SQUATS = {f"gateway.squat{who} 127.0.0.84 {port}" for who in ("", "-neighbour") for port in (84, 85)}
+         for who in ("stranger", "neighbour", "root", "proxy", "container", "mapped") for port in (84, 85)}  # fmt: skip
+SOCKETS = {*(f"gateway.socket-{who} http.sock 0" for who in ("stranger", "neighbour", "container")),
+           *(f"gateway.admin-{who} admin.sock 0"
+             for who in ("stranger", "neighbour", "user", "container"))}  # fmt: skip
+SQUATS = {f"gateway.squat{who} 127.0.0.84 {port}" for who in ("", "-neighbour", "-user") for port in (84, 85)}
+BESIDE = {f"gateway.squat-socket-{who} http.sock 0" for who in ("stranger", "user")}
+ADMIN = "gateway.admin-tcp admin.sock 0"
 
 
 @pytest.mark.needs("root")
 def test_a_gateway_that_nothing_guards_is_open(tmp_path: Path) -> None:
     found = behind(tmp_path, "")
-    assert found.keys() == PORTS | SOCKETS | SQUATS
+    assert found.keys() == PORTS | SOCKETS | SQUATS | BESIDE | {ADMIN}
     assert {name for name, status in found.items() if status == "out"} == PORTS, "nobody is there, and nothing refused"
-    assert {found[name] for name in SOCKETS} == {"unknown"}
+    assert {found[name] for name in SOCKETS | BESIDE | {ADMIN}} == {"unknown"}, "there is none"
     assert {found[name] for name in SQUATS} == {"held"}
 
 
 @pytest.mark.needs("root")
 def test_a_gateway_that_is_guarded_holds(tmp_path: Path) -> None:
-    assert set(behind(tmp_path, CLOSED).values()) == {"held"}
+    found = behind(tmp_path, CLOSED)
+    assert {name for name, status in found.items() if status != "held"} == {ADMIN}, "nothing of it runs"
 
 
 @pytest.mark.needs("root")

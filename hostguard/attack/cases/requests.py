@@ -155,5 +155,6 @@ CASES: tuple[Case, ...] = (
     framed("te-lf", "chunked behind a line feed alone"),
     of("te-cr", "a request hidden from the gateway: chunked behind a carriage return alone", ANEW),
     framed("te-nul", "a NUL in the name of Transfer-Encoding"),
-    framed("chunk-lf", "a line feed in a chunk's extension"),
+    # Its head is well-formed: the gateway calls the provider before it sees the chunk.
+    of("chunk-lf", "a request hidden from the gateway: a line feed in a chunk's extension", FRAMING),
 )

@@ -37,6 +37,8 @@ def bind(shot: Shot) -> Answer:
     make that may rename it over the socket."""
     if not shot.address.startswith("/"):
         with socket.socket() as taken:
+            # Connections that the gateway has closed hold its port for a minute, but for who asks so.
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind((shot.address, shot.port))
             return {"works": True}
     path = "{}/.{}".format(os.path.dirname(shot.address), shot.mark)
@@ -49,13 +51,12 @@ def bind(shot: Shot) -> Answer:
 def admin(shot: Shot) -> Answer:
     """Any TCP port of the gateway's account that is none of its doors: who runs Envoy's admin on one lets everybody
     in."""
-    of = pwd.getpwnam(shot.options["of"]).pw_uid
-    for address, port in _listening(of):
-        if [address, port] in shot.options["doors"]:
-            continue
+    doors = shot.options["doors"]
+    found = list(_listening(pwd.getpwnam(shot.options["of"]).pw_uid))
+    for address, port in (each for each in found if list(each) not in doors):
         with contextlib.suppress(OSError), socket.create_connection((address, port), SECONDS):
-            return {"works": True, "where": "{} {}".format(address, port)}
-    return {"works": False}
+            return {"works": True, "where": "{} port {}".format(address, port)}
+    return {"works": False, "runs": not doors or any(list(each) in doors for each in found)}
 
 
 def _listening(uid: int) -> Iterator[Tuple[str, int]]:

@@ -26,10 +26,13 @@ REFUSED = {"EPERM", "ENOBUFS"}
 """What OUTPUT's DROP and, to a packet socket, the egress hook's are to who sends."""
 CLOSED = {"EPERM", "EACCES"}
 """Of a socket that the account may not even open."""
-HERE = ("local", "unix", "bind")
+HERE = ("local", "unix", "bind", "admin", "http")
 SHUT = {"EHOSTUNREACH", "EACCES", "EPERM"}
 """What a REJECT with icmp-admin-prohibited, a folder that is another's and a port that needs a capability say."""
 OPEN = {"ECONNREFUSED", "EADDRINUSE"}
+SAYS_NO = {400, 403, 404, 426, 431, 501}
+FROM_BEHIND = {502, 503, 504}
+"""What Envoy says itself (RFC 9110, 15): that it hands nothing on, and that it found nobody to hand it to."""
 SAVE = {socket.AF_INET: "iptables-save", socket.AF_INET6: "ip6tables-save"}
 CHAIN = "HOSTGUARD-OUTPUT"
 ETH_P_ALL = 0x0003
@@ -121,7 +124,7 @@ class _Prover:
         shot, answer = fired.shot, fired.answer
         refused = answer.get("refused", "")
         if shot.way in HERE:
-            return _of_this_host(refused)
+            return _of_this_host(shot.way, answer)
         looked_for = signs(shot.mark, shot.options.get("sport", shot.port))
         seen = [device for device, frame in self.tap.frames if shows(frame, looked_for, [])]
         if seen:
@@ -145,8 +148,15 @@ class _Prover:
         return self.ways[address]
 
 
-def _of_this_host(refused: str) -> Dict[str, str]:
+def _of_this_host(way: str, answer: Dict[str, Any]) -> Dict[str, str]:
     """What became of who wanted in to this host itself."""
+    refused = answer.get("refused", "")
+    if answer.get("unprepared"):
+        return {"status": ABSENT, "evidence": "this host has no such way: {}".format(refused)}
+    if way == "http":
+        return _answered(answer)
+    if way == "admin" and not refused:
+        return _found(answer)
     if not refused:
         return {"status": OUT, "evidence": "it was let in"}
     if refused in SHUT:
@@ -154,6 +164,26 @@ def _of_this_host(refused: str) -> Dict[str, str]:
     if refused in OPEN:
         return {"status": OUT, "evidence": "nothing refused it, but nobody was there: {}".format(refused)}
     return {"status": UNKNOWN, "evidence": refused}
+
+
+def _answered(answer: Dict[str, Any]) -> Dict[str, str]:
+    """Only what the gateway says to have refused itself is known to have reached nobody."""
+    status = answer.get("status", 0)
+    if not status:
+        return {"status": UNKNOWN, "evidence": answer.get("refused") or "no answer came"}
+    if answer["own"] and status in SAYS_NO:
+        return {"status": HELD, "evidence": "the gateway itself refused it: {}".format(status)}
+    if status < min(SAYS_NO) or (answer["own"] and status in FROM_BEHIND):
+        return {"status": OUT, "evidence": "the gateway took it: {}".format(status)}
+    return {"status": UNKNOWN, "evidence": "{}, and who says so is not known".format(status)}
+
+
+def _found(answer: Dict[str, Any]) -> Dict[str, str]:
+    if answer["works"]:
+        return {"status": OUT, "evidence": "the gateway lets anybody in at {}".format(answer["where"])}
+    if not answer["runs"]:
+        return {"status": UNKNOWN, "evidence": "the gateway listens nowhere: nothing of it runs"}
+    return {"status": HELD, "evidence": "its account listens on no port but its doors"}
 
 
 def way_to(address: str) -> Route:
