@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tests.bench import audit, auditors, connections, fleet, scale, sets, start
 from tests.bench.figure import Curve, Figure, Unmeasured, seconds
+from tests.bench.gateway import speed
 
 FIGURES: dict[str, ModuleType] = {
     "start": start,
@@ -19,6 +20,7 @@ FIGURES: dict[str, ModuleType] = {
     "connections": connections,
     "scale": scale,
     "fleet": fleet,
+    "gateway": speed,
 }
 
 
@@ -32,7 +34,7 @@ def row(figure: Figure) -> tuple[str, ...]:
         f"{figure.ours_is}: {seconds(medians[0])}",
         f"{figure.base_is}: {seconds(medians[1])}",
         str(len(figure.ours)),
-        figure.target,
+        f"{figure.target}, missed" if figure.missed else figure.target,
     )
 
 

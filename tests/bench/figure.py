@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import median, quantiles
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Unmeasured(Exception):
@@ -37,11 +41,20 @@ class Figure:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quartiles of the ratios; of fewer than three pairs, the ends."""
-        if len(self.ratios) < 3:
-            return min(self.ratios), max(self.ratios)
-        low, _, high = quantiles(self.ratios, n=4)
-        return low, high
+        return spread(self.ratios)
+
+    @property
+    def missed(self) -> bool:
+        """Whether there is a target and the ratio is above it: "≤ 1.5", "< 1", "≤ 1/15"."""
+        return bool(self.target) and self.ratio > Fraction(self.target.split()[1])
+
+
+def spread(ratios: Sequence[float]) -> tuple[float, float]:
+    """The quartiles; of fewer than three, the ends."""
+    if len(ratios) < 3:
+        return min(ratios), max(ratios)
+    low, _, high = quantiles(ratios, n=4)
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,12 @@ class Curve:
     rows: Sequence[Sequence[str]]
 
 
-def in_turn(runs: int, *timed: Callable[[], float], warm: bool = True) -> list[list[float]]:
+def in_turn(runs: int, *timed: Callable[[], T], warm: bool = True) -> list[list[T]]:
     """What each returns, `runs` times, after one run of each that is thrown away (`warm`).
 
     Who goes first moves on by one every round: a machine that slows down must not favour anybody.
     """
-    results: list[list[float]] = [[] for _ in timed]
+    results: list[list[T]] = [[] for _ in timed]
     for one in timed if warm else ():
         one()
     for at in range(runs):
