@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tests.bench import audit, auditors, connections, fleet, scale, sets, start
 from tests.bench.figure import Curve, Figure, Unmeasured, seconds
-from tests.bench.gateway import speed
+from tests.bench.gateway import lost, memory, on_a_host, speed
 
 FIGURES: dict[str, ModuleType] = {
     "start": start,
@@ -21,6 +21,9 @@ FIGURES: dict[str, ModuleType] = {
     "scale": scale,
     "fleet": fleet,
     "gateway": speed,
+    "gateway-lost": lost,
+    "gateway-memory": memory,
+    "gateway-host": on_a_host,
 }
 
 

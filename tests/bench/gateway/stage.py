@@ -40,11 +40,11 @@ GATEWAY, CHECKED, BY_NGINX, BY_HAPROXY = (
     f"http://127.0.0.{at}" for at in ("84:84", "84:85", "86:84", "87:84")
 )  # fmt: skip
 BODY = '{"id": "p-1", "status": "paid", "amount": 100, "note": "' + "x" * 960 + '"}'
-SLOW, SLOWLY = "/slow", 200
-"""A path whose answer comes by so many bytes a second, in five seconds: so that many requests are open at once."""
+SLOW, SLOWLY = "/slow", 100
+"""A path whose answer comes by so many bytes a second, in ten seconds: so that many requests are open at once."""
 
 Overlay = Mapping[str, Any]
-VERSION = re.compile(r"[ /](\d+\.\d+\.\d+[^/ ]*)")
+VERSION = re.compile(r"[ /](\d+\.\d+\.\d+[^/\s]*)")
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ def haproxy(at: Stage, overlay: Overlay | None = None) -> Iterator[int]:
 global
     nbthread {g.workers}
     maxconn {g.connections_max}
+    tune.pool-low-fd-ratio 80
+    tune.pool-high-fd-ratio 90
     ssl-default-server-options ssl-min-ver TLSv1.2
     ca-base {at.folder}
 resolvers names
