@@ -60,7 +60,7 @@ def test_the_last_certificate_that_a_provider_showed_counts(tmp_path: Path) -> N
 
 
 def program(path: Path, **more: Any) -> Any:
-    return gateway.envoy_program({"path": str(path), "admin": "/nowhere", **more})
+    return gateway.envoy_program({"path": str(path), "admin": "/nowhere", "hashed": True, **more})
 
 
 def test_a_program_that_others_may_change_is_not_called(tmp_path: Path) -> None:
@@ -72,6 +72,7 @@ def test_a_program_that_others_may_change_is_not_called(tmp_path: Path) -> None:
     assert str(envoy) in found["open_to"]
     assert (found["version"], called.exists()) == ("", False)
     assert found["sha256"] == hashlib.sha256(envoy.read_bytes()).hexdigest()
+    assert program(envoy, hashed=False)["sha256"] == ""
     link = tmp_path / "link"
     link.symlink_to(envoy)
     assert str(envoy) in program(link)["open_to"], "whoever may change what it leads to may change it"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from hostguard.bundle import compile_policy
 from hostguard.controls.gateway import instance
+from hostguard.controls.gateway.wanted import MIGRATE
 from hostguard.host import systemctl
 from hostguard.host.kinds import KINDS, unit
 from hostguard.policy.gateway import Gateway
+from hostguard.policy.load import of_variables
+from tests import breaks
 from tests.gateway import minimal
 
 GATEWAY = minimal.gateway("/usr/bin/envoy")
@@ -87,3 +93,11 @@ def test_a_process_that_is_the_one_of_before_is_not_started_again(monkeypatch: p
     for before in ("now", "older"):
         unit.restore([resource], {"u": {"active": True, "enabled": True, "mark": before}})
     assert called == [["systemctl", "reload-or-restart", "--", "a.service"]]
+
+
+@pytest.mark.parametrize(("kernel", "by"), [(None, "gateway.instance"), ({MIGRATE: 0}, "kernel.custom")])
+def test_the_kernel_hands_over_what_waits_unless_the_policy_has_its_own_value(kernel: Any, by: str) -> None:
+    text = (Path(breaks.__file__).parent / "gateway.yml").read_text(encoding="utf-8")
+    data = {**yaml.safe_load(text), **({"kernel": kernel} if kernel else {})}
+    found = compile_policy(of_variables(data, "p")).resources
+    assert [each["control"] for each in found if each.get("key") == MIGRATE] == [by]

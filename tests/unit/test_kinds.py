@@ -61,6 +61,14 @@ def parameter(**more: Any) -> dict[str, Any]:
     return {"id": "s", "kind": "sysctl", "control": "c", "key": "net.core.somaxconn", "value": "4096", **more}
 
 
+def test_an_old_kernel_does_without_a_parameter_that_came_later(folders: dict[str, Path]) -> None:
+    assert folders
+    wanted = parameter(key="net.ipv4.tcp_no_such", compare="equal")
+    assert sysctl.read([wanted])["s"].state == "value"
+    found = sysctl.read([{**wanted, "since": "99.9"}])["s"]
+    assert (found.state, "came with Linux 99.9" in str(found)) == ("not_applicable", True)
+
+
 def seen(**more: Any) -> Observation:
     known = {"live": "4096", "boot": "4096", "boot_from": "f:1", "later": None, "trouble": "", "foreign": False}
     return value({**known, **more})

@@ -14,7 +14,8 @@ VERSION = re.compile(r"version: [0-9a-f]+/(\d+)\.(\d+)\.(\d+)")
 
 
 def asks(g: Gateway) -> Mapping[str, Any]:
-    return {"program": {"collect": "envoy-program", "path": g.program, "admin": g.admin}}
+    asked = {"path": g.program, "admin": g.admin, "hashed": g.sha256 is not None}
+    return {"program": {"collect": "envoy-program", **asked}}
 
 
 def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:

@@ -8,9 +8,11 @@ from hostguard.control import Context
 from hostguard.controls.egress import chains
 from hostguard.controls.gateway import asked, envoy
 from hostguard.controls.gateway import instance as made
-from hostguard.host.kinds import process
+from hostguard.host.kinds import process, sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.gateway import UNIT
+
+MIGRATE = "net.ipv4.tcp_migrate_req"
 
 
 def instance(context: Context) -> Sequence[Resource]:
@@ -20,7 +22,15 @@ def instance(context: Context) -> Sequence[Resource]:
         return []
     bootstrap, twin, trust = (envoy.text(tree(g)) for tree in (envoy.bootstrap, envoy.twin, envoy.trust))
     files = made.resources(g, bootstrap=bootstrap, twin=twin, trust=trust)
-    return [*files, *([process.resource(made.CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
+    return [*files, *_migrating(context), *([process.resource(made.CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
+
+
+def _migrating(context: Context) -> Sequence[Resource]:
+    """Two processes have a port while one takes over from the other. Connections that wait in the queue of the one that
+    closes it are reset, 8 of 137,000 in 40 handovers, unless the kernel hands them to the other one."""
+    if MIGRATE in (context.policy.kernel or {}):
+        return []  # the policy's own value is kernel.custom's
+    return [sysctl.resource(made.CONTROL, MIGRATE, "1", "equal", since="5.14")]
 
 
 def routes(context: Context) -> Sequence[Resource]:

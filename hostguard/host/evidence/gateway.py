@@ -93,7 +93,8 @@ def kept(node: Any, depth: int = 0) -> Any:
 
 
 def envoy_program(request: Request) -> Any:
-    """The file at `path`: who else than root may change it (`open_to`), its SHA-256, what `--version` says ("" where
+    """The file at `path`: who else than root may change it (`open_to`), its SHA-256 ("" unless it is to be `hashed`:
+    an Envoy has 100 MiB), what `--version` says ("" where
     it was not called: whoever may change it would be root), and the processes that answer at the socket `admin`."""
     path = request["path"]
     if not os.path.isfile(path):
@@ -102,7 +103,7 @@ def envoy_program(request: Request) -> Any:
     return {
         "there": True,
         "open_to": open_to,
-        "sha256": _sha256(path),
+        "sha256": _sha256(path) if request["hashed"] else "",
         "version": "" if open_to else run([path, "--version"], timeout=20).stdout.strip(),
         "running": _running(path, request["admin"]),
     }

@@ -214,7 +214,8 @@ def sorts_after_ours(path: str) -> bool:
 def resource(control: str, key: str, text: str, compare: str, **more: str) -> Resource:
     """A parameter, live and at boot. `compare`: equal, min (a number of at least that) or ports (all of these).
 
-    `more`: `module`, which apply loads since it brings the parameter; `unlimited`, the value that means no limit.
+    `more`: `module`, which apply loads since it brings the parameter; `unlimited`, the value that means no limit;
+    `since`, the Linux that brought it: an older one does without.
     """
     return dict(more, id="sysctl:" + key, kind="sysctl", control=control, key=key, value=text, compare=compare)
 
@@ -234,6 +235,10 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
             has = "has {}".format(live) if live else "tracks no connection yet"
             said = "{} is the machine's, not this container's: it {}, and {} is needed: set it there"
             seen[resource["id"]] = not_applicable(said.format(key, has, wanted(resource)))
+            continue
+        if live is None and "since" in resource:
+            said = "this kernel ({}) has no {}, which came with Linux {}"
+            seen[resource["id"]] = not_applicable(said.format(os.uname().release, key, resource["since"]))
             continue
         found = _observation(key, live, assignments, trouble or (module and boot_trouble(MODULES_UNIT)), foreign)
         found.value["stuck"] = stuck

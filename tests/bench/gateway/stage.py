@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.wanted import MIGRATE
 from hostguard.host import takeover
 from hostguard.policy.gateway import Gateway, derive
 from hostguard.policy.load import parse
@@ -71,6 +72,7 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """In a namespace of its own: it changes addresses and mounts."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["sysctl", "--quiet", "--write", f"{MIGRATE}=1"], check=True)  # as an apply does
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
     try:
         certificates.make(folder)
