@@ -6,6 +6,9 @@ over. Once it is ready it is the service's main process, the old one is drained,
 become ready it is ended, and the old one gets its paths back. Whatever an earlier takeover that was cut short has left
 running is ended too.
 
+Envoy takes the path of a socket away, binds it, and listens there a moment later. So it binds `.NAME.sock`, and once it
+listens `NAME.sock`, where applications connect, is renamed to be the same socket.
+
 It stands on a host as a file of its own, and so imports nothing of ours.
 """
 
@@ -27,7 +30,7 @@ from typing import Callable, List, Optional
 
 READY, ENDED, PAUSE = 30.0, 5.0, 0.02
 """Seconds that a new Envoy has to become ready, that one has to end, and between two looks."""
-KEPT = ".kept"
+KEPT, NEW = ".kept", ".new"
 CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -40,7 +43,8 @@ def main(arguments: List[str]) -> int:
         return _fail("{} is not the file that the policy's gateway.sha256 names".format(given.program))
     before = running(given.bootstrap)
     old = _connect(given.admin)
-    kept = _keep(os.path.dirname(os.path.dirname(given.admin)))
+    folder = os.path.dirname(os.path.dirname(given.admin))
+    kept = _keep(folder)
     options = ["-c", given.bootstrap, "--disable-hot-restart", "--reject-unknown-dynamic-fields"]
     options += ["--concurrency", given.workers, "--drain-time-s", given.drain, "--log-level", "warning"]
     # Else, in a drain of 1 s, nobody is asked to close his connection before it is cut.
@@ -55,6 +59,7 @@ def main(arguments: List[str]) -> int:
                 os.unlink(path + KEPT)
         how = "did not become ready in {:.0f} s".format(READY) if code is None else "ended with code {}".format(code)
         return _fail("{} {}{}".format(given.program, how, ": the one before it goes on" if before else ""))
+    _publish(folder)
     with open(given.pid_file + ".new", "w", encoding="ascii") as file:
         file.write("{}\n".format(new.pid))
     os.rename(given.pid_file + ".new", given.pid_file)
@@ -120,12 +125,28 @@ def _is_ready(admin: str, pid: int) -> bool:
 
 def _keep(folder: str) -> List[str]:
     """A second name for each socket, to give its path back by."""
-    paths = glob.glob(glob.escape(folder) + "/*/*.sock")
+    paths = _sockets(folder, "*.sock") + _sockets(folder, ".*.sock")
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # of a takeover that was cut short
             os.unlink(path + KEPT)
         os.link(path, path + KEPT)
     return paths
+
+
+def _publish(folder: str) -> None:
+    """Give each socket its name without the dot, with no moment in which nobody has that name."""
+    for path in _sockets(folder, ".*.sock"):
+        beside = path + NEW
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        os.link(path, beside)
+        os.rename(beside, os.path.join(os.path.dirname(path), os.path.basename(path)[1:]))
+        with contextlib.suppress(FileNotFoundError):  # rename(2) leaves two names of one file alone
+            os.unlink(beside)
+
+
+def _sockets(folder: str, name: str) -> List[str]:
+    return glob.glob(os.path.join(glob.escape(folder), "*", name))
 
 
 def _end(before: List[int], bootstrap: str, old: Optional[http.client.HTTPConnection], drain: float) -> None:

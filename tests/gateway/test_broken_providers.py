@@ -152,7 +152,7 @@ def test_an_application_can_t_ask_for_other_tries_or_times(
 ) -> None:
     orders = {**ORDERS, **({"x-forwarded-for": sender} if sender else {})}
     with running(gateway(upstream(group="shop", per_try=0.3, total=1), ca=pki / "ca.pem")) as proxy:
-        where = proxy.places.socket("payments") if by_socket else PORT
+        where = proxy.places.bound("payments") if by_socket else PORT
         first.behave = BROKEN
         assert post(where=where, headers=orders).status == 503
         first.behave = hangs

@@ -136,7 +136,7 @@ def test_a_cluster_that_goes_before_its_listener_takes_the_answers_along(pki: Pa
 @pytest.mark.usefixtures("first")
 def test_an_application_may_come_by_a_socket(pki: Path) -> None:
     with running(gateway(upstream(listen=None, group="shop"), ca=pki / "ca.pem")) as proxy:
-        path = Path(proxy.places.socket("payments"))
+        path = Path(proxy.places.bound("payments"))
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         assert ask(str(path)).status == 200
         assert ask().status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,15 +36,22 @@ class Place:
         return f"{self.folder}/run/payments/http.sock"
 
     @property
+    def bound(self) -> str:
+        return f"{self.folder}/run/payments/.http.sock"
+
+    @property
     def bootstrap(self) -> Path:
         return self.folder / "bootstrap.json"
 
     def write(self, **more: object) -> None:
         self.bootstrap.write_text(minimal.bootstrap(self.admin, f"{self.folder}/xds", **more))
 
-    def take_over(self, *more: str) -> subprocess.CompletedProcess[str]:
-        said = ["--program", str(ENVOY), "--bootstrap", str(self.bootstrap), "--admin", self.admin, "--drain", "1",
+    def arguments(self, *more: str) -> list[str]:
+        return ["--program", str(ENVOY), "--bootstrap", str(self.bootstrap), "--admin", self.admin, "--drain", "1",
                 "--pid-file", f"{self.folder}/run/pid", "--workers", "1", *more]  # fmt: skip
+
+    def take_over(self, *more: str) -> subprocess.CompletedProcess[str]:
+        said = self.arguments(*more)
         with (self.folder / "log").open("w", encoding="utf-8") as log:  # what it starts keeps it open
             done = subprocess.run([sys.executable, "-I", takeover.__file__, *said], stderr=log, check=False, timeout=90)
         return subprocess.CompletedProcess(said, done.returncode, "", (self.folder / "log").read_text())
@@ -62,7 +70,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     with minimal.provider() as provider:
         found = Place(tmp_path, minimal.free_port())
         (tmp_path / "xds" / "cds.json").write_text(text(cluster("a", provider)))
-        listeners = text(listener("tcp", found.port, "a"), listener("socket", found.socket, "a"))
+        listeners = text(listener("tcp", found.port, "a"), listener("socket", found.bound, "a"))
         (tmp_path / "xds" / "lds.json").write_text(listeners)
         found.write()
         try:
@@ -92,6 +100,31 @@ def test_no_request_fails_while_one_takes_over_from_the_other(place: Place) -> N
     assert set(got) == {"200"}, got
 
 
+def test_the_path_that_applications_know_is_the_old_one_s_until_the_new_one_listens(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.take_over()
+    before, publish, seen = place.pid(), takeover._publish, []
+
+    def watched(folder: str) -> None:
+        seen.append(answers(place.socket))
+        publish(folder)
+        seen.append(answers(place.socket))
+
+    monkeypatch.setattr(takeover, "_publish", watched)
+    assert takeover.main(place.arguments()) == 0
+    assert seen == [before, place.pid()]
+    assert place.sockets() == ["run/admin/admin.sock", "run/payments/.http.sock", "run/payments/http.sock"]
+
+
+def answers(path: str) -> int:
+    """The process that listens there."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(path)
+        peer = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, takeover.CREDENTIALS.size)
+    return int(takeover.CREDENTIALS.unpack(peer)[0])
+
+
 def test_one_that_does_not_start_leaves_the_other_as_it_was(place: Place) -> None:
     place.take_over()
     before, sockets = place.pid(), place.sockets()
@@ -114,9 +147,7 @@ def test_one_that_took_the_sockets_and_never_became_ready_gives_them_back(
     before, sockets = place.pid(), place.sockets()
     monkeypatch.setattr(takeover, "READY", 1.0)
     monkeypatch.setattr(takeover, "_is_ready", lambda *_: False)
-    said = ["--program", str(ENVOY), "--bootstrap", str(place.bootstrap), "--admin", place.admin, "--drain", "1",
-            "--pid-file", f"{place.folder}/run/pid", "--workers", "1"]  # fmt: skip
-    assert takeover.main(said) == 1
+    assert takeover.main(place.arguments()) == 1
     assert (place.pid(), place.sockets()) == (before, sockets)
     assert minimal.call(place.socket)[0] == "200"
     assert envoy_admin.ask(place.admin, "/ready") == "LIVE\n"

@@ -160,8 +160,10 @@ def test_the_socket_of_a_listener_that_is_gone_goes_too(envoy: Path, port: int) 
     for name in ("a", "b"):
         (envoy / name).mkdir()
     stays, goes = envoy / "a" / "http.sock", envoy / "b" / "http.sock"
-    clusters, first = text(cluster("a", port)), listener("a", str(stays), "a")
-    write(resource(envoy, clusters, text(first, listener("b", str(goes), "a"))))
+    bound = {path: str(path.with_name(".http.sock")) for path in (stays, goes)}
+    clusters, first = text(cluster("a", port)), listener("a", bound[stays], "a")
+    write(resource(envoy, clusters, text(first, listener("b", bound[goes], "a"))))
+    assert minimal.call(str(goes))[0] == "200"
     assert stays.is_socket()
     assert goes.is_socket()
     write(resource(envoy, clusters, text(first)))

@@ -253,12 +253,15 @@ def test_ports_are_held(first: str, listening: list[tuple[int, int]], status: st
     assert ports.judges_ports(FOREIGN, said).status == "not_applicable"
 
 
-def asked_sockets(answered: list[str] | None = None, top: int = 0o755, **more: Any) -> dict[str, Any]:
+def asked_sockets(
+    answered: list[str] | None = None, top: int = 0o755, shadowed: list[str] | None = None, **more: Any
+) -> dict[str, Any]:
     folder = f"{RUN}/payments"
+    shadow = {f"{folder}/http.sock": shadowed} if shadowed else {}
     entry = {"link": False, "leads_out": "", "folder": True, "uid": UID, "gid": 7, "mode": 0o2750}
     return {
         "places": {RUN: {**entry, "path": RUN, "mode": top}, folder: {**entry, "path": folder, **more}},
-        "answering": {f"{folder}/http.sock": ["envoy"] if answered is None else answered},
+        "answering": {f"{folder}/.http.sock": ["envoy"] if answered is None else answered, **shadow},
         "accounts": ACCOUNTS,
     }
 
@@ -273,6 +276,7 @@ def asked_sockets(answered: list[str] | None = None, top: int = 0o755, **more: A
         (asked_sockets(["nobody"]), "answered by nobody, not"),
         (asked_sockets([]), "answered by nobody"),
         (asked_sockets(["envoy", "root"]), "envoy and root"),
+        (asked_sockets(shadowed=["root"]), "http.sock is answered by envoy and root"),
         (asked_sockets(top=0o777), "in the place of ours"),
     ],
 )

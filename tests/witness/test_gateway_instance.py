@@ -25,11 +25,11 @@ pytestmark = pytest.mark.needs("lab", "envoy")
 
 PROGRAM_MAIN = "from hostguard.host.program_main import main; main([])"
 PROGRAM, PROVIDER, PORT, TAKEN, HIGH = "/usr/local/bin/envoy", 8443, 84, 86, 8444
-SOCKET = f"{RUN}/payments/http.sock"
+SOCKET, BOUND = f"{RUN}/payments/http.sock", f"{RUN}/payments/.http.sock"
 GATEWAY = minimal.gateway(PROGRAM)
 (UPSTREAM,) = GATEWAY.upstreams
 CLUSTERS = text(cluster("payments", PROVIDER))
-LISTENERS = text(listener("payments-tcp", PORT, "payments"), listener("payments", SOCKET, "payments"))
+LISTENERS = text(listener("payments-tcp", PORT, "payments"), listener("payments", BOUND, "payments"))
 TWIN = json.dumps({"static_resources": {}})
 
 
@@ -180,9 +180,9 @@ def test_a_new_bootstrap_and_a_new_sandbox_take_over_under_load(applied: Host) -
 def test_routes_change_and_go_back_under_load_in_the_same_process(applied: Host) -> None:
     old = main_pid(applied)
     more = replace(UPSTREAM, name="files", listen=85)
-    socket = f"{RUN}/files/http.sock"
-    listeners = text(listener("payments-tcp", PORT, "other"), listener("payments", SOCKET, "other"),
-                     listener("files", socket, "files"))  # fmt: skip
+    socket, bound = f"{RUN}/files/http.sock", f"{RUN}/files/.http.sock"
+    listeners = text(listener("payments-tcp", PORT, "other"), listener("payments", BOUND, "other"),
+                     listener("files", bound, "files"))  # fmt: skip
     clusters = text(cluster("other", PROVIDER), cluster("files", PROVIDER))
     wanted = bundle(replace(GATEWAY, upstreams=(UPSTREAM, more)), clusters=clusters, listeners=listeners)
     with load(applied) as got:

@@ -41,7 +41,14 @@ class Places:
         return f"{self.run}/admin/admin.sock"
 
     def socket(self, provider: str) -> str:
+        """Where applications connect."""
         return f"{self.run}/{provider}/http.sock"
+
+    def bound(self, provider: str) -> str:
+        """Where Envoy binds. It takes a path away before it binds it, and listens later: what applications know is a
+        second name of the same socket, which host/takeover.py and host/kinds/xds.py put in the place of the old one.
+        """
+        return f"{self.run}/{provider}/.http.sock"
 
 
 HOST = Places()
@@ -323,7 +330,7 @@ def _listeners(g: Gateway, places: Places) -> list[Tree]:
         if up.listen is not None:
             found.append(_listener(g, f"{up.name}-port", _tcp(g.address, up.listen), filters))
         if up.group is not None:  # who may come in is the folder's business; a living listener keeps its mode
-            pipe = {"pipe": {"path": places.socket(up.name), "mode": 0o660}}
+            pipe = {"pipe": {"path": places.bound(up.name), "mode": 0o660}}
             found.append(_listener(g, f"{up.name}-socket", pipe, filters))
     if g.metrics_listen is not None:
         metrics = _listener(g, METRICS, _tcp(g.address, g.metrics_listen), [_metrics()])

@@ -8,6 +8,7 @@ from typing import Any
 from hostguard.control import Verdict
 from hostguard.controls.gateway.admin import ports
 from hostguard.controls.gateway.asked import listed, listening, not_ours, verdict
+from hostguard.controls.gateway.envoy import HOST
 from hostguard.policy.gateway import RUN, Gateway
 
 FIRST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
@@ -48,8 +49,8 @@ def judges_ports(g: Gateway, said: Mapping[str, Any]) -> Verdict:
 def asks_of_sockets(g: Gateway) -> Mapping[str, Any]:
     groups = sorted({up.group for up in g.upstreams if up.group is not None})
     return {
-        "places": {"collect": "places", "paths": [RUN, *(path.rpartition("/")[0] for path, _ in _sockets(g))]},
-        "answering": {"collect": "unix-listeners", "paths": [path for path, _ in _sockets(g)]},
+        "places": {"collect": "places", "paths": [RUN, *(f"{RUN}/{name}" for name, _ in _guarded(g))]},
+        "answering": {"collect": "unix-listeners", "paths": [path for name, _ in _guarded(g) for path in _paths(name)]},
         "accounts": {"collect": "accounts", "users": [g.account], "groups": groups},
     }
 
@@ -57,19 +58,25 @@ def asks_of_sockets(g: Gateway) -> Mapping[str, Any]:
 def judges_sockets(g: Gateway, said: Mapping[str, Any]) -> Verdict:
     if not g.manage:
         return not_ours(SOCKETS)
-    found = [why for path, group in _sockets(g) for why in _of_socket(g, path, group, said)]
+    found = [why for name, group in _guarded(g) for why in _of_socket(g, name, group, said)]
     top = said["places"][RUN]
     if top and (top["mode"] & 0o022 or top["uid"] not in (0, said["accounts"]["users"][g.account])):
         found.append(f"{RUN} is open to others, who may put a folder of theirs in the place of ours")
-    return verdict(SOCKETS, found, f"{len(_sockets(g))} sockets below {RUN}")
+    return verdict(SOCKETS, found, f"{len(_guarded(g))} sockets below {RUN}")
 
 
-def _sockets(g: Gateway) -> list[tuple[str, str]]:
-    return [(f"{RUN}/{up.name}/http.sock", up.group) for up in g.upstreams if up.group is not None]
+def _guarded(g: Gateway) -> list[tuple[str, str]]:
+    """The providers with a socket, each with its group."""
+    return [(up.name, up.group) for up in g.upstreams if up.group is not None]
 
 
-def _of_socket(g: Gateway, path: str, group: str, said: Mapping[str, Any]) -> Iterator[str]:
-    folder = path.rpartition("/")[0]
+def _paths(provider: str) -> tuple[str, str]:
+    """Where applications connect, and what Envoy binds: the kernel knows a socket by the name that it was bound by."""
+    return HOST.socket(provider), HOST.bound(provider)
+
+
+def _of_socket(g: Gateway, name: str, group: str, said: Mapping[str, Any]) -> Iterator[str]:
+    folder = f"{RUN}/{name}"
     uid, gid = said["accounts"]["users"][g.account], said["accounts"]["groups"][group]
     there = said["places"][folder]
     if there is None or not there["folder"]:
@@ -79,6 +86,6 @@ def _of_socket(g: Gateway, path: str, group: str, said: Mapping[str, Any]) -> It
         yield f"{folder} is {there['uid']}:{there['gid']}'s, not {g.account}:{group}'s"
     if there["mode"] != FOLDER_MODE:
         yield f"{folder} has the mode {there['mode']:04o}, not {FOLDER_MODE:04o}"
-    who = said["answering"].get(path, [])
+    who = sorted({account for path in _paths(name) for account in said["answering"].get(path, [])})
     if who != [g.account]:
-        yield f"{path} is answered by {' and '.join(who) or 'nobody'}, not by {g.account}"
+        yield f"{HOST.socket(name)} is answered by {' and '.join(who) or 'nobody'}, not by {g.account}"

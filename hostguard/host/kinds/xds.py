@@ -181,7 +181,7 @@ def _go_back(resource: Resource, saved: Dict[str, Any]) -> None:
         for which in (LISTENERS, CLUSTERS):
             file.put_back(saved[which])
         if not _parsed(texts[LISTENERS]):
-            _forget_sockets(_sockets(resource[LISTENERS]))
+            _forget_sockets(_names_of(_sockets(resource[LISTENERS])))
 
 
 def _reach(resource: Resource, texts: Dict[str, str]) -> None:
@@ -196,10 +196,11 @@ def _reach(resource: Resource, texts: Dict[str, str]) -> None:
     else:
         _put(resource, CLUSTERS, texts[CLUSTERS])
     _put(resource, LISTENERS, texts[LISTENERS])
+    _publish(_sockets(texts[LISTENERS]))
     if kept:
         _wait_for_drained(resource)
         _put(resource, CLUSTERS, texts[CLUSTERS])
-    _forget_sockets(_sockets(listeners) - _sockets(texts[LISTENERS]))
+    _forget_sockets(_names_of(_sockets(listeners)) - _names_of(_sockets(texts[LISTENERS])))
 
 
 def _on_disk(resource: Resource, which: str) -> str:
@@ -267,6 +268,37 @@ def _sockets(text: str) -> Set[str]:
     """The paths of the Unix sockets that listeners have."""
     addresses = (each.get("address", {}) for each in _parsed(text).get("resources", []))
     return {each["pipe"]["path"] for each in addresses if "pipe" in each}
+
+
+def _shown(path: str) -> str:
+    """Where applications connect: `.NAME.sock` is what Envoy binds, and has the name without the dot too."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, name[1:] if name.startswith(".") else name)
+
+
+def _names_of(paths: Set[str]) -> Set[str]:
+    return paths | set(map(_shown, paths))
+
+
+def _publish(paths: Set[str]) -> None:
+    """As takeover.py does for all of them: those of listeners that came since have no other name yet. The folder is
+    its account's: no link of its making is followed."""
+    for path in paths:
+        folder, name = os.path.split(path)
+        shown, beside = os.path.basename(_shown(path)), name + ".new"
+        if shown == name:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # no process runs: the next one's start does it
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(beside, dir_fd=descriptor)
+                os.link(name, beside, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
+                os.rename(beside, shown, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+                with contextlib.suppress(FileNotFoundError):  # rename(2) leaves two names of one file alone
+                    os.unlink(beside, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _forget_sockets(paths: Set[str]) -> None:
