@@ -59,7 +59,7 @@ def main(arguments: List[str]) -> int:
                 os.unlink(path + KEPT)
         how = "did not become ready in {:.0f} s".format(READY) if code is None else "ended with code {}".format(code)
         return _fail("{} {}{}".format(given.program, how, ": the one before it goes on" if before else ""))
-    _publish(folder)
+    publish(folder)
     with open(given.pid_file + ".new", "w", encoding="ascii") as file:
         file.write("{}\n".format(new.pid))
     os.rename(given.pid_file + ".new", given.pid_file)
@@ -133,7 +133,7 @@ def _keep(folder: str) -> List[str]:
     return paths
 
 
-def _publish(folder: str) -> None:
+def publish(folder: str) -> None:
     """Give each socket its name without the dot, with no moment in which nobody has that name."""
     for path in _sockets(folder, ".*.sock"):
         beside = path + NEW

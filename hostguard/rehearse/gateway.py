@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostguard.controls.gateway import instance
-from hostguard.host import envoy_admin
+from hostguard.host import envoy_admin, takeover
 from hostguard.host.program import find
 from hostguard.host.resource import HostError
 from hostguard.policy import Policy
@@ -93,6 +93,7 @@ def running(b: Behind, accounts: Mapping[str, int], all_accounts: bool) -> Itera
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         if _within(lambda: process.poll() is not None or ready(b)) and process.poll() is None:
+            takeover.publish(RUN)
             yield ""
         else:
             process.kill()  # what it has of ports by now is in the way of who stands in its place

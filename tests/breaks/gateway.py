@@ -67,6 +67,8 @@ BEHIND = (
           f"systemctl stop holding; rm {RUN}/payments/http.sock; {RESTART}; {UP}", SOCKETS),
     Break("run time: any account may take a port", "sysctl -qw net.ipv4.ip_unprivileged_port_start=80",
           "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024", PORTS),
+    Break("deleted: the name by which applications know a socket", f"rm {RUN}/payments/http.sock",
+          "systemctl reload hostguard-gateway", SOCKETS),
     Break("deleted: the sockets of a port, which the proxy does not notice",  # each worker has one; ss may skip some
           "until [ -z \"$(ss -Hltn sport = :85)\" ]; do ss -K -ltn sport = :85; sleep 0.1; done",
           f"{RESTART}; {UP}", PORTS),
@@ -78,7 +80,8 @@ BEHIND = (
           "systemd-run --quiet --unit=holding --property=User=envoy "
           "--property=AmbientCapabilities=CAP_NET_BIND_SERVICE --property=LimitCORE=0 "
           f"{PROGRAM} -c {FOLDER}/bootstrap.json --disable-hot-restart --concurrency 1; "
-          "until [ $(ss -Hlx | grep -c gateway/letters) = 2 ]; do sleep 0.1; done; sleep 1",
+          "until [ $(ss -Hlx | grep -c gateway/letters) = 2 ]; do sleep 0.1; done; sleep 1; "
+          f"for it in {RUN}/*/.http.sock; do ln $it $it.new; mv $it.new ${{it%/*}}/http.sock; done",
           f"systemctl stop holding; {RESTART}; {UP}", SANDBOX),
     Break("deleted: what rotates its log", *away("/etc/logrotate.d/hostguard-gateway"), LOG),
     Break("changed: what rotates its log", "sed -i.away s/daily/yearly/ /etc/logrotate.d/hostguard-gateway",

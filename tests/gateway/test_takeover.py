@@ -104,14 +104,14 @@ def test_the_path_that_applications_know_is_the_old_one_s_until_the_new_one_list
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.take_over()
-    before, publish, seen = place.pid(), takeover._publish, []
+    before, publish, seen = place.pid(), takeover.publish, []
 
     def watched(folder: str) -> None:
         seen.append(answers(place.socket))
         publish(folder)
         seen.append(answers(place.socket))
 
-    monkeypatch.setattr(takeover, "_publish", watched)
+    monkeypatch.setattr(takeover, "publish", watched)
     assert takeover.main(place.arguments()) == 0
     assert seen == [before, place.pid()]
     assert place.sockets() == ["run/admin/admin.sock", "run/payments/.http.sock", "run/payments/http.sock"]

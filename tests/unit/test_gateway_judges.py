@@ -254,13 +254,18 @@ def test_ports_are_held(first: str, listening: list[tuple[int, int]], status: st
 
 
 def asked_sockets(
-    answered: list[str] | None = None, top: int = 0o755, shadowed: list[str] | None = None, **more: Any
+    answered: list[str] | None = None,
+    top: int = 0o755,
+    shadowed: list[str] | None = None,
+    shown: str | None = "1:2",
+    **more: Any,
 ) -> dict[str, Any]:
     folder = f"{RUN}/payments"
+    names = {f"{folder}/.http.sock": {"inode": "1:2"}, f"{folder}/http.sock": {"inode": shown} if shown else None}
     shadow = {f"{folder}/http.sock": shadowed} if shadowed else {}
     entry = {"link": False, "leads_out": "", "folder": True, "uid": UID, "gid": 7, "mode": 0o2750}
     return {
-        "places": {RUN: {**entry, "path": RUN, "mode": top}, folder: {**entry, "path": folder, **more}},
+        "places": {RUN: {**entry, "path": RUN, "mode": top}, folder: {**entry, "path": folder, **more}, **names},
         "answering": {f"{folder}/.http.sock": ["envoy"] if answered is None else answered, **shadow},
         "accounts": ACCOUNTS,
     }
@@ -278,6 +283,8 @@ def asked_sockets(
         (asked_sockets(["envoy", "root"]), "envoy and root"),
         (asked_sockets(shadowed=["root"]), "http.sock is answered by envoy and root"),
         (asked_sockets(top=0o777), "in the place of ours"),
+        (asked_sockets(shown=None), "http.sock is not the socket that envoy answers at"),
+        (asked_sockets(shown="1:3"), "http.sock is not the socket that envoy answers at"),
     ],
 )
 def test_a_socket_that_others_reach(said: dict[str, Any], words: str) -> None:

@@ -48,9 +48,10 @@ def judges_ports(g: Gateway, said: Mapping[str, Any]) -> Verdict:
 
 def asks_of_sockets(g: Gateway) -> Mapping[str, Any]:
     groups = sorted({up.group for up in g.upstreams if up.group is not None})
+    sockets = [path for name, _ in _guarded(g) for path in _paths(name)]
     return {
-        "places": {"collect": "places", "paths": [RUN, *(f"{RUN}/{name}" for name, _ in _guarded(g))]},
-        "answering": {"collect": "unix-listeners", "paths": [path for name, _ in _guarded(g) for path in _paths(name)]},
+        "places": {"collect": "places", "paths": [RUN, *(f"{RUN}/{name}" for name, _ in _guarded(g)), *sockets]},
+        "answering": {"collect": "unix-listeners", "paths": sockets},
         "accounts": {"collect": "accounts", "users": [g.account], "groups": groups},
     }
 
@@ -89,3 +90,7 @@ def _of_socket(g: Gateway, name: str, group: str, said: Mapping[str, Any]) -> It
     who = sorted({account for path in _paths(name) for account in said["answering"].get(path, [])})
     if who != [g.account]:
         yield f"{HOST.socket(name)} is answered by {' and '.join(who) or 'nobody'}, not by {g.account}"
+        return
+    shown, bound = (said["places"][path] for path in _paths(name))
+    if not shown or not bound or shown["inode"] != bound["inode"]:
+        yield f"{HOST.socket(name)} is not the socket that {g.account} answers at"

@@ -39,8 +39,13 @@ def tree(request: Request) -> Any:
 
 
 def places(request: Request) -> Any:
-    """The same of each of `paths`; None where there is nothing."""
-    return {path: _described(path, path) if os.path.lexists(path) else None for path in request["paths"]}
+    """The same of each of `paths`, and which file it is (`inode`); None where there is nothing."""
+    return {path: _place(path) if os.path.lexists(path) else None for path in request["paths"]}
+
+
+def _place(path: str) -> Dict[str, Any]:
+    status = os.lstat(path)
+    return dict(_described(path, path), inode="{}:{}".format(status.st_dev, status.st_ino))
 
 
 def _refuse(error: OSError) -> None:
