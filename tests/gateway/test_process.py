@@ -154,6 +154,22 @@ def test_the_admin_is_a_socket_of_its_own_account_and_ends_nothing(pki: Path) ->
         assert proxy.process.poll() is None
 
 
+@pytest.mark.parametrize("where", ["port", "socket"])
+def test_a_balancer_asks_where_it_sends_to_whether_the_proxy_is_there(pki: Path, first: Provider, where: str) -> None:
+    first.behave = answers(503)
+    once = upstream(group="shop", retry={"tries": 1}, payload={"schema": SCHEMA})
+    with running(gateway(once, ca=pki / "ca.pem", log="all")) as proxy:
+        at = PORT if where == "port" else proxy.places.socket("payments")
+        assert ask(at, envoy.READY).status == 204
+        assert [ask(at).status for _ in range(8)] == [503] * 8  # by now the provider is cut off
+        assert ask(at, envoy.READY).status == 204
+        assert proxy.admin("/drain_listeners?graceful", "POST").status == 200
+        assert ask(at, envoy.READY).status == 204
+        until(lambda: len(proxy.logged()) >= 8, "the log")
+        assert [line["status"] for line in proxy.logged()] == [503] * 8
+    assert {request.path for request in first.seen} == {"/v1/pay"}
+
+
 # Its limits
 
 

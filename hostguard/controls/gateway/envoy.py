@@ -76,6 +76,11 @@ SAMPLED = 1000
 LONGEST_CONNECTION = 3600
 """Seconds; a certificate is looked at when a connection begins."""
 
+READY = "/.hostguard/ready"
+"""The path that every provider's listener answers by itself, with 204: for a balancer in front, which is to ask the very
+place that it sends requests to. It tells of the proxy and not of the provider: one that fails is down behind all
+gateways at once, and a balancer that took them all out would hide why."""
+
 PING, PING_ANSWER = 30, 5
 """Seconds between two pings of an HTTP/2 connection, and until one without an answer ends the connection."""
 
@@ -373,13 +378,20 @@ def _manager(g: Gateway, up: Upstream, places: Places) -> Tree:
     return _http(
         up.name,
         _routes(up),
-        [limit, *checked],
+        [_ready(), limit, *checked],
         {"request_headers_to_remove": unasked, "response_headers_to_remove": [WAIT]},
         access_log=[*_log(g, up, places), _first_byte(up)],
         local_reply_config=_own_answers(),
         # An application says http; HTTP/2 repeats the scheme, to a provider that is asked by https.
         scheme_header_transformation={"match_upstream": True},
     )
+
+
+def _ready() -> Tree:
+    """It marks a balancer's questions as such: in counts and logs they would dilute what alerts are measured by."""
+    asked = [{"name": ":path", "string_match": {"exact": READY}}]
+    kind = "extensions.filters.http.health_check.v3.HealthCheck"
+    return _typed("envoy.filters.http.health_check", kind, pass_through_mode=True, headers=asked)
 
 
 def _own_answers() -> Tree:
@@ -394,11 +406,14 @@ def _lua(payload: Payload) -> Tree:
 
 
 def _routes(up: Upstream) -> list[Tree]:
-    """First what may reach a provider once only: no safe method, and no key by which the provider knows it again."""
+    """First what is answered here; then what may reach a provider once only: no safe method, and no key by which the
+    provider knows it again."""
     once = [_header(":method", "|".join(up.retry.safe))] if up.retry.safe else []
     if up.retry.idempotency_header is not None:
         once.append(_header(up.retry.idempotency_header, ".+"))
-    return [_route(up, once, safe=False), _route(up, [], safe=True)]
+    # 204 is the one good answer that needs no body, and so fits every schema.
+    ready = {"match": {"path": READY}, "direct_response": {"status": 204}}
+    return [ready, _route(up, once, safe=False), _route(up, [], safe=True)]
 
 
 def _header(name: str, regex: str) -> Tree:
@@ -501,7 +516,9 @@ def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
         path=places.log,
         log_format={"json_format": {"provider": up.name, **LOGGED}},
     )
-    return [logger if g.log == "all" else {**logger, "filter": _failures(up)}]
+    asked: Tree = {"not_health_check_filter": {}}
+    chosen = asked if g.log == "all" else {"and_filter": {"filters": [asked, _failures(up)]}}
+    return [{**logger, "filter": chosen}]
 
 
 def _failures(up: Upstream) -> Tree:
