@@ -20,6 +20,7 @@ LONGEST_FIRST = (
     "molecule on a machine",
     "breaks on debian 12, nft",
     "witness/test_others",
+    "witness/test_balancer",
     "witness/test_pull",
     "lab/test_lab",
     "witness/test_fleet",

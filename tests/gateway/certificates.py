@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 HOSTS = ("api.provider.test", "eu.provider.test")
@@ -20,25 +21,21 @@ KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 def make(folder: Path) -> None:
     """Writes NAME.pem and NAME.key of each, ca.pem and other-ca.pem."""
     for ca in ("ca", "other-ca"):
-        _openssl(
-            folder,
-            "req",
-            "-x509",
-            *KEY,
-            "-subj",
-            f"/CN={ca}",
-            "-days",
-            "30",
-            "-keyout",
-            f"{ca}.key",
-            "-out",
-            f"{ca}.pem",
-        )
+        authority(folder, ca)
     for name, (ca, hosts, days) in LEAVES.items():
-        (folder / "names").write_text("subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts))
-        _openssl(folder, "req", *KEY, "-subj", "/CN=a provider", "-keyout", f"{name}.key", "-out", "request")
-        _openssl(folder, "x509", "-req", "-in", "request", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial",
-                 "-days", str(days), "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
+        leaf(folder, name, ca, hosts, days)
+
+
+def authority(folder: Path, name: str) -> None:
+    _openssl(folder, "req", "-x509", *KEY, "-subj", f"/CN={name}", "-days", "30", "-keyout", f"{name}.key",
+             "-out", f"{name}.pem")  # fmt: skip
+
+
+def leaf(folder: Path, name: str, ca: str, hosts: Sequence[str], days: int = 30, subject: str = "a provider") -> None:
+    (folder / "names").write_text("subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts))
+    _openssl(folder, "req", *KEY, "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", "request")
+    _openssl(folder, "x509", "-req", "-in", "request", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial",
+             "-days", str(days), "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
 
 
 def _openssl(folder: Path, *arguments: str) -> None:

@@ -18,12 +18,22 @@ SSH = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "
 class Fleet:
     """Hosts with a key of ours, their inventory, and a controller that is inside of the lab's world."""
 
-    def __init__(self, lab: Lab, folder: Path, names: Sequence[str], *, backend: Backend = "nft") -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        backend: Backend = "nft",
+        suite: str = "bookworm",
+        made_of: str | None = None,
+    ) -> None:
         self.lab, self.folder = lab, folder
         self.key = folder / "key"
         call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)])
         with ThreadPoolExecutor(4) as pool:
-            self.hosts = dict(zip(names, pool.map(lambda name: lab.host(name, backend=backend), names), strict=True))
+            started = pool.map(lambda name: lab.host(name, backend=backend, suite=suite, made_of=made_of), names)
+            self.hosts = dict(zip(names, started, strict=True))
             list(pool.map(self._authorise, self.hosts.values()))
         self.inventory = folder / "inventory.yml"
         self.write_inventory({name: host.address.ipv4 for name, host in self.hosts.items()})

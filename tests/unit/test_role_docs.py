@@ -30,7 +30,7 @@ def files(role: str, *names: str) -> Any:
     return yaml.safe_load((role_docs.ROLES.joinpath(role, *names)).read_text(encoding="utf-8"))
 
 
-BY_HAND = ("audit_timer", "pull")
+BY_HAND = ("audit_timer", "gateway_balancer", "pull")
 """Roles that speak for no section of the policy: what they say of their variables is not generated."""
 
 

@@ -77,8 +77,8 @@ LONGEST_CONNECTION = 3600
 """Seconds; a certificate is looked at when a connection begins."""
 
 READY = "/.hostguard/ready"
-"""The path that every provider's listener answers by itself, with 204: for a balancer in front, which is to ask the very
-place that it sends requests to. It tells of the proxy and not of the provider: one that fails is down behind all
+"""The path that every provider's listener answers by itself, with 204: for a balancer in front, which is to ask the
+very place that it sends requests to. It tells of the proxy and not of the provider: one that fails is down behind all
 gateways at once, and a balancer that took them all out would hide why."""
 
 PING, PING_ANSWER = 30, 5
