@@ -233,6 +233,18 @@ def test_killed_it_comes_again_and_a_reload_by_hand_ends_what_was_left(applied: 
     assert differences(applied, bundle()) == []
 
 
+def test_what_another_account_left_beside_a_socket_keeps_it_from_nothing(applied: Host) -> None:
+    """The kernel links no file of another's (fs.protected_hardlinks), which every lab host has on as Debian does."""
+    folder = SOCKET.rpartition("/")[0]
+    program = f"import socket; socket.socket(1).bind('{folder}/.left.sock')"
+    applied.run(["python3", "-c", program])
+    try:
+        applied.run(f"systemctl reload {instance.UNIT} && systemctl restart {instance.UNIT}")
+        assert status(applied, SOCKET) == "200"
+    finally:
+        applied.run(f"rm {folder}/.left.sock")
+
+
 def test_logs_are_opened_anew_for_logrotate(applied: Host) -> None:
     applied.run(["systemctl", "kill", "--kill-who=main", "--signal=USR1", instance.UNIT])
     assert status(applied) == "200"
