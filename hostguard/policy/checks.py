@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from hostguard.policy import gateway_checks, late
+from hostguard.policy import gateway_checks, keys_checks, late
 from hostguard.policy.destinations import NamedReach, Reach, holds, named_reaches, reaches
 from hostguard.policy.document import Path
 from hostguard.policy.finding import Finding
@@ -47,6 +47,7 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
     if policy.egress:
         yield from _egress(policy.egress)
     yield from gateway_checks.contradictions(policy)
+    yield from keys_checks.contradictions(policy)
     if policy.kernel is not None:
         yield from _kernel(policy.kernel, policy.limits.nofile if policy.limits else None)
     if policy.slices is not None:
@@ -237,6 +238,7 @@ def cautions(policy: Policy) -> Iterator[Finding]:
     for name, service in (egress.services if egress else {}).items():
         yield from _of_the_kernel(name, service)
     yield from gateway_checks.cautions(policy)
+    yield from keys_checks.cautions(policy)
     for key, found, expected in late.doubtful(policy.kernel or {}):
         yield Finding(("kernel", key), found, expected)
     used = (policy.kernel, policy.limits, policy.slices, policy.gateway)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hostguard.policy import model
+from hostguard.policy import keys, model
+from hostguard.policy.keys import Place
 from hostguard.policy.model import Policy
 from hostguard.policy.numbers import (
     BASE_MEMORY,
@@ -86,6 +87,33 @@ class Payload:
 
 
 @dataclass(frozen=True)
+class OAuth:
+    """A token server of the provider's: a cluster of its own."""
+
+    host: str
+    port: int
+    url: str
+    client_id: str
+    scopes: tuple[str, ...]
+    in_header: bool
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What is added to each request: the secret at `place.new` behind `prefix`, or a token that it is good for."""
+
+    place: Place
+    header: str
+    prefix: str
+    oauth: OAuth | None
+
+    @property
+    def has_old(self) -> bool:
+        """Whether a request that is answered 401 goes again with the key before this one."""
+        return self.place.old is not None and self.oauth is None
+
+
+@dataclass(frozen=True)
 class Upstream:
     """A provider behind the gateway. Times in seconds."""
 
@@ -114,6 +142,8 @@ class Upstream:
     p99: float
     errors: float
     """The share of requests that may fail, from 0 to 1."""
+    credential: Credential | None = None
+    client_certificate: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +217,7 @@ def _upstream(policy: Policy, name: str, to: model.Upstream) -> Upstream:
         raise ValueError(f"gateway.providers.{name} has no load, or no entry in egress")
     provider = policy.egress.providers[name]
     requests, total = requests_of(to, load, room), total_of(to)
+    where = keys.places(policy.secrets)
     return Upstream(
         name=name,
         hosts=(to.host or provider.hosts[0], *to.fallback),
@@ -224,7 +255,18 @@ def _upstream(policy: Policy, name: str, to: model.Upstream) -> Upstream:
         ),
         p99=to.objective.p99 or min(max(load.p99, OBJECTIVE[0]), OBJECTIVE[1]),
         errors=to.objective.errors,
+        credential=_credential(where, to.credential) if to.credential else None,
+        client_certificate=where[to.client_certificate] if to.client_certificate else None,
     )
+
+
+def _credential(where: Mapping[str, Place], said: model.Credential) -> Credential:
+    oauth = None
+    if said.oauth2:
+        _, host, port, _ = keys.endpoint(said.oauth2.url)
+        in_header = said.oauth2.send_in == "header"
+        oauth = OAuth(host, port, said.oauth2.url, said.oauth2.client_id, said.oauth2.scopes, in_header)
+    return Credential(where[said.secret], said.header, said.prefix, oauth)
 
 
 def load_of(policy: Policy, name: str) -> model.Load | None:

@@ -309,6 +309,19 @@ def host_name(found: Any) -> str:
     return str(found)
 
 
+def url(found: Any) -> str:
+    """https://, or http:// for a server on loopback; a name or an address, a port, a path. No user, no query."""
+    place = rf"(?P<name>(?:{LABEL}\.)+(?=[a-z]){LABEL}|[0-9.]+|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+    match = re.fullmatch(rf"https?://{place}(?:/[A-Za-z0-9._~/-]{{0,200}})?", str(found), re.ASCII)
+    if not isinstance(found, str) or not match or len(found) > 500:
+        raise unexpected("an address of the web in lower case, such as https://vault.internal.example:8200")
+    if match["port"]:
+        port(int(match["port"]))
+    if not NAME.fullmatch(match["name"]):
+        address(match["name"].strip("[]"))
+    return found
+
+
 def account(found: Any) -> str:
     """A local account's: it stands in rules, units and sets' names."""
     if not isinstance(found, str) or not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", found, re.ASCII):
@@ -406,6 +419,28 @@ MediaType = Annotated[
         grammar("[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}", "a media type, such as application/json")
     ),
 ]
+SecretName = Annotated[
+    str, PlainValidator(grammar("[a-z0-9][a-z0-9_-]{0,47}", "a name of a-z, 0-9, _ and -, at most 48"))
+]
+"""It is a folder's."""
+KeptAt = Annotated[
+    str,
+    PlainValidator(
+        grammar("(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/){1,12}[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
+                "the path of a secret, such as secret/data/payments")
+    ),
+]  # fmt: skip
+Field_ = Annotated[
+    str, PlainValidator(grammar("[A-Za-z_][A-Za-z0-9_-]{0,63}", "the name of a field, such as key or previous"))
+]
+HeaderPrefix = Annotated[
+    str,
+    PlainValidator(grammar("[A-Za-z0-9!#$%&'*+.^_`|~=,:/-]{1,64} ?", 'the beginning of a header, such as "Bearer "')),
+]
+PrintableWord = Annotated[
+    str, PlainValidator(grammar(r"[A-Za-z0-9_.~:/@+-]{1,200}", "letters, digits and _ . ~ : / @ + -, at most 200"))
+]
+Url = Annotated[str, PlainValidator(url)]
 Schema = Annotated[Mapping[str, Any], PlainValidator(payload_schema)]
 Day = Annotated[datetime.date, PlainValidator(date)]
 Cidr = Annotated[Network, PlainValidator(network)]

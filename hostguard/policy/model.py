@@ -18,13 +18,16 @@ from hostguard.policy.grammar import (
     Cipher,
     ControlPattern,
     Day,
+    Field_,
     FilePath,
     FolderPath,
     HeaderName,
+    HeaderPrefix,
     HostName,
     HostPattern,
     Hosts,
     IPAddress,
+    KeptAt,
     Key,
     Level,
     MediaType,
@@ -33,13 +36,16 @@ from hostguard.policy.grammar import (
     Name,
     Port,
     Ports,
+    PrintableWord,
     Protocol,
     ProviderName,
     Schema,
     SearchDomain,
+    SecretName,
     Service,
     Sha256,
     SliceName,
+    Url,
     Version,
     distinct,
     duration,
@@ -256,6 +262,34 @@ class Objective(Section):
     """The share of requests that may fail."""
 
 
+class TokenServer(Section):
+    """OAuth 2.0 client credentials (RFC 6749, 4.4): the gateway asks for a token, and asks anew before it ends."""
+
+    url: Url
+    """Where tokens are asked for: https, at one of the provider's `hosts` and `ports`."""
+    client_id: PrintableWord
+    """The name that the gateway has there; the secret is what it proves it with."""
+    scopes: Annotated[tuple[PrintableWord, ...], AfterValidator(distinct)] = ()
+    """What the token is to be good for."""
+    send_in: Annotated[Literal["header", "body"], PlainValidator(either("header", "body"))] = "header"
+    """Where name and secret are sent: in a header (HTTP Basic), or in the form."""
+
+
+class Credential(Section):
+    """What the gateway adds to each request, so that no application has it."""
+
+    secret: SecretName
+    """A name of `secrets.agent.secrets`, or of `secrets.files`."""
+    header: HeaderName = "Authorization"
+    """The header that it is sent in; what an application sends there is taken away."""
+    prefix: HeaderPrefix = ""
+    """What stands before it in the header, such as `"Bearer "`; left out, nothing."""
+    oauth2: TokenServer | None = None
+    """A server that gives tokens for the secret; left out, the secret itself is sent."""
+    sign: Annotated[Literal["none", "hmac-sha256"], PlainValidator(either("none", "hmac-sha256"))] = "none"
+    """`hmac-sha256` is refused: Envoy has no filter that signs a request by it."""
+
+
 class Upstream(Section):
     """A provider behind the gateway: its entry in `egress.providers` opens the firewall and the resolver for it."""
 
@@ -285,6 +319,10 @@ class Upstream(Section):
     """When a request is sent again."""
     payload: Payload = Payload()
     """What a request and its answer may be."""
+    credential: Credential | None = None
+    """The key that is added to its requests; left out, none."""
+    client_certificate: SecretName | None = None
+    """The secret with the certificate and the key that the gateway shows to it (mTLS); left out, none."""
     objective: Objective = Objective()
     """What alerts are measured by."""
 
@@ -348,6 +386,93 @@ class Slice(Section):
     """Processes and threads."""
 
 
+class AgentAuth(Section):
+    """How the agent logs in; each method takes the keys that are its own."""
+
+    method: Annotated[
+        Literal["approle", "cert", "aws", "jwt"], PlainValidator(either("approle", "cert", "aws", "jwt"))
+    ] = "approle"
+    """approle, cert, aws or jwt."""
+    mount: KeptAt | None = None
+    """Where the server has this method; left out, auth/ and the method's name."""
+    role_id: FilePath | None = None
+    """approle: the file of its role_id."""
+    secret_id: FilePath | None = None
+    """approle: the file of its secret_id, or of the token that wraps it."""
+    wrapped_by: KeptAt | None = None
+    """approle: the path that the response-wrapped secret_id must come from (auth/approle/role/NAME/secret-id); left
+    out, the file holds it unwrapped."""
+    certificate: FilePath | None = None
+    """cert: the file of the client certificate."""
+    key: FilePath | None = None
+    """cert: the file of its key."""
+    role: PrintableWord | None = None
+    """cert, aws, jwt: the role at the server."""
+    token: FilePath | None = None
+    """jwt: the file of the token."""
+
+
+class Stored(Section):
+    """A secret of the server: a key, or a certificate with its own."""
+
+    path: KeptAt
+    """Where the server has it; of a KV store of version 2 with its `data`: secret/data/payments."""
+    new: Field_ | None = None
+    """The field of the key; left out, `key`, where there is no certificate."""
+    old: Field_ | None = None
+    """The field of the key before it, for as long as the provider takes it; left out, `previous`, where there is no
+    certificate."""
+    certificate: Field_ | None = None
+    """The field of a certificate with its chain."""
+    key: Field_ | None = None
+    """The field of that certificate's key."""
+    group: Account | None = None
+    """The group that may read it; left out, the gateway's."""
+
+
+class AgentSocket(Section):
+    """For applications that fetch their own secrets. They may ask for all that the agent may."""
+
+    group: Account
+    """The group that may ask, at /run/hostguard-agent/socket/agent.sock."""
+
+
+class SecretAgent(Section):
+    """OpenBao's or Vault's agent, as `secrets.owner`; `poll` and `overlap` in seconds."""
+
+    program: FilePath = "/usr/bin/bao"
+    """The agent of the host: bao or vault. hostguard downloads none."""
+    sha256: Sha256 | None = None
+    """What its file must be, checked before each start; left out, any."""
+    server: Url
+    """The server: a destination of `egress.services` for the agent's account."""
+    ca: FilePath | None = None
+    """The certificates by which the server is verified; needed with https."""
+    auth: AgentAuth
+    """How it logs in."""
+    poll: Duration = 60.0
+    """How often the secrets are asked for, from 1s to 10m."""
+    overlap: Duration | None = None
+    """How long the providers take an old key beside the new one; left out, not looked at."""
+    secrets: dict[SecretName, Stored] = Field(default_factory=dict)
+    """The secrets, by a name of your choice: the folder below `path` that they are written to."""
+    socket: AgentSocket | None = None
+    """A Unix socket for applications that ask themselves; left out, none."""
+
+
+class SecretFiles(Section):
+    """Files that somebody else renames into place."""
+
+    new: FilePath | None = None
+    """The file of the key."""
+    old: FilePath | None = None
+    """The file of the key before it; left out, there is none."""
+    certificate: FilePath | None = None
+    """The file of a certificate with its chain."""
+    key: FilePath | None = None
+    """The file of that certificate's key."""
+
+
 class Secrets(Section):
     """`size` in bytes."""
 
@@ -361,6 +486,10 @@ class Secrets(Section):
     """The account that it belongs to."""
     group: Account = "root"
     """The group that it belongs to."""
+    agent: SecretAgent | None = None
+    """What fetches secrets from a server and keeps them fresh; left out, nothing does."""
+    files: dict[SecretName, SecretFiles] = Field(default_factory=dict)
+    """Secrets below `path` that somebody else writes, by a name of your choice."""
 
 
 class Platform(Section):
