@@ -133,6 +133,18 @@ def duration(found: Any) -> float:
     return seconds
 
 
+LONGER = {**SECONDS, "h": 3600.0, "d": 86400.0}
+
+
+def long_duration(found: Any) -> float:
+    """`90s`, `36h`, `7d` as seconds."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|d)", found) if isinstance(found, str) else None
+    seconds = float(match[1]) * LONGER[match[2]] if match else 0.0
+    if not 0 < seconds <= 366 * LONGER["d"]:
+        raise unexpected("a duration up to 366 days with its unit, such as 24h or 7d")
+    return seconds
+
+
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -186,8 +198,8 @@ def tls_version(found: Any) -> str:
 def mode(found: Any) -> str:
     if not isinstance(found, str) or not re.fullmatch(r"0[0-7]{3}", found, re.ASCII):
         raise unexpected('a mode of four octal digits, in quotes, such as "0750"')
-    if found[3] != "0":
-        raise unexpected(f'no rights for other accounts: "{found[:3]}0"')
+    if found[3] not in "01":
+        raise unexpected(f'no rights for other accounts but to pass through: "{found[:3]}0", or "{found[:3]}1"')
     return found
 
 

@@ -86,11 +86,17 @@ def _agent(policy: Policy, secrets: Secrets, agent: SecretAgent) -> Iterator[Fin
         expected = f"at least `poll` ({agent.poll:g} s): else a key ends before the next one is there"
         yield Finding((*AGENT, "overlap"), f"{agent.overlap:g} s", expected)
     yield from _login(agent.auth)
+    if agent.auth.method == "aws" and agent.program.endswith("/bao"):
+        yield Finding((*AGENT, "auth", "method"), "aws", "approle, cert or jwt: aws is known to Vault's agent alone")
     yield from _server(policy, secrets, agent)
     passing = int(secrets.mode, 8) & PASS
     for name, said in agent.secrets.items():
         path: Path = (*AGENT, "secrets", name)
         yield from _kind(path, said)
+        if "/data/" not in said.path:
+            expected = "a path of a KV store of version 2, with its `data`, such as secret/data/payments: what else "
+            expected += "there is, an agent asks for when its lease ends, after 32 days"
+            yield Finding((*path, "path"), said.path, expected)
         group = keys.reader(policy, said)
         if group == "root":
             yield Finding((*path, "group"), "nothing", "the group that may read it")

@@ -54,6 +54,7 @@ from hostguard.policy.grammar import (
     filled,
     held_port,
     line,
+    long_duration,
     number,
     percent,
     share,
@@ -64,6 +65,7 @@ from hostguard.policy.grammar import (
 )
 
 Duration = Annotated[float, PlainValidator(duration)]
+LongDuration = Annotated[float, PlainValidator(long_duration)]
 HeldPort = Annotated[int, PlainValidator(held_port)]
 Count = Annotated[int, PlainValidator(whole(1, 10_000_000))]
 TlsVersion = Annotated[Literal["1.2", "1.3"], PlainValidator(tls_version)]
@@ -452,7 +454,7 @@ class SecretAgent(Section):
     """How it logs in."""
     poll: Duration = 60.0
     """How often the secrets are asked for, from 1s to 10m."""
-    overlap: Duration | None = None
+    overlap: LongDuration | None = None
     """How long the providers take an old key beside the new one; left out, not looked at."""
     secrets: dict[SecretName, Stored] = Field(default_factory=dict)
     """The secrets, by a name of your choice: the folder below `path` that they are written to."""

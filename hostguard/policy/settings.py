@@ -13,7 +13,10 @@ from pydantic.fields import FieldInfo
 from hostguard import generated
 from hostguard.policy import grammar
 
-WRITTEN_AS_TEXT = (grammar.size, grammar.duration, grammar.percent, grammar.share, grammar.network, grammar.address)
+WRITTEN_AS_TEXT = (
+    grammar.size, grammar.duration, grammar.long_duration, grammar.percent, grammar.share, grammar.network,
+    grammar.address,
+)  # fmt: skip
 """What reads text and makes a number, or another thing, of it."""
 
 
