@@ -623,6 +623,15 @@ class Accounts(TypedDict):
     groups: dict[str, int | None]
 
 
+class SecretFile(TypedDict):
+    age: int
+    size: int
+    in_memory: bool
+    owner: str
+    readers: list[str]
+    more: bool
+
+
 class Authorities(TypedDict):
     all: int
     days: list[int]
@@ -636,6 +645,7 @@ class Lookup(TypedDict):
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
+    "secret-files": dict[str, SecretFile | None],
     "processes": dict[str, list[list[str]]],
     "uname": tuple[str, str, str, str, str],
     "cpus": int,
@@ -660,6 +670,7 @@ SAID: dict[str, Any] = {
     "envoy": Envoy,
     "envoy-program": EnvoyProgram,
     "envoy-processes": list[EnvoyProcess],
+    "envoy-injections": dict[str, int],
     "accounts": Accounts,
     "certificate-ends": dict[str, int],
     "authorities": Authorities,

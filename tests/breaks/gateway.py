@@ -33,6 +33,11 @@ def holding(program: str, seen: str) -> tuple[str, str]:
     return f"{start}; until ss {seen}; do sleep 0.1; done", "systemctl stop holding"
 
 
+KEYS = "/run/secrets/payments"
+PLANT = (
+    f"install -d -m 2750 -o vault-agent -g envoy {KEYS}; for each in new old; do printf key-of-the-provider | "
+    f"install -m 440 -o vault-agent -g envoy /dev/stdin {KEYS}/.$each; mv {KEYS}/.$each {KEYS}/$each; done"
+)
 ANSWERS = "import os, socket; os.unlink('{0}'); s = socket.socket(1); s.bind('{0}'); s.listen()"
 
 BEHIND = (
@@ -89,6 +94,10 @@ BEHIND = (
     Break("run time: hardly more files than it has open",
           f"runuser -u envoy -- prlimit --nofile=$(($(ls /proc/{PID}/fd | wc -l) * 6 / 5)): --pid {PID}",
           f"{RESTART}; {UP}", CAPACITY),
+    Break("deleted: the new key", f"rm {KEYS}/new", PLANT, "gateway.credentials"),
+    Break("changed: a key that is a line's end", f"echo > {KEYS}/old", PLANT, "gateway.credentials"),
+    Break("overridden: an account more in the gateway's group", "gpasswd -a mail envoy", "gpasswd -d mail envoy",
+          "gateway.credentials"),
     Break("overridden: /etc/hosts leads a provider's name elsewhere", "echo 192.0.2.9 api.provider.com >> /etc/hosts",
           "sed '$d' /etc/hosts > /root/hosts; cat /root/hosts > /etc/hosts", RESOLUTION),
 )  # fmt: skip

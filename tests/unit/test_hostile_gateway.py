@@ -22,7 +22,11 @@ from tests.unit.a_dump import dump
 from tests.unit.test_gateway_judges import PROCESS, PROGRAM, UID, tables
 
 pytestmark = pytest.mark.alone
-COMPILED = compile_policy(load(Path(__file__).parents[2] / "examples" / "gateway.yml"), CONTROLS)
+KEY = "/run/secrets/payments/new"
+WITH_A_KEY = {"secrets": {"group": "envoy", "files": {"payments": {"new": KEY}}},
+              "gateway": {"providers": {"payments": {"credential": {"secret": "payments"}}}}}  # fmt: skip
+EXAMPLE = Path(__file__).parents[2] / "examples" / "gateway.yml"
+COMPILED = compile_policy(load(EXAMPLE, [("a key", WITH_A_KEY)]), CONTROLS)
 BUNDLE = {**COMPILED.bundle(), "resources": []}
 JUDGING = [control for control in CONTROLS if isinstance(control, JudgingControl)]
 ENTRY = {"link": False, "leads_out": "", "folder": True, "uid": UID, "gid": 7}
@@ -52,6 +56,9 @@ def said(request: dict[str, Any]) -> Any:
         "text": "1024\n",
         "envoy-program": PROGRAM,
         "envoy-processes": [PROCESS],
+        "secret-files": {KEY: {"age": 9, "size": 40, "in_memory": True, "owner": "vault-agent", "more": False,
+                               "readers": ["envoy", "vault-agent"]}},
+        "envoy-injections": {},
         "authorities": {"all": 1, "days": [900]},
         "certificate-ends": {"payments": 60},
         "lookups": {"api.provider.com": {"addresses": ["192.0.2.7"], "error": ""},
@@ -85,8 +92,8 @@ def test_no_evidence_passes_that_is_none(name: str) -> None:
     control = name.partition("/")[0]
     for odd in hostile.ODD:
         for at in (("evidence", name), ("evidence", name, "said")):
-            if name.endswith("/shown") and odd == {}:
-                continue  # a provider that nobody asked yet
+            if name.endswith(("/shown", "/failed")) and odd == {}:
+                continue  # a provider that nobody asked yet, and a count that is not told
             assert judged(hostile.changed(TRUE, at, odd))[control].status in ("unknown", "fail"), (at, odd)
     assert judged(hostile.without(TRUE, ("evidence", name)))[control].status == "unknown"
 

@@ -107,6 +107,7 @@ def ours(lab: Lab, names: NameServer) -> Host:
     host = made(lab, "ours", "gateway.yml")
     done = host.hostguard("apply", "--yes", "--confirm-within", "0")
     assert done.returncode == 0, done.stderr + done.stdout
+    host.run(f"{gateway.PLANT}; {gateway.RESTART}; {gateway.UP}")
     return host
 
 

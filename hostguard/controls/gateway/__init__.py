@@ -1,8 +1,8 @@
 """The gateway: the proxy between applications and providers, and all that makes it hold.
 
 wanted: what apply puts there. program, sandbox, ports, admin: the process, and who reaches it. verification, breaker,
-limits, certificates: its configuration, as the running proxy tells it (dump), ours or somebody else's. runtime: what
-it does now.
+limits, certificates: its configuration, as the running proxy tells it (dump), ours or somebody else's. credentials: the
+files that it sends from. runtime: what it does now.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hostguard.controls.gateway import (
     asked,
     breaker,
     certificates,
+    credentials,
     limits,
     ports,
     program,
@@ -254,6 +255,24 @@ CONTROLS: tuple[Control, ...] = (
         evidence=f"{ADMIN.format('certs')}, the file of authorities, the access log's ends of certificates",
     ),
     judging(
+        "gateway.credentials",
+        "The gateway has the keys that it sends, and nobody else may read them",
+        Severity.HIGH,
+        "Where a key is missing or empty, Envoy answers every request of that provider with a 401 of its own, which "
+        "looks like the provider's. Who may read the file is the provider's customer too, past the gateway and all of "
+        "its limits. No file is opened for this: its size, its times and its modes tell.",
+        "`hostguard audit` of secrets.agent-fresh says whether they still come; what somebody else writes must be "
+        "renamed into place, 0440 in a folder 2750, of the group of the gateway's account. What failed in the past is "
+        "forgotten with `systemctl reload hostguard-gateway`.",
+        article("Step 2: Automated Secret Injection and Rotation", "the proxy adds the key"),
+        PROXY,
+        pci("7.2.5", "who can read a provider's key can use the account there"),
+        nist("AC-6", "only the gateway needs them"),
+        asks=credentials.asks,
+        judges=credentials.judges,
+        evidence=f"size, times, modes and groups of the files and the folders to them; {ADMIN.format('stats')}",
+    ),
+    judging(
         "gateway.resolution",
         "The gateway sends to where its providers' names lead now",
         Severity.MEDIUM,
@@ -299,5 +318,5 @@ AREA = Area(
     without="leave the provider out of `gateway.providers`, or `gateway` out as a whole: the next apply gives it back",
     role="gateway",
     does="The proxy between applications and providers",
-    reads=("capacity", "egress", "limits", "platform", "slices"),
+    reads=("capacity", "egress", "limits", "platform", "secrets", "slices"),
 )

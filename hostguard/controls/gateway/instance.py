@@ -18,6 +18,7 @@ from hostguard.controls.text import render
 from hostguard.host import takeover
 from hostguard.host.kinds import file, unit, xds
 from hostguard.host.resource import Resource
+from hostguard.policy import keys
 from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, UNIT, XDS, Gateway
 
 CONTROL, LOG, ROUTES = "gateway.instance", "gateway.log", "gateway.routes"
@@ -78,6 +79,7 @@ def _service(g: Gateway, mark: str) -> str:
         account=g.account,
         mark=mark,
         names="hostguard-names.service",
+        agent=keys.UNIT if any(up.credential or up.client_certificate for up in g.upstreams) else "",
         tmpfiles=TMPFILES,
         start=f"${{program:python3}} -I {START} {words}",
         seconds=int(takeover.READY + 2 * takeover.ENDED) + _drain(g) + 30,

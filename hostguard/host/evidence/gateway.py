@@ -54,6 +54,7 @@ THERE = frozenset((
     "custom_validator_config",
 ))  # fmt: skip
 """Fields of which it matters that they are there."""
+INJECTIONS = re.compile(r"(?m)^cluster\.([^.\n]+)\.(?:[a-z_]+\.)*credential_injector\.failed: ([0-9]{1,15})$")
 NUMBER = "value"
 """A field that is kept where it is a number: as text it may be any header's."""
 
@@ -74,6 +75,16 @@ def _asked(admin: str, target: str) -> Any:
         return kept(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise HostError("{}: /{} is no JSON that can be read: {}".format(admin, target, error)) from None
+
+
+def envoy_injections(request: Request) -> Any:
+    """{cluster: requests that found no key} since the Envoy at the socket `admin` was started; {} where it does not
+    tell."""
+    try:
+        text = ask(request["admin"], "/stats?filter=credential_injector") or ""
+    except HostError:
+        return {}
+    return {name: int(number) for name, number in INJECTIONS.findall(text)}
 
 
 def kept(node: Any, depth: int = 0) -> Any:

@@ -1,4 +1,7 @@
-"""Credentials in memory only: a tmpfs of their own, and nothing of it on a disk."""
+"""Credentials in memory only: a tmpfs of their own, and nothing of it on a disk.
+
+agent: what fetches them from a server. fresh: whether it still does, and whether a rotation ended.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ from hostguard.control import (
     pci,
     soc2,
 )
+from hostguard.controls.secrets import agent as fetching
+from hostguard.controls.secrets import fresh
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, mount, unit
 from hostguard.host.resource import Resource
-from hostguard.policy import Secrets
+from hostguard.policy import Secrets, keys
 from hostguard.status import Severity
 
 OPTIONS = ("nosuid", "nodev", "noexec")
@@ -77,6 +82,11 @@ def mount_unit(path: str) -> str:
     return escaped.replace("/", "-") + ".mount"
 
 
+def agent(context: Context) -> Sequence[Resource]:
+    wanted = keys.derive(context.policy)
+    return fetching.resources(wanted, mount_unit(wanted.folder)) if wanted else []
+
+
 def ask_swap(_context: Context) -> Mapping[str, Any]:
     return {"swap": {"collect": "swap"}, "uname": {"collect": "uname"}, "mounts": _mountinfo()}
 
@@ -113,8 +123,8 @@ def judge_tree(context: Context, said: Mapping[str, Any]) -> Verdict:
     outside = [f"{entry['path']} → {entry['leads_out']}" for entry in said["tree"] if entry["leads_out"]]
     if outside:
         return Verdict("fail", expected, "kept elsewhere, behind a link: " + ", ".join(outside[:SHOWN]))
-    # The root's own mode is the mount's (secrets.mount), unless the policy itself opens it.
-    below = [e for e in said["tree"] if e["path"] != path or int(_secrets(context).mode, 8) & WORLD]
+    # The root's own mode is the mount's (secrets.mount): others may pass through it, if the policy says so.
+    below = (entry for entry in said["tree"] if entry["path"] != path)
     open_to_all = [entry for entry in below if entry["mode"] & WORLD and not entry["link"]]
     if open_to_all:
         shown = ", ".join(f"{entry['path']} ({entry['mode']:04o})" for entry in open_to_all[:SHOWN])
@@ -177,6 +187,48 @@ CONTROLS: tuple[Control, ...] = (
         references=(INJECTION, AT_REST, manual("systemd.mount(5)")),
         wants=boot,
     ),
+    WantingControl(
+        id="secrets.agent",
+        title="An agent fetches the secrets, and a boot starts it",
+        severity=Severity.HIGH,
+        rationale="A key that is copied by hand is on somebody's disk, and is not rotated. The agent logs in, keeps "
+        "its token in its memory, and renames each new value into place; where the server is down the last one stays.",
+        remediation="Run `hostguard apply`; `journalctl -u hostguard-agent` says why it can't log in.",
+        references=(
+            INJECTION,
+            nist("IA-5", "of tokens, keys and passwords for services"),
+            SECURED,
+            manual("systemd.service(5)"),
+        ),
+        wants=agent,
+    ),
+    JudgingControl(
+        id="secrets.agent-fresh",
+        title="Every secret was fetched lately",
+        severity=Severity.HIGH,
+        rationale="A server that is down, a token that was revoked, a path that is denied: the last key stays and all "
+        "goes on, until the provider takes it no more. The agent's process runs all the while.",
+        remediation="`journalctl -u hostguard-agent` says what the server answers; `vault.internal:8200/v1/sys/health` "
+        "whether it is up. Once it answers, the agent logs in by itself.",
+        references=(INJECTION, nist("IA-5", "keys are renewed as the server renews them")),
+        asks=fresh.ask_fresh,
+        judges=fresh.judge_fresh,
+        evidence="times of the agent's notes, one a secret, below the secrets path",
+    ),
+    JudgingControl(
+        id="secrets.rotation",
+        title="A rotation ends within its overlap",
+        severity=Severity.LOW,
+        rationale="While there are two keys, a request that is refused with the new one goes again with the old one. "
+        "After the provider has ended the old one that is a second refusal for each, and a key that leaked long ago is "
+        "still on the host.",
+        remediation="Remove the field of the old key at the server (`previous`): the agent then has one key in both "
+        "places. Where `secrets.agent.overlap` is too short, mend that.",
+        references=(INJECTION, nist("IA-5", "old keys are ended")),
+        asks=fresh.ask_rotation,
+        judges=fresh.judge_rotation,
+        evidence="times of the key's files, and the agent's notes",
+    ),
     JudgingControl(
         id="secrets.swap",
         title="Secrets can't be swapped out to a disk",
@@ -233,8 +285,17 @@ CONTROLS: tuple[Control, ...] = (
 AREA = Area(
     name="secrets",
     controls=CONTROLS,
-    least={},
+    least={
+        "owner": "vault-agent",
+        "group": "envoy",
+        "agent": {
+            "server": "http://127.0.0.1:8200",
+            "auth": {"role_id": "/etc/hostguard/role-id", "secret_id": "/etc/hostguard/secret-id"},
+            "secrets": {"payments": {"path": "secret/data/payments", "group": "envoy"}},
+        },
+    },
     without="leave `secrets` out: the next apply gives back all of it",
     role="secret_mount",
-    does="A tmpfs for credentials that never reaches a disk",
+    does="A tmpfs for credentials that never reaches a disk, and an agent that keeps them fresh there",
+    reads=("egress",),
 )
