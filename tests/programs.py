@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sysconfig
 from pathlib import Path
 
 UNPACKED = Path(__file__).parents[1] / ".tools/usr/bin"
@@ -26,4 +27,10 @@ def envoy() -> str | None:
     return next((str(path) for path in found if path.exists()), None)
 
 
+def bao() -> str | None:
+    """OpenBao, server and agent: among the scripts of where its wheel was installed."""
+    return find(str(Path(sysconfig.get_path("scripts"), "bao")), "bao")
+
+
 ENVOY = envoy()
+BAO = bao()

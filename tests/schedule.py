@@ -33,6 +33,7 @@ LONGEST_FIRST = (
     "witness/test_whole_way",
     "molecule/test_scenarios",
     "witness/test_way_back",
+    "witness/test_secret_agent",
     "witness/test_egress_on_a_host",
     "gateway/test_broken_providers",
     "breaks on debian 12, legacy",

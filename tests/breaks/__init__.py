@@ -28,7 +28,7 @@ ON_A_MACHINE: tuple[Break, ...] = machine.BREAKS
 
 EVERY: tuple[Break, ...] = (
     *BREAKS, *OF_A_WIDER_POLICY, *OF_NAMES, *egress.LEGACY, *ON_A_MACHINE, machine.WITHOUT_AES, *gateway.BEHIND,
-    *gateway.OF_FOREIGN,
+    *gateway.OF_FOREIGN, *secrets.OF_AGENT,
 )  # fmt: skip
 
 # What a boot sets: not the machine's own parameters, in a container, and not what only listens.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.breaks.model import RELOAD, UNIT, Break, file, over
 
 HERE, MOUNT = "/run/secrets", "run-secrets.mount"
+FOLDER = "/etc/hostguard/agent"
 AGAIN = f"systemctl restart {MOUNT}"
 ANEW = (
     f"umount {HERE}; mount -t tmpfs -o nosuid,nodev,noexec,size=16m,mode=0750,"
@@ -64,3 +65,38 @@ BREAKS = (
           f"printf '[Service]\\nEnvironment={KEY}\\n' > {D}/a.conf; {RELOAD}; systemctl restart envoy; "
           f"rm {D}/a.conf; {RELOAD}", "systemctl restart envoy", "secrets.environment"),
 )  # fmt: skip
+
+AGENT, NOTE = "hostguard-agent.service", f"{HERE}/.agent/payments"
+MENDS = f"systemctl restart {AGENT}"
+KEYS = f"{HERE}/payments/new {HERE}/payments/old"
+BAO = "HOME=/root BAO_ADDR=http://127.0.0.1:8200 BAO_TOKEN=root bao"
+LATE = f"until [ $(($(date +%s) - $(stat -c %Y {NOTE}))) -gt 17 ]; do sleep 0.5; done"
+FRESH = f"{MENDS}; until [ $(($(date +%s) - $(stat -c %Y {NOTE}))) -lt 3 ]; do sleep 0.2; done"
+TO_SERVER = "OUTPUT -o lo -p tcp --dport 8200 -m owner --uid-owner vault-agent -j REJECT"
+ARRIVED = f"until grep -q NEXT {HERE}/payments/new && grep -q LAST {HERE}/payments/old; do sleep 0.2; done"
+ROTATE = f"{BAO} kv put secret/payments key=NEXT previous=LAST; {ARRIVED}"
+ONE_KEY = f"{BAO} kv put secret/payments key=NEXT; until grep -q ^1 {NOTE}; do sleep 0.2; done"
+
+OF_AGENT = (
+    Break("changed: another server", f"sed -i.away s/8200/8300/ {FOLDER}/agent.json",
+          f"mv {FOLDER}/agent.json.away {FOLDER}/agent.json", "secrets.agent"),
+    Break("overridden: a drop-in that lets it write anywhere",
+          *file(f"{UNIT}/{AGENT}.d/a.conf", "[Service]", "ProtectSystem=no", then=RELOAD), "secrets.agent"),
+    Break("disk only: no boot starts it", f"systemctl disable --quiet {AGENT}", f"systemctl enable --quiet {AGENT}",
+          "secrets.agent"),
+    Break("run time: it runs on under what was mended since",
+          f"sed -i.away s/HOSTGUARD_MARK=/HOSTGUARD_MARK=0/ {UNIT}/{AGENT}; {RELOAD}; {MENDS}; "
+          f"mv {UNIT}/{AGENT}.away {UNIT}/{AGENT}; {RELOAD}", MENDS, "secrets.agent"),
+    Break("run time: nobody reaches the server", f"iptables -I {TO_SERVER}; {LATE}",
+          f"iptables -D {TO_SERVER}; {FRESH}", "secrets.agent-fresh"),
+    Break("run time: the agent hangs", f"systemctl kill --signal=STOP {AGENT}; {LATE}",
+          f"systemctl kill --signal=CONT {AGENT}; {FRESH}", "secrets.agent-fresh"),
+    Break("changed: the server lets it read something else",
+          f"sed 's/[*]/mtls/' /root/reader.hcl | {BAO} policy write reader -; {LATE}",
+          f"{BAO} policy write reader /root/reader.hcl; {FRESH}", "secrets.agent-fresh"),
+    Break("changed: the old key is still at the server, days later", f"{ROTATE}; touch -d '-2 days' {KEYS}", ONE_KEY,
+          "secrets.rotation"),
+    Break("run time: the same, and the agent was started anew", f"{ROTATE}; touch -d '-2 days' {KEYS}; {FRESH}",
+          ONE_KEY, "secrets.rotation"),
+)  # fmt: skip
+"""Under tests/breaks/agent.yml, beside an OpenBao."""
