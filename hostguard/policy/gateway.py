@@ -95,7 +95,6 @@ class OAuth:
     url: str
     client_id: str
     scopes: tuple[str, ...]
-    in_header: bool
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,17 @@ class Upstream:
     credential: Credential | None = None
     client_certificate: Place | None = None
 
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Envoy's names of it: one, and one more for the old key, in the order in which a request tries them."""
+        has_old = self.credential is not None and self.credential.has_old and self.retry.tries > 1
+        return (self.name, f"{self.name}-old") if has_old else (self.name,)
+
+    @property
+    def token_cluster(self) -> str:
+        """Envoy's name of its token server, where it has one."""
+        return f"{self.name}-token"
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -173,6 +183,13 @@ class Gateway:
     """Slice= of its unit; "" where the policy has none for it."""
     memory: int = 0
     """What its slice must hold: its heap, Lua's, and a second instance while one drains."""
+
+    @property
+    def secrets(self) -> tuple[Place, ...]:
+        """Those that it sends or shows to a provider, each once."""
+        sent = [up.credential.place for up in self.upstreams if up.credential]
+        shown = [up.client_certificate for up in self.upstreams if up.client_certificate]
+        return tuple(sorted({*sent, *shown}, key=lambda place: place.name))
 
 
 def derive(policy: Policy) -> Gateway | None:
@@ -264,8 +281,7 @@ def _credential(where: Mapping[str, Place], said: model.Credential) -> Credentia
     oauth = None
     if said.oauth2:
         _, host, port, _ = keys.endpoint(said.oauth2.url)
-        in_header = said.oauth2.send_in == "header"
-        oauth = OAuth(host, port, said.oauth2.url, said.oauth2.client_id, said.oauth2.scopes, in_header)
+        oauth = OAuth(host, port, said.oauth2.url, said.oauth2.client_id, said.oauth2.scopes)
     return Credential(where[said.secret], said.header, said.prefix, oauth)
 
 
@@ -293,6 +309,25 @@ def connections_of(to: model.Upstream, requests: int, threads: int) -> int:
 
 def pending_of(to: model.Upstream, load: model.Load, room: float) -> int:
     return to.breaker.pending or max(1, little(load.peak_rps * room, to.timeouts.connect))
+
+
+def falls_back(policy: Policy, credential: model.Credential) -> bool:
+    """Whether there is an old key to try where the new one is refused."""
+    place = keys.places(policy.secrets).get(credential.secret)
+    return place is not None and place.old is not None and credential.oauth2 is None
+
+
+def clusters_of(policy: Policy, to: model.Upstream) -> int:
+    """Its clusters, with connections of their own each: another one for the old key. While a provider does not take the
+    new key yet, every request is in both, one after the other."""
+    return 2 if to.credential and falls_back(policy, to.credential) and tries_of(to) > 1 else 1
+
+
+def sockets_of(policy: Policy) -> int:
+    """What a connection of an application may hold: itself, and one to each cluster of its provider, used or kept. Only
+    one of those has its buffers full at a time, so that memory does not count them."""
+    providers = policy.gateway.providers.values() if policy.gateway else ()
+    return max((1 + clusters_of(policy, to) for to in providers), default=SOCKETS_A_REQUEST)
 
 
 def tries_of(to: model.Upstream) -> int:
@@ -334,13 +369,13 @@ def connections_of_all(policy: Policy) -> int:
     loads = ((to, load_of(policy, name)) for name, to in said.providers.items())
     asked = 2 * sum(requests_of(to, load, room) for to, load in loads if load)
     most = (policy.limits and policy.limits.nofile) or NR_OPEN
-    return said.connections_max or min(asked, (most - SPARE_FILES) // SOCKETS_A_REQUEST)
+    return said.connections_max or min(asked, (most - SPARE_FILES) // sockets_of(policy))
 
 
 def open_files(policy: Policy) -> int:
     """The policy's own, or what its connections need."""
     own = policy.limits.nofile if policy.limits else None
-    return own or max(LEAST_FILES, files(connections_of_all(policy)))
+    return own or max(LEAST_FILES, files(connections_of_all(policy), sockets_of(policy)))
 
 
 def slice_memory(policy: Policy) -> int | None:

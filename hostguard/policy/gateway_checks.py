@@ -11,7 +11,7 @@ from hostguard.policy.destinations import holds
 from hostguard.policy.document import Path, safe
 from hostguard.policy.finding import Finding
 from hostguard.policy.model import Egress, Gateway, Policy, Provider, Upstream
-from hostguard.policy.numbers import MIB, NR_OPEN, REUSED_AFTER, SOCKETS_A_REQUEST, SPARE_FILES, ephemeral, taken_ports
+from hostguard.policy.numbers import MIB, NR_OPEN, REUSED_AFTER, SPARE_FILES, ephemeral, taken_ports
 
 SECTION: Path = ("gateway",)
 UNPRIVILEGED = "net.ipv4.ip_unprivileged_port_start"
@@ -233,11 +233,12 @@ def _sizes(policy: Policy, said: Gateway) -> Iterator[Finding]:
     """Numbers of which one does not leave room for another."""
     yield from _ports(policy, said)
     own, asked = policy.limits.nofile if policy.limits else None, said.connections_max
-    most = ((own or NR_OPEN) - SPARE_FILES) // SOCKETS_A_REQUEST
+    sockets = derived.sockets_of(policy)
+    most = ((own or NR_OPEN) - SPARE_FILES) // sockets
     if most < (asked or 1):
         found = f"{asked} connections" if asked else f"{own} open files"
         where: Path = (*SECTION, "connections_max") if asked else ("limits", "nofile")
-        expected = f"at most {most}: of {own or NR_OPEN} open files each takes two, beside {SPARE_FILES}"
+        expected = f"at most {most}: of {own or NR_OPEN} open files each takes {sockets}, beside {SPARE_FILES}"
         yield Finding(where, found, expected if asked else f"more than {SPARE_FILES}", (("limits",),))
     short = list(_memory(policy, said))
     yield from short or _bodies(policy, said)
@@ -255,9 +256,11 @@ def _ports(policy: Policy, said: Gateway) -> Iterator[Finding]:
             continue
         requests = derived.requests_of(to, load, room)
         connections = derived.connections_of(to, requests, derived.workers(policy))
-        needed = taken_ports(connections, 0 if to.protocol == "http2" else load.peak_rps * room)
+        clusters = derived.clusters_of(policy, to)
+        needed = clusters * taken_ports(connections, 0 if to.protocol == "http2" else load.peak_rps * room)
         if needed > width:
-            found = f"{needed} ports of one address ({connections} connections + rps × headroom × {REUSED_AFTER} s)"
+            each = f"{connections} connections + rps × headroom × {REUSED_AFTER} s"
+            found = f"{needed} ports of one address ({f'new and old key × ({each})' if clusters > 1 else each})"
             expected = f"at most the {width} of net.ipv4.ip_local_port_range: protocol: http2, or a smaller breaker"
             yield Finding((*SECTION, "providers", name), found, expected, (("capacity",), ("kernel",)))
 

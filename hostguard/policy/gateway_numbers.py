@@ -14,7 +14,6 @@ from hostguard.policy.numbers import (
     LEAST_FILES,
     MIB,
     NR_OPEN,
-    SOCKETS_A_REQUEST,
     SPARE_FILES,
     Number,
     files,
@@ -67,7 +66,7 @@ def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
     if said is None:
         return
     without = said.model_copy(update={"workers": None, "connections_max": None, "heap_max": None})
-    bare = policy.model_copy(update={"gateway": without})
+    bare, sockets = policy.model_copy(update={"gateway": without}), derived.sockets_of(policy)
     yield Number(
         "gateway workers",
         derived.workers(bare),
@@ -80,15 +79,15 @@ def _whole(policy: Policy, gateway: Gateway) -> Iterator[Number]:
         "gateway connections",
         derived.connections_of_all(bare),
         "of applications",
-        f"2 × the requests of all providers, at most ((limits.nofile, or {NR_OPEN}) - {SPARE_FILES}) / 2",
+        f"2 × the requests of all providers, at most ((limits.nofile, or {NR_OPEN}) - {SPARE_FILES}) / {sockets}",
         "global_downstream_max_connections",
         str(said.connections_max or ""),
     )
     yield Number(
         "gateway open files",
-        max(LEAST_FILES, files(gateway.connections_max)),
+        max(LEAST_FILES, files(gateway.connections_max, sockets)),
         "",
-        f"max({LEAST_FILES}, {SOCKETS_A_REQUEST} × gateway connections + {SPARE_FILES})",
+        f"max({LEAST_FILES}, {sockets} × gateway connections + {SPARE_FILES})",
         "LimitNOFILE= of its unit",
         str((policy.limits and policy.limits.nofile) or ""),
     )

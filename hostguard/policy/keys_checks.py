@@ -182,15 +182,16 @@ def _credential(policy: Policy, name: str, to: Upstream, said: Credential) -> It
         yield Finding((*path, "header"), said.header, "a header for a key, such as Authorization or X-Api-Key")
     if said.oauth2:
         yield from _token(policy, name, said)
-    elif _falls_back(policy, said) and gateway.tries_of(to) == 1 and not to.payload.stream:
+    elif gateway.falls_back(policy, said) and not to.payload.stream:
         # What is streamed can't be sent twice: with `stream` the policy has to do without, and is warned.
-        expected = "2 or more: a request that the new key is refused for is sent again with the old one"
-        yield Finding((*PROVIDERS, name, "retry", "tries"), "1", expected, (path,))
-
-
-def _falls_back(policy: Policy, said: Credential) -> bool:
-    place = keys.places(policy.secrets).get(said.secret)
-    return place is not None and place.old is not None
+        least = 3 if to.fallback else 2
+        if gateway.tries_of(to) < least:
+            further = ", and a further region is asked after that" if to.fallback else ""
+            expected = f"{least} or more: what the new key is refused for is sent again with the old one{further}"
+            yield Finding((*PROVIDERS, name, "retry", "tries"), str(gateway.tries_of(to)), expected, (path,))
+    if low == (to.retry.idempotency_header or "").lower():
+        where: Path = (*PROVIDERS, name, "retry", "idempotency_header")
+        yield Finding((*path, "header"), said.header, "another header than that of retry.idempotency_header", (where,))
 
 
 def _token(policy: Policy, name: str, said: Credential) -> Iterator[Finding]:
@@ -225,6 +226,6 @@ def _clusters(policy: Policy) -> Iterator[Finding]:
 def cautions(policy: Policy) -> Iterator[Finding]:
     """What may well be meant, and still deserves a word."""
     for name, to in (policy.gateway.providers if policy.gateway else {}).items():
-        if to.credential and to.payload.stream and not to.credential.oauth2 and _falls_back(policy, to.credential):
+        if to.credential and to.payload.stream and gateway.falls_back(policy, to.credential):
             expected = "an overlap at the provider: what is streamed is not sent again with the old key"
             yield Finding((*PROVIDERS, name, "payload", "stream"), "true", expected)

@@ -265,7 +265,8 @@ class Objective(Section):
 
 
 class TokenServer(Section):
-    """OAuth 2.0 client credentials (RFC 6749, 4.4): the gateway asks for a token, and asks anew before it ends."""
+    """OAuth 2.0 client credentials (RFC 6749, 4.4): the gateway asks for a token, and asks anew before it ends.
+    Name and secret go in the form: Envoy knows no other way (1.40)."""
 
     url: Url
     """Where tokens are asked for: https, at one of the provider's `hosts` and `ports`."""
@@ -273,8 +274,6 @@ class TokenServer(Section):
     """The name that the gateway has there; the secret is what it proves it with."""
     scopes: Annotated[tuple[PrintableWord, ...], AfterValidator(distinct)] = ()
     """What the token is to be good for."""
-    send_in: Annotated[Literal["header", "body"], PlainValidator(either("header", "body"))] = "header"
-    """Where name and secret are sent: in a header (HTTP Basic), or in the form."""
 
 
 class Credential(Section):

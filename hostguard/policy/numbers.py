@@ -51,9 +51,9 @@ def little(rate: float, seconds: float) -> int:
     return up(rate * seconds)
 
 
-def files(connections: int) -> int:
-    """The open files of a proxy that has so many of its clients."""
-    return SOCKETS_A_REQUEST * connections + SPARE_FILES
+def files(connections: int, sockets: int = SOCKETS_A_REQUEST) -> int:
+    """The open files of a proxy that has so many connections of its clients, and so many `sockets` for each."""
+    return sockets * connections + SPARE_FILES
 
 
 def memory(connections: int, each: int) -> int:

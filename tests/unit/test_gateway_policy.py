@@ -202,7 +202,7 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
         {"slices.other": {"units": ["hostguard-gateway.service"], "tasks_max": 5}}, "slices.other.units[0]", "by"),
     "whose admin socket": ({"gateway.manage": False}, "gateway.admin", "the admin socket"),
     "an admin socket of its own": ({"gateway.admin": "/run/envoy/admin.sock"}, "gateway.admin", "manage: false"),
-    "a credential, which a later version has": ({f"{AT}.credential": {}}, f"{AT}.credential", "one of breaker"),
+    "a credential without a secret": ({f"{AT}.credential": {}}, f"{AT}.credential.secret", "a value"),
 }  # fmt: skip
 
 
