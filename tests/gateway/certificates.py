@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HOSTS = ("api.provider.test", "eu.provider.test")
-GOOD, EXPIRED, WRONG_NAME, WRONG_CA = "good", "expired", "wrong-name", "wrong-ca"
+GOOD, EXPIRED, WRONG_NAME, WRONG_CA, CLIENT = "good", "expired", "wrong-name", "wrong-ca", "client"
 LEAVES = {
     GOOD: ("ca", HOSTS, 30),
     EXPIRED: ("ca", HOSTS, -1),
     WRONG_NAME: ("ca", ("another.test",), 30),
     WRONG_CA: ("other-ca", HOSTS, 30),
+    CLIENT: ("ca", ("shop.test",), 30),
 }
 """By name: who signs it, its names, and the days until its end."""
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

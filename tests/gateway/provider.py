@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,8 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    lines: tuple[str, ...] = ()
+    """Its header fields as they came."""
 
 
 Behaviour = Callable[[Request, ssl.SSLSocket], None]
@@ -123,7 +125,13 @@ class Provider:
     certificate: str = "good"
     behave: Behaviour = field(default_factory=answers)
     tls: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+    clients: str = ""
+    """The authority whose certificate a client must show; "": none is asked for."""
     seen: list[Request] = field(default_factory=list)
+    refuses: Callable[[Request], bool] = field(default=lambda _: False)
+    """Whether a request is answered 401 before its body is read."""
+    peers: list[str] = field(default_factory=list)
+    """The numbers of the certificates that clients have shown, a connection each."""
     connections: int = 0
     ended: int = 0
     """Connections that the other side has closed in order."""
@@ -150,6 +158,9 @@ class Provider:
         context.minimum_version, context.maximum_version = self.tls
         chain = self.certificates / self.certificate
         context.load_cert_chain(chain.with_suffix(".pem"), chain.with_suffix(".key"))
+        if self.clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.certificates / f"{self.clients}.pem")
         return context
 
     def _accept(self) -> None:
@@ -167,7 +178,15 @@ class Provider:
         try:
             with context.wrap_socket(plain, server_side=True) as wire, wire.makefile("rb") as stream:
                 self.open.append(wire)
-                while request := read(stream):
+                if self.clients:
+                    self.peers.append((wire.getpeercert() or {})["serialNumber"])
+                while request := read_head(stream):
+                    if self.refuses(request):
+                        self.seen.append(request)
+                        answers(401, b"{}")(request, wire)
+                        read_body(stream, request)
+                        continue
+                    request = replace(request, body=read_body(stream, request))
                     self.seen.append(request)
                     self.behave(request, wire)
                 self.ended += 1
@@ -175,22 +194,27 @@ class Provider:
             return
 
 
-def read(stream: BinaryIO) -> Request | None:
-    """The next request; None at the end of the connection."""
+def read_head(stream: BinaryIO) -> Request | None:
+    """The next request, without its body; None at the end of the connection."""
     line = stream.readline().decode()
     if not line:
         return None
     method, path, _ = line.split()
-    headers = {}
+    headers, lines = {}, []
     while line := stream.readline().decode().strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
+        lines.append(line)
+    return Request(time.monotonic(), method, path, headers, b"", tuple(lines))
+
+
+def read_body(stream: BinaryIO, request: Request) -> bytes:
     body = b""
-    if headers.get("transfer-encoding") == "chunked":
+    if request.headers.get("transfer-encoding") == "chunked":
         while size := int(stream.readline(), 16):
             body += stream.read(size)
             stream.readline()
         stream.readline()
     else:
-        body = stream.read(int(headers.get("content-length", 0)))
-    return Request(time.monotonic(), method, path, headers, body)
+        body = stream.read(int(request.headers.get("content-length", 0)))
+    return body

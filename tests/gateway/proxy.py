@@ -164,6 +164,7 @@ def write(g: Gateway, at: envoy.Places) -> None:
         f"{at.folder}/bootstrap.json": envoy.bootstrap(g, at),
         f"{at.folder}/twin.json": envoy.twin(g, at),
         at.trust: envoy.trust(g),
+        **envoy.secrets(g, at),
         f"{at.xds}/cds.json": envoy.clusters(g, at),
         f"{at.xds}/lds.json": envoy.listeners(g, at),
     }

@@ -6,12 +6,15 @@ import http.client
 import json
 import stat
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostguard.controls.gateway import envoy
+from hostguard.policy.gateway import Credential, OAuth
+from hostguard.policy.keys import Place
 from tests.gateway.provider import Provider, answers, in_turn
 from tests.gateway.proxy import (
     ADDRESS,
@@ -34,6 +37,9 @@ from tests.patience import until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 BESIDE = {"name": "beside", "hosts": (EU,), "listen": PORT + 1}
+KEYS = Place("keys", new="/nowhere/new", old="/nowhere/old")
+CARD = Place("card", certificate="/nowhere/pem", key="/nowhere/pem")
+TOKENS = OAuth(API, 443, f"https://{API}/token", "shop", ("pay",))
 SCHEMA = {"type": "object", "required": ["id"]}
 
 
@@ -53,6 +59,10 @@ SCHEMA = {"type": "object", "required": ["id"]}
         {"retry": {"wait_max": 59, "timeouts": False, "idempotency_header": None}},
         {"payload": {"stream": True}, "retry": {"tries": 1}},
         {"payload": {"schema": SCHEMA}},
+        {"credential": Credential(KEYS, "X-Api-Key", "", None)},
+        {"credential": Credential(KEYS, "Authorization", "Bearer ", None), "hosts": (API, EU)},
+        {"credential": Credential(replace(KEYS, old=None), "Authorization", "Bearer ", None), "retry": {"tries": 1}},
+        {"credential": Credential(KEYS, "Authorization", "", TOKENS), "client_certificate": CARD},
     ],
     ids=str,
 )
@@ -62,7 +72,8 @@ def test_envoy_takes_what_is_compiled(pki: Path, changes: dict[str, Any]) -> Non
         with places(g) as (folder, at):
             put(folder / "twin.json", envoy.text(envoy.twin(g, at)))
             done = validated(folder / "twin.json")
-        assert (done.returncode, done.stderr) == (0, "")
+        told = [line for line in done.stderr.splitlines() if "work-in-progress" not in line]
+        assert (done.returncode, told) == (0, [])
 
 
 @pytest.mark.usefixtures("first", "second")

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from hostguard.controls.gateway import envoy, lua
+from hostguard.policy.gateway import Credential, Gateway, OAuth
+from hostguard.policy.keys import Place
 from tests.gateway.proxy import GATEWAY, PAYLOAD, RETRY, upstream
 
 
@@ -48,9 +50,47 @@ def test_every_provider_is_verified() -> None:
         assert tls["common_tls_context"]["validation_context_sds_secret_config"]["name"] == envoy.TRUST
 
 
+KEYS = Place("keys", new="/run/secrets/keys/new", old="/run/secrets/keys/old")
+CARD = Place("card", certificate="/run/secrets/card/pem", key="/run/secrets/card/pem")
+TOKENS = OAuth("login.provider.com", 443, "https://login.provider.com/token", "shop", ())
+
+
+def credentials() -> Gateway:
+    """With all that the gateway adds; one secret is for two providers."""
+    ups = (
+        upstream(credential=Credential(KEYS, "X-Api-Key", "", None), client_certificate=CARD),
+        upstream(name="other", credential=Credential(KEYS, "Authorization", "Bearer ", TOKENS)),
+    )
+    return replace(GATEWAY, upstreams=ups)
+
+
+def test_the_old_key_and_the_token_server_have_clusters_of_their_own() -> None:
+    clusters = {each["name"]: each for each in envoy.clusters(credentials())["resources"]}
+    assert list(clusters) == ["other", "other-token", "payments", "payments-old"]
+    for name, cluster in clusters.items():
+        assert cluster["transport_socket"]["typed_config"]["auto_sni_san_validation"] is True
+        assert cluster["load_assignment"]["cluster_name"] == name
+        assert {"circuit_breakers", "outlier_detection"} <= cluster.keys()
+
+
+def test_a_secret_has_a_file_of_its_own_that_says_where_it_lies() -> None:
+    found = envoy.secrets(credentials())
+    assert list(found) == [f"/etc/hostguard/gateway/secret-{name}.json" for name in ("card-certificate", "keys-new",
+                                                                                       "keys-old")]  # fmt: skip
+    text = "".join(map(envoy.text, found.values()))
+    assert {path for path in (*KEYS.files, *CARD.files) if path in text} == {*KEYS.files, *CARD.files}
+    assert "inline" not in text
+    assert all(len(each["resources"]) == 1 for each in found.values()), "Envoy takes one of them alone"
+
+
+def test_what_is_only_validated_needs_no_secret() -> None:
+    assert "/run/secrets" not in envoy.text(envoy.twin(credentials()))
+
+
 def test_every_program_begins_without_compiled_traces() -> None:
     for schema in (None, True, {"type": "object"}):
         assert lua.source(replace(PAYLOAD, schema=schema)).startswith("if jit then jit.off() end\n")
+    assert lua.tokens().startswith("if jit then jit.off() end\n")
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n", "]]", "\x00", "\x7f", "é", "😀", "a'b", "--", "%s"])

@@ -15,7 +15,8 @@ from hostguard.controls.gateway import instance
 from hostguard.controls.gateway.wanted import MIGRATE
 from hostguard.host import systemctl
 from hostguard.host.kinds import KINDS, unit
-from hostguard.policy.gateway import Gateway
+from hostguard.policy.gateway import Credential, Gateway
+from hostguard.policy.keys import Place
 from hostguard.policy.load import of_variables
 from tests import breaks
 from tests.gateway import minimal
@@ -25,8 +26,8 @@ GATEWAY = minimal.gateway("/usr/bin/envoy")
 FILES = replace(PAYMENTS, name="files", listen=85, group="office")
 
 
-def wanted(g: Gateway = GATEWAY, **texts: str) -> dict[str, Any]:
-    said = {"bootstrap": "b", "twin": "t", "trust": "c", **texts}
+def wanted(g: Gateway = GATEWAY, **texts: Any) -> dict[str, Any]:
+    said = {"bootstrap": "b", "twin": "t", "trust": "c", "secrets": {}, **texts}
     return {resource["id"]: resource for resource in instance.resources(g, **said)}
 
 
@@ -42,6 +43,7 @@ def marks(of: Mapping[str, Any]) -> str:
     [
         {"bootstrap": "other"},
         {"trust": "other"},
+        {"secrets": {"/etc/hostguard/gateway/secret-payments-new.json": "where"}},
         {"g": replace(GATEWAY, workers=2)},
         {"g": replace(GATEWAY, program="/opt/envoy")},
         {"g": replace(GATEWAY, sha256="0" * 64)},
@@ -60,6 +62,21 @@ def test_a_provider_more_needs_no_new_process_but_a_folder() -> None:
     assert "d /run/hostguard-gateway/files 2750 ${uid:envoy} ${gid:office} -\n" in folders
 
 
+def test_the_folder_of_a_secret_is_there_before_a_process_and_stays_its_writer_s() -> None:
+    place = Place("keys", new="/run/secrets/keys/new", old="/run/secrets/keys/old")
+    keyed = replace(PAYMENTS, credential=Credential(place, "X-Api-Key", "", None))
+    of = wanted(replace(GATEWAY, upstreams=(keyed,)))
+    assert of[f"file:{instance.TMPFILES}"]["content"].count("d /run/secrets/keys - - - -\n") == 1
+    service = of[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
+    folders = f"+systemd-tmpfiles --create {instance.TMPFILES}\n"
+    for start in ("Start", "Reload"):
+        assert service.index(folders) < service.index(f"Exec{start}=${{program:python3}}")
+    assert f"ExecStartPre={folders}" in service
+    assert f"ExecReload={folders}" in service
+    assert "hostguard-agent.service" in service
+    assert "hostguard-agent.service" not in wanted()[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
+
+
 def test_a_provider_without_a_group_has_no_folder() -> None:
     of = wanted(replace(GATEWAY, upstreams=(replace(PAYMENTS, group=None),)))
     assert "payments" not in of[f"file:{instance.TMPFILES}"]["content"]
@@ -74,7 +91,7 @@ def test_the_twin_is_tried_as_the_account_that_will_run_it() -> None:
 
 def test_the_pin_is_looked_at_before_each_start() -> None:
     pinned = wanted(replace(GATEWAY, sha256="ab" * 32))[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
-    starts = [line for line in pinned.splitlines() if line.startswith(("ExecStart=", "ExecReload="))]
+    starts = [line for line in pinned.splitlines() if line.startswith("Exec") and instance.START in line]
     assert [f"--sha256 {'ab' * 32} " in line for line in starts] == [True, True]
 
 

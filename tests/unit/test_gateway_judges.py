@@ -21,7 +21,8 @@ from hostguard.controls.gateway import (
     sandbox,
     verification,
 )
-from hostguard.policy.gateway import RUN, Gateway
+from hostguard.policy.gateway import RUN, Credential, Gateway, OAuth
+from hostguard.policy.keys import Place
 from hostguard.status import Severity
 from tests.unit import a_dump
 from tests.unit.a_dump import changed, cluster, dump, manager
@@ -379,6 +380,16 @@ def test_a_certificate_that_ends(which: str, words: str) -> None:
     assert (grave.severity, early.severity, gone.severity) == (None, Severity.LOW, None)
 
 
+def test_a_client_certificate_that_is_told_for_every_cluster_is_named_once() -> None:
+    pem = "/run/secrets/card/pem"
+    shown = replace(UPSTREAM, client_certificate=Place("card", certificate=pem, key=pem))
+    chain = {"cert_chain": [{"path": "<inline>", "days_until_expiration": "9"}]}
+    said = {"envoy": {"certs": {"certificates": [chain, chain]}}, "authorities": {"all": 1, "days": [99]},
+            "shown": {"payments": 60}}  # fmt: skip
+    found = certificates.judges(replace(GATEWAY, upstreams=(shown,)), said)
+    assert found.actual == "the client certificate card ends in 9 days"
+
+
 def test_a_provider_that_nobody_asked_yet_is_named_and_fails_nothing() -> None:
     said = {"envoy": {"certs": {"certificates": []}}, "authorities": {"all": 1, "days": [99]}, "shown": {}}
     found = certificates.judges(GATEWAY, said)
@@ -424,6 +435,22 @@ def led(first: list[str], second: list[str]) -> dict[str, Any]:
 )
 def test_a_name_that_moved(said: dict[str, Any], status: str) -> None:
     assert runtime.judges_resolution(GATEWAY, said).status == status
+
+
+def test_a_name_that_moved_for_one_of_two_clusters() -> None:
+    stale = "payments-old::192.0.2.9:443::hostname::api.provider.com\n"
+    said = led(["192.0.2.7"], ["2001:db8::7"])
+    said["envoy"] = {"clusters": said["envoy"]["clusters"] + stale}
+    found = runtime.judges_resolution(GATEWAY, said)
+    assert (found.status, "to 192.0.2.9, and it is at 192.0.2.7" in found.actual) == ("fail", True)
+
+
+def test_the_name_of_a_token_server_is_looked_up_too() -> None:
+    oauth = OAuth("login.provider.com", 443, "https://login.provider.com/token", "shop", ())
+    credential = Credential(Place("p", new="/run/secrets/p/new"), "Authorization", "", oauth)
+    up = replace(UPSTREAM, credential=credential)
+    asked = runtime.asks_of_resolution(replace(GATEWAY, upstreams=(up,)))
+    assert asked["lookups"]["names"][-1] == "login.provider.com"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def bundle(
     g: Gateway = GATEWAY, *, clusters: str = CLUSTERS, listeners: str = LISTENERS, twin: str = TWIN, **more: Any
 ) -> dict[str, Any]:
     bootstrap = minimal.bootstrap(ADMIN, XDS, **more)
-    resources = instance.resources(g, bootstrap=bootstrap, twin=twin, trust="{}")
+    resources = instance.resources(g, bootstrap=bootstrap, twin=twin, trust="{}", secrets={})
     resources.append(instance.routes(g, clusters=clusters, listeners=listeners))
     policy = {"path": "policy.yml", "sha256": "0"}
     return {"policy": policy, "areas": ["gateway"], "resources": resources, "evidence": {}}

@@ -13,6 +13,7 @@ from hostguard.status import Severity
 LEAST, EARLY = 14, 30
 """Days: below the first it is grave, below the second it is told."""
 EXPECTED = f"every certificate is good for {LEAST} days yet, and for {EARLY} without a word"
+INLINE = "<inline>"
 Ends = Iterator[tuple[int, str]]
 
 
@@ -26,7 +27,7 @@ def asks(g: Gateway) -> Mapping[str, Any]:
 
 
 def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:
-    known = [*_own(said["envoy"]["certs"]), *_authorities(g, said), *_shown(said["shown"])]
+    known = [*_own(g, said["envoy"]["certs"]), *_authorities(g, said), *_shown(said["shown"])]
     soon = sorted(end for end in known if end[0] < EARLY)
     unseen = [up.name for up in g.upstreams if up.name not in said["shown"]]
     untold = f"; the log tells nothing yet of the certificate of {', '.join(unseen)}" if unseen else ""
@@ -40,11 +41,15 @@ def _words(days: int, whose: str) -> str:
     return f"{whose} ended {-days} days ago" if days < 0 else f"{whose} ends in {days} days"
 
 
-def _own(certs: Mapping[str, Any]) -> Ends:
-    """What the proxy shows to providers."""
-    for each in certs["certificates"]:
-        for one in each.get("cert_chain", ()):
-            yield int(one.get("days_until_expiration", 0)), f"the client certificate {one['path']}"
+def _own(g: Gateway, certs: Mapping[str, Any]) -> Ends:
+    """What the proxy shows to providers, each once: it is told for every cluster. Of one that a file of its own names,
+    as ours are, the proxy tells no path."""
+    ours = [up.client_certificate.name for up in g.upstreams if up.client_certificate]
+    chains = [one for each in certs["certificates"] for one in each.get("cert_chain", ())]
+    found = {(int(one.get("days_until_expiration", 0)), one["path"]) for one in chains}
+    for days, path in sorted(found):
+        which = " or ".join(dict.fromkeys(ours)) if path == INLINE and ours else path
+        yield days, f"the client certificate {which}"
 
 
 def _authorities(g: Gateway, said: Mapping[str, Any]) -> Ends:

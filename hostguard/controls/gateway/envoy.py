@@ -8,12 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.controls.gateway import lua
-from hostguard.policy.gateway import FOLDER, LOGS, RESOLVER, RUN, Gateway, Payload, Retry, Tls, Upstream
+from hostguard.policy.gateway import (
+    FOLDER,
+    LOGS,
+    RESOLVER,
+    RUN,
+    Credential,
+    Gateway,
+    OAuth,
+    Retry,
+    Tls,
+    Upstream,
+)
+from hostguard.policy.keys import Place
 
 Tree = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
@@ -36,6 +48,9 @@ class Places:
     def trust(self) -> str:
         return f"{self.folder}/trust.json"
 
+    def secret(self, name: str) -> str:
+        return f"{self.folder}/secret-{name}.json"
+
     @property
     def admin(self) -> str:
         return f"{self.run}/admin/admin.sock"
@@ -56,6 +71,8 @@ ADMIN = "admin"
 """The cluster of our own admin socket, for the metrics. No provider has this name."""
 METRICS = "metrics"
 TRUST = "trust"
+NEW, OLD, CERTIFICATE = "new", "old", "certificate"
+"""What a secret is called after its own name."""
 ADMIN_PATHS = (
     "/certs",
     "/clusters",
@@ -81,6 +98,9 @@ READY = "/.hostguard/ready"
 very place that it sends requests to. It tells of the proxy and not of the provider: one that fails is down behind all
 gateways at once, and a balancer that took them all out would hide why."""
 
+TOKEN_RETRY = 1
+"""Seconds until a token is asked for again; the least that Envoy takes. Its first question always fails: it has not
+read the secret yet."""
 PING, PING_ANSWER = 30, 5
 """Seconds between two pings of an HTTP/2 connection, and until one without an answer ends the connection."""
 
@@ -102,7 +122,7 @@ def bootstrap(g: Gateway, places: Places = HOST) -> Tree:
 def clusters(g: Gateway, places: Places = HOST) -> Tree:
     """The content of cds.json. It goes before the listeners where one is added, and after them where one is removed:
     Envoy refuses a listener that leads to an unknown cluster, and need not look again when the cluster comes."""
-    return _discovered("config.cluster.v3.Cluster", _clusters(g, places, _trust_by_sds(places)))
+    return _discovered("config.cluster.v3.Cluster", _clusters(g, places, _BySds(places)))
 
 
 def listeners(g: Gateway, places: Places = HOST) -> Tree:
@@ -113,16 +133,46 @@ def listeners(g: Gateway, places: Places = HOST) -> Tree:
 def trust(g: Gateway) -> Tree:
     """The content of trust.json: a CA bundle that is named there is read anew when a rename replaces it. One that is
     named in the cluster itself is read once."""
-    secret = {"name": TRUST, "validation_context": _bundle(g.tls)}
-    return {"resources": [{"@type": TYPE + "extensions.transport_sockets.tls.v3.Secret", **secret}]}
+    return _secret({"name": TRUST, "validation_context": _bundle(g.tls)})
+
+
+def secrets(g: Gateway, places: Places = HOST) -> dict[str, Tree]:
+    """Content by path: where each secret lies, and never what it is. Envoy reads the files that are named there anew
+    when one is renamed into their folder. A file for each: it refuses one with two."""
+    return {places.secret(each["name"]): _secret(each) for each in _sent(g)}
+
+
+def _secret(found: Tree) -> Tree:
+    return {"resources": [{"@type": TYPE + "extensions.transport_sockets.tls.v3.Secret", **found}]}
+
+
+def _sent(g: Gateway) -> list[Tree]:
+    return [each for at in g.secrets for each in _of_place(at)]
+
+
+def _of_place(at: Place) -> Iterator[Tree]:
+    for which, path in ((NEW, at.new), (OLD, at.old)):
+        if path is not None:
+            yield {"name": f"{at.name}-{which}", "generic_secret": {"secret": {"filename": path}}}
+    if at.certificate is not None:
+        pair = {"certificate_chain": {"filename": at.certificate}, "private_key": {"filename": at.key}}
+        yield {"name": f"{at.name}-{CERTIFICATE}", "tls_certificate": pair}
 
 
 def twin(g: Gateway, places: Places = HOST) -> Tree:
     """All of it for `envoy --mode validate`, which looks at no file that a bootstrap leads to. The CA bundle is named
-    in place for the same reason. Envoy opens the log even so, and its folder may not be there yet."""
+    in place for the same reason, and secrets are stood for: they may be fetched later. Envoy opens the log even so,
+    and its folder may not be there yet."""
     places = replace(places, log="/dev/null")
-    inline = {"validation_context": _bundle(g.tls)}
-    static = {"clusters": _clusters(g, places, inline), "listeners": _listeners(g, places)}
+    static = {
+        "clusters": _clusters(g, places, _InPlace(g.tls)),
+        "listeners": _listeners(g, places),
+        "secrets": [
+            {"name": each["name"], "generic_secret": {"secret": {"inline_string": "none"}}}
+            for each in _sent(g)
+            if "generic_secret" in each
+        ],
+    }
     return {**_process(g, places), "static_resources": static}
 
 
@@ -187,26 +237,86 @@ def _overload(g: Gateway) -> Tree:
 # Towards a provider
 
 
-def _clusters(g: Gateway, places: Places, trusted: Tree) -> list[Tree]:
+class _BySds:
+    """What clusters name of certificates and keys: resources of files that are read anew."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+
+    def trust(self) -> Tree:
+        source = _watched(self.places.trust, self.places.folder)
+        return {"validation_context_sds_secret_config": {"name": TRUST, "sds_config": source}}
+
+    def key(self, at: Place, which: str) -> Tree:
+        name = f"{at.name}-{which}"
+        return {"name": name, "sds_config": _watched(self.places.secret(name), self.places.folder)}
+
+    def certificate(self, at: Place) -> Tree:
+        return {"tls_certificate_sds_secret_configs": [self.key(at, CERTIFICATE)]}
+
+
+class _InPlace:
+    """The same of a bootstrap that is only looked at."""
+
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls
+
+    def trust(self) -> Tree:
+        return {"validation_context": _bundle(self.tls)}
+
+    def key(self, at: Place, which: str) -> Tree:
+        return {"name": f"{at.name}-{which}"}
+
+    def certificate(self, _at: Place) -> Tree:
+        return {}
+
+
+Found = _BySds | _InPlace
+
+
+def _clusters(g: Gateway, places: Places, found: Found) -> list[Tree]:
     upstreams = sorted(g.upstreams, key=lambda up: up.name)
     metrics = [_admin_cluster(places)] if g.metrics_listen else []
-    return [*(_cluster(g, up, places, trusted) for up in upstreams), *metrics]
+    return [*(each for up in upstreams for each in _of_upstream(g, up, places, found)), *metrics]
 
 
-def _cluster(g: Gateway, up: Upstream, places: Places, trusted: Tree) -> Tree:
+def _of_upstream(g: Gateway, up: Upstream, places: Places, found: Found) -> Iterator[Tree]:
+    credential = up.credential
+    if credential is None:
+        yield _cluster(g, up, up.name, places, found, [])
+        return
+    if credential.oauth is not None:
+        yield _cluster(g, up, up.name, places, found, [_token(up, credential, credential.oauth, found)])
+        yield _token_server(g, up, credential.oauth, places, found)
+        return
+    for name, which in zip(up.clusters, (NEW, OLD), strict=False):
+        yield _cluster(g, up, name, places, found, [_key(credential, found.key(credential.place, which))])
+
+
+def _cluster(g: Gateway, up: Upstream, name: str, places: Places, found: Found, filters: list[Tree]) -> Tree:
     return {
-        "name": up.name,
+        "name": name,
         "connect_timeout": _seconds(up.connect),
         "per_connection_buffer_limit_bytes": g.buffer,
         **_names(places),
-        "load_assignment": {"cluster_name": up.name, "endpoints": _regions(up)},
-        "transport_socket": _verified(g.tls, trusted),
-        "typed_extension_protocol_options": _protocol(up),
+        "load_assignment": {"cluster_name": name, "endpoints": _regions(up.hosts, up.port)},
+        "transport_socket": _verified(g.tls, found, up.client_certificate),
+        "typed_extension_protocol_options": _protocol(up.protocol, up.idle, [*_noted(), *filters]),
         "circuit_breakers": {"thresholds": [_breaker(up)]},
         "outlier_detection": _outlier(up),
         # Else the last half of the addresses is never cut, and one address is always asked; and else what is cut goes
         # on for a second.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
+    }
+
+
+def _token_server(g: Gateway, up: Upstream, oauth: OAuth, places: Places, found: Found) -> Tree:
+    """Verified, bounded and cut like its provider."""
+    name = up.token_cluster
+    return {
+        **_cluster(g, up, name, places, found, []),
+        "load_assignment": {"cluster_name": name, "endpoints": _regions((oauth.host,), oauth.port)},
+        "typed_extension_protocol_options": _protocol("auto", up.idle, [_discreet(), _lua(lua.tokens())]),
     }
 
 
@@ -229,14 +339,14 @@ def _names(places: Places) -> Tree:
     return {"cluster_type": strict, "wait_for_warm_on_init": False}
 
 
-def _regions(up: Upstream) -> list[Tree]:
+def _regions(hosts: Iterable[str], port: int) -> list[Tree]:
     return [
-        {"priority": at, "lb_endpoints": [{"endpoint": {"hostname": host, "address": _tcp(host, up.port)}}]}
-        for at, host in enumerate(up.hosts)
+        {"priority": at, "lb_endpoints": [{"endpoint": {"hostname": host, "address": _tcp(host, port)}}]}
+        for at, host in enumerate(hosts)
     ]
 
 
-def _verified(tls: Tls, trusted: Tree) -> Tree:
+def _verified(tls: Tls, found: Found, certificate: Place | None) -> Tree:
     """SNI and the name in the certificate are those of the region that is asked."""
     versions = {"1.2": "TLSv1_2", "1.3": "TLSv1_3"}
     parameters = {
@@ -249,20 +359,20 @@ def _verified(tls: Tls, trusted: Tree) -> Tree:
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         auto_host_sni=True,
         auto_sni_san_validation=True,
-        common_tls_context={"tls_params": parameters, **trusted},
+        common_tls_context={
+            "tls_params": parameters,
+            **found.trust(),
+            **(found.certificate(certificate) if certificate else {}),
+        },
     )
-
-
-def _trust_by_sds(places: Places) -> Tree:
-    source = _watched(places.trust, places.folder)
-    return {"validation_context_sds_secret_config": {"name": TRUST, "sds_config": source}}
 
 
 def _bundle(tls: Tls) -> Tree:
     return {"trusted_ca": {"filename": tls.ca}}
 
 
-def _protocol(up: Upstream) -> Tree:
+def _protocol(protocol: str, idle: float, filters: list[Tree]) -> Tree:
+    """`filters` are behind the router, for each try."""
     http1: Tree = {"http_protocol_options": {}}
     # A connection that died silently takes all requests with it, until TCP gives up after a quarter of an hour.
     ping = {"interval": _seconds(PING), "timeout": _seconds(PING_ANSWER)}
@@ -273,13 +383,13 @@ def _protocol(up: Upstream) -> Tree:
         "auto": {"auto_config": http1 | http2},
     }
     kind = "extensions.upstreams.http.v3.HttpProtocolOptions"
-    common = {"idle_timeout": _seconds(up.idle), "max_connection_duration": _seconds(LONGEST_CONNECTION)}
+    common = {"idle_timeout": _seconds(idle), "max_connection_duration": _seconds(LONGEST_CONNECTION)}
     return {
         f"envoy.{kind}": {
             "@type": TYPE + kind,
             "common_http_protocol_options": common,
-            "http_filters": _towards(),
-            **spoken[up.protocol],
+            "http_filters": [*filters, _typed(CODEC, "extensions.filters.http.upstream_codec.v3.UpstreamCodec")],
+            **spoken[protocol],
         }
     }
 
@@ -304,19 +414,57 @@ def _outlier(up: Upstream) -> Tree:
     }
 
 
+CODEC = "envoy.filters.http.upstream_codec"
 WAIT = "x-hostguard-wait"
 """Status and Retry-After of a provider's answer in one header, for the routes: Envoy can't ask for two at once."""
 
 
-def _towards() -> list[Tree]:
-    """Filters behind the router, for each try."""
+def _noted() -> list[Tree]:
     value = {"key": WAIT, "value": "%RESP(:STATUS)%;%RESP(RETRY-AFTER)%"}
     noted = {"response_mutations": [{"append": {"header": value, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]}
-    filters = "extensions.filters.http."
-    return [
-        _typed("envoy.filters.http.header_mutation", filters + "header_mutation.v3.HeaderMutation", mutations=noted),
-        _typed("envoy.filters.http.upstream_codec", filters + "upstream_codec.v3.UpstreamCodec"),
-    ]
+    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+    return [_typed("envoy.filters.http.header_mutation", kind, mutations=noted)]
+
+
+# Its credential
+
+
+def _discreet() -> Tree:
+    """Else a token server is told this host's own address, and Envoy's time-out."""
+    told = ("x-forwarded-for", "x-envoy-internal", "x-envoy-expected-rq-timeout-ms")
+    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+    mutations = {"request_mutations": [{"remove": name} for name in told]}
+    return _typed("envoy.filters.http.header_mutation", kind, mutations=mutations)
+
+
+def _injected(credential: Tree) -> Tree:
+    """Whatever an application sent in this header is overwritten; where there is no key, nothing is sent."""
+    kind = "extensions.filters.http.credential_injector.v3.CredentialInjector"
+    return _typed("envoy.filters.http.credential_injector", kind, overwrite=True, credential=credential)
+
+
+def _key(credential: Credential, secret: Tree) -> Tree:
+    generic = _typed(
+        "envoy.http.injected_credentials.generic",
+        "extensions.http.injected_credentials.generic.v3.Generic",
+        credential=secret,
+        header=credential.header,
+        header_value_prefix=credential.prefix,
+    )
+    return _injected(generic)
+
+
+def _token(up: Upstream, credential: Credential, oauth: OAuth, found: Found) -> Tree:
+    secret = found.key(credential.place, NEW)
+    oauth2 = _typed(
+        "envoy.http.injected_credentials.oauth2",
+        "extensions.http.injected_credentials.oauth2.v3.OAuth2",
+        token_endpoint={"uri": oauth.url, "cluster": up.token_cluster, "timeout": _seconds(up.per_try)},
+        scopes=list(oauth.scopes),
+        client_credentials={"client_id": oauth.client_id, "client_secret": secret, "auth_type": "URL_ENCODED_BODY"},
+        token_fetch_retry_interval=_seconds(TOKEN_RETRY),
+    )
+    return _injected(oauth2)
 
 
 def _admin_cluster(places: Places) -> Tree:
@@ -368,7 +516,7 @@ def _http(name: str, routes: list[Tree], filters: list[Tree], virtual_host: Tree
 
 
 def _manager(g: Gateway, up: Upstream, places: Places) -> Tree:
-    checked = [] if up.payload.stream else [_lua(up.payload)]
+    checked = [] if up.payload.stream else [_lua(lua.source(up.payload))]
     limit = _typed(
         "envoy.filters.http.body_size_limit",
         "extensions.filters.http.body_size_limit.v3.BodySizeLimit",
@@ -395,14 +543,18 @@ def _ready() -> Tree:
 
 
 def _own_answers() -> Tree:
-    """An answer that is the gateway's own says so, and why."""
+    """An answer that is the gateway's own says so, and why. Its own 401 is that of a key which is not there: the
+    application can't do anything about it, and must not take it for the provider's."""
     reason = {"header": {"key": "x-hostguard-reason", "value": "%RESPONSE_CODE_DETAILS%"}}
-    return {"mappers": [{"filter": _status("GE", 400), "headers_to_add": [reason]}]}
+    told = {"headers_to_add": [reason]}
+    return {
+        "mappers": [{"filter": _status("EQ", 401), "status_code": 503, **told}, {"filter": _status("GE", 400), **told}]
+    }
 
 
-def _lua(payload: Payload) -> Tree:
-    program = {"inline_string": lua.source(payload)}
-    return _typed("envoy.filters.http.lua", "extensions.filters.http.lua.v3.Lua", default_source_code=program)
+def _lua(program: str) -> Tree:
+    source = {"inline_string": program}
+    return _typed("envoy.filters.http.lua", "extensions.filters.http.lua.v3.Lua", default_source_code=source)
 
 
 def _routes(up: Upstream) -> list[Tree]:
@@ -424,13 +576,26 @@ def _header(name: str, regex: str) -> Tree:
 
 
 def _route(up: Upstream, headers: list[Tree], *, safe: bool) -> Tree:
-    action: Tree = {"cluster": up.name, "timeout": _seconds(up.total), "auto_host_rewrite": True}
+    action: Tree = {**_leads(up), "timeout": _seconds(up.total), "auto_host_rewrite": True}
     if up.retry.tries > 1:
         action["retry_policy"] = _retries(up, safe=safe)
     route: Tree = {"match": {"prefix": "/", "headers": headers}, "route": action}
     if not up.payload.stream:  # of requests that may be sent again, and of answers that are waited for
         route["request_body_buffer_limit"] = max(up.payload.request_max, up.payload.response_max)
     return route
+
+
+def _leads(up: Upstream) -> Tree:
+    """To its cluster; where there are two, by the number of the try: new, old, new, old."""
+    if len(up.clusters) == 1:
+        return {"cluster": up.name}
+    tries = [up.clusters[at % 2] for at in range(up.retry.tries)]
+    groups = [
+        {"name": f"{at}-{name}", "clusters": [{"cluster_name": name, "weight": 1}]} for at, name in enumerate(tries)
+    ]
+    kind = "extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+    chosen = _typed("envoy.router.cluster_specifier_plugin.priority_group", kind, priority_groups=groups)
+    return {"inline_cluster_specifier_plugin": {"extension": chosen}}
 
 
 def _retries(up: Upstream, *, safe: bool) -> Tree:
@@ -453,13 +618,17 @@ def _retries(up: Upstream, *, safe: bool) -> Tree:
         policy["retry_priority"] = _typed(
             "envoy.retry_priorities.previous_priorities",
             "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-            update_frequency=1,
+            update_frequency=len(up.clusters),  # each region is asked with both keys
         )
+    if len(up.clusters) > 1:
+        policy["refresh_cluster_on_retry"] = True
     return {"retry_on": ",".join(again), **policy}
 
 
 def _worth(up: Upstream, *, safe: bool) -> str:
     """Status and Retry-After of an answer after which it is tried again; "" for none. A 202 may have a Retry-After too.
+    What was answered 401 was not done, whatever its method; so is the old key's, since the try before it may have
+    failed for another reason.
 
     Envoy takes no notice of a Retry-After that is longer than the longest it waits, and would try again at once. So
     such an answer is handed on, but for one that another region may do better.
@@ -467,7 +636,8 @@ def _worth(up: Upstream, *, safe: bool) -> str:
     wait = seconds(up.retry)
     limited = [f"429;({wait})"] if wait else []
     broken = ["50[234];" + (".*" if len(up.hosts) > 1 else f"({wait})?")] if safe else []
-    return "|".join([*limited, *broken])
+    refused = ["401;.*"] if len(up.clusters) > 1 else []
+    return "|".join([*limited, *broken, *refused])
 
 
 def seconds(retry: Retry) -> str:
@@ -491,6 +661,7 @@ LOGGED = {
     "refused": "%DYNAMIC_METADATA(hostguard:refused)%",
     "retry_after": "%RESP(RETRY-AFTER)%",
     "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "cluster": "%UPSTREAM_CLUSTER%",
     "host": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
     "to": "%UPSTREAM_HOST%",
     "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",

@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import math
 import shlex
+from collections.abc import Mapping
 
 from hostguard.controls.text import render
 from hostguard.host import takeover
@@ -24,22 +25,28 @@ from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, UNIT, XDS, Gatewa
 CONTROL, LOG, ROUTES = "gateway.instance", "gateway.log", "gateway.routes"
 BOOTSTRAP, TWIN, TRUST = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/trust.json"
 START = f"{FOLDER}/start"
+FOLDERS = f"{FOLDER}/folders.conf"
+"""For the unit alone: among tmpfiles.d(5) they would be made before the tmpfs is mounted, on the disk beneath."""
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d/hostguard-gateway.conf", "/etc/logrotate.d/hostguard-gateway"
 
 
-def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str) -> list[Resource]:
-    """The unit and its files. `bootstrap` is what Envoy starts with, and `trust` names whom the clusters trust; `twin`
-    is all of it with the listeners and clusters in place, which Envoy tries before anything is written: in the files
-    of `XDS` it would overlook nonsense. It opens the logs that the twin names, and their folder may not be there yet.
+def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str, secrets: Mapping[str, str]) -> list[Resource]:
+    """The unit and its files. `bootstrap` is what Envoy starts with; `trust` names whom the clusters trust, and
+    `secrets`, by their paths, the files of their keys. `twin` is all of it with the listeners and clusters in place,
+    which Envoy tries before anything is written: in the files of `XDS` it would overlook nonsense. It opens the logs
+    that the twin names, and their folder may not be there yet.
     """
     program = inspect.getsource(takeover)
     content = _service(g, "")
-    mark = hashlib.sha256((bootstrap + trust + program + content).encode()).hexdigest()
+    started = "".join([bootstrap, trust, *secrets.values(), program, content])
+    mark = hashlib.sha256(started.encode()).hexdigest()
     check = [g.program, "--mode", "validate", "--log-level", "critical", "--log-format", "%v", "-c", "{}"]
     return [
         file.resource(CONTROL, TWIN, twin, check=check, **{"as": f"${{uid:{g.account}}}"}),
         file.resource(CONTROL, BOOTSTRAP, bootstrap),
         file.resource(CONTROL, TRUST, trust),
+        *(file.resource(CONTROL, path, content) for path, content in secrets.items()),
+        *([file.resource(CONTROL, FOLDERS, _folders_of_secrets(g))] if g.secrets else []),
         file.resource(CONTROL, START, program),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
         file.resource(CONTROL, TMPFILES, _folders(g)),
@@ -79,8 +86,9 @@ def _service(g: Gateway, mark: str) -> str:
         account=g.account,
         mark=mark,
         names="hostguard-names.service",
-        agent=keys.UNIT if any(up.credential or up.client_certificate for up in g.upstreams) else "",
+        agent=keys.UNIT if g.secrets else "",
         tmpfiles=TMPFILES,
+        folders=FOLDERS if g.secrets else "",
         start=f"${{program:python3}} -I {START} {words}",
         seconds=int(takeover.READY + 2 * takeover.ENDED) + _drain(g) + 30,
         run=RUN,
@@ -99,3 +107,7 @@ def _folders(g: Gateway) -> str:
         uid=f"${{uid:{g.account}}}",
         folders=[(upstream.name, upstream.group) for upstream in g.upstreams if upstream.group],
     )
+
+
+def _folders_of_secrets(g: Gateway) -> str:
+    return render("gateway-folders.j2", secrets=sorted({folder for place in g.secrets for folder in place.folders}))

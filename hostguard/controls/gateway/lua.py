@@ -223,6 +223,31 @@ end
     return HEAD + DECODER + checks(payload.schema) + ANSWER + judge + RESPONSE + REQUEST
 
 
+UNTOLD = 300
+"""Seconds that a token is taken to be good for, where its server does not say (RFC 6749, 5.1: it should)."""
+TOKENS = f"""
+local function judge(h, body, n)
+  local headers = h:headers()
+  if sub(headers:get(":status"), 1, 1) ~= "2" then return end
+  if n > 65536 then refuse("more than a token") end
+  local said = decode(body:getBytes(0, n))
+  if kind(said) ~= "object" then refuse("no object") end
+  local token, ends = said.access_token, tonumber(said.expires_in or {UNTOLD})
+  if type(token) ~= "string" or not match(token, "^[%w._~+/-]+=*$") then refuse("no token") end
+  if not ends or ends < 1 or ends > 2147483647 then refuse("no end of a token") end
+  headers:replace(":status", "200")
+  local text = string.format('{{"access_token": "%s", "expires_in": %d}}', token, math.floor(ends))
+  headers:replace("content-length", tostring(body:setBytes(text)))
+end
+"""
+
+
+def tokens() -> str:
+    """The program for a token server: Envoy gets the token and its end, or an error. An answer that it can't read it
+    would write to its log, token and all, and never ask again; after an error it asks again."""
+    return HEAD + DECODER + ANSWER + TOKENS + RESPONSE
+
+
 SHORT = """
 local sub = string.sub
 local function refuse(why) error({why = why}, 0) end

@@ -51,7 +51,8 @@ def asks_of_resolution(g: Gateway) -> Mapping[str, Any]:
 
 
 def _names(g: Gateway) -> list[str]:
-    return list(dict.fromkeys(host for up in g.upstreams for host in up.hosts))
+    tokens = [up.credential.oauth.host for up in g.upstreams if up.credential and up.credential.oauth]
+    return list(dict.fromkeys([*(host for up in g.upstreams for host in up.hosts), *tokens]))
 
 
 def judges_resolution(g: Gateway, said: Mapping[str, Any]) -> Verdict:
@@ -60,22 +61,25 @@ def judges_resolution(g: Gateway, said: Mapping[str, Any]) -> Verdict:
     if silent:
         return Verdict("unknown", MOVED, f"the host itself does not resolve {'; '.join(silent)}")
     running = members(said["envoy"]["clusters"])
-    asked: dict[str, set[str]] = {}
+    asked: dict[str, list[set[str]]] = {}
     for cluster in running.values():
+        own: dict[str, set[str]] = {}
         for address, told in cluster.of.items():
-            asked.setdefault(told.get("hostname", ""), set()).add(address.rpartition(":")[0].strip("[]"))
+            own.setdefault(told.get("hostname", ""), set()).add(address.rpartition(":")[0].strip("[]"))
+        for name, addresses in own.items():
+            asked.setdefault(name, []).append(addresses)
     return verdict(MOVED, list(_moved(asked, now)), f"{len(now)} names lead where they should")
 
 
-def _moved(asked: Mapping[str, set[str]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """One address in common is enough: providers answer with some of many."""
+def _moved(asked: Mapping[str, list[set[str]]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """One address in common is enough: providers answer with some of many. But every cluster looks a name up itself."""
     for name, each in now.items():
-        have = asked.get(name, set())
-        if not have:
+        if name not in asked:
             yield f"the proxy has no address of {name}"
-        elif not have & set(each["addresses"]):
-            there, here = (", ".join(sorted(some)[:3]) for some in (have, each["addresses"]))
-            yield f"the proxy sends what is for {name} to {there}, and it is at {here}"
+        for have in asked.get(name, []):
+            if not have & set(each["addresses"]):
+                there, here = (", ".join(sorted(some)[:3]) for some in (have, each["addresses"]))
+                yield f"the proxy sends what is for {name} to {there}, and it is at {here}"
 
 
 def asks_of_capacity(g: Gateway) -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ def instance(context: Context) -> Sequence[Resource]:
     if not g.manage:
         return []
     bootstrap, twin, trust = (envoy.text(tree(g)) for tree in (envoy.bootstrap, envoy.twin, envoy.trust))
-    files = made.resources(g, bootstrap=bootstrap, twin=twin, trust=trust)
+    secrets = {path: envoy.text(tree) for path, tree in envoy.secrets(g).items()}
+    files = made.resources(g, bootstrap=bootstrap, twin=twin, trust=trust, secrets=secrets)
     return [*files, *_migrating(context), *([process.resource(made.CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
 
 
