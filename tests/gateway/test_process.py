@@ -170,7 +170,7 @@ def test_a_balancer_asks_where_it_sends_to_whether_the_proxy_is_there(pki: Path,
     first.behave = answers(503)
     once = upstream(group="shop", retry={"tries": 1}, payload={"schema": SCHEMA})
     with running(gateway(once, ca=pki / "ca.pem", log="all")) as proxy:
-        at = PORT if where == "port" else proxy.places.socket("payments")
+        at = PORT if where == "port" else proxy.places.bound("payments")
         assert ask(at, envoy.READY).status == 204
         assert [ask(at).status for _ in range(8)] == [503] * 8  # by now the provider is cut off
         assert ask(at, envoy.READY).status == 204

@@ -66,9 +66,11 @@ def test_the_folder_of_a_secret_is_there_before_a_process_and_stays_its_writer_s
     place = Place("keys", new="/run/secrets/keys/new", old="/run/secrets/keys/old")
     keyed = replace(PAYMENTS, credential=Credential(place, "X-Api-Key", "", None))
     of = wanted(replace(GATEWAY, upstreams=(keyed,)))
-    assert of[f"file:{instance.TMPFILES}"]["content"].count("d /run/secrets/keys - - - -\n") == 1
+    # Not among tmpfiles.d(5), which a boot reads before the tmpfs is mounted.
+    assert "/run/secrets" not in of[f"file:{instance.TMPFILES}"]["content"]
+    assert of[f"file:{instance.FOLDERS}"]["content"].count("d /run/secrets/keys - - - -\n") == 1
     service = of[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
-    folders = f"+systemd-tmpfiles --create {instance.TMPFILES}\n"
+    folders = f"+systemd-tmpfiles --create {instance.TMPFILES} {instance.FOLDERS}\n"
     for start in ("Start", "Reload"):
         assert service.index(folders) < service.index(f"Exec{start}=${{program:python3}}")
     assert f"ExecStartPre={folders}" in service

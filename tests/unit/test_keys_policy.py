@@ -249,7 +249,7 @@ def test_a_policy_with_all_of_it_is_taken(changed: Change) -> None:
         {f"{AT}.client_certificate": "paper"},
         {**oauth(), f"{AT}.retry.tries": 1},
     ],
-    ids=str,
+    ids=", ".join,
 )  # fmt: skip
 def test_what_may_well_be_meant_is_taken(changes: Mapping[str, Any], changed: Change) -> None:
     assert changed(changes).warnings == ()

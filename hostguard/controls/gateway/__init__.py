@@ -258,8 +258,8 @@ CONTROLS: tuple[Control, ...] = (
         "gateway.credentials",
         "The gateway has the keys that it sends, and nobody else may read them",
         Severity.HIGH,
-        "Where a key is missing or empty, Envoy answers every request of that provider with a 401 of its own, which "
-        "looks like the provider's. Who may read the file is the provider's customer too, past the gateway and all of "
+        "Where a key is missing or empty, the gateway answers every request of that provider with 503 and sends "
+        "nothing. Who may read the file is the provider's customer too, past the gateway and all of "
         "its limits. No file is opened for this: its size, its times and its modes tell.",
         "`hostguard audit` of secrets.agent-fresh says whether they still come; what somebody else writes must be "
         "renamed into place, 0440 in a folder 2750, of the group of the gateway's account. What failed in the past is "

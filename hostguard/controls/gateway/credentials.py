@@ -48,7 +48,7 @@ def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:
 
 def _faults(g: Gateway, seen: Mapping[str, Any] | None) -> Iterator[str]:
     if seen is None:
-        yield "is not there: its requests are answered with 401, and reach nobody"
+        yield "is not there: its requests are answered with 503, and reach nobody"
         return
     if seen["size"] <= NO_MORE_THAN_A_LINE_END:
         yield "is empty"
