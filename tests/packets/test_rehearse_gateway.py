@@ -98,14 +98,20 @@ def takes_connect(manager: dict[str, Any]) -> None:
     config["upgrade_configs"] = [{"upgrade_type": "CONNECT"}]
 
 
+def leading(manager: dict[str, Any]) -> list[dict[str, Any]]:
+    """The routes that lead to a provider."""
+    (host,) = manager["typed_config"]["route_config"]["virtual_hosts"]
+    return [each["route"] for each in host["routes"] if "route" in each]
+
+
 def routes_by_host(manager: dict[str, Any]) -> None:
-    for route in manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]:
-        del route["route"]["auto_host_rewrite"]
+    for route in leading(manager):
+        del route["auto_host_rewrite"]
 
 
 def leads_to_another(manager: dict[str, Any]) -> None:
-    for route in manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]:
-        route["route"]["cluster"] = "letters"
+    for route in leading(manager):
+        route["cluster"] = "letters"
 
 
 def takes_upgrades(manager: dict[str, Any]) -> None:
