@@ -78,13 +78,13 @@ def _question(words: list[str], protocol: str) -> Question:
 
 
 def _host(said: str) -> str | None:
-    """A name in lower case, or an address as it is written shortest; None for what is neither."""
-    import ipaddress
-
-    from hostguard.policy.grammar import NAME
+    """A name in lower case, or an address as it is written shortest; None for what is neither. A mapped address is the
+    IPv4 one that the kernel sends to."""
+    from hostguard.policy.grammar import NAME, address
 
     try:
-        return str(ipaddress.ip_address(said.removeprefix("[").removesuffix("]")))
+        found = address(said.removeprefix("[").removesuffix("]"))
+        return str((found.version == 6 and found.ipv4_mapped) or found)
     except ValueError:
         return said.lower().rstrip(".") if NAME.fullmatch(said.rstrip(".")) and "*" not in said else None
 
@@ -107,14 +107,10 @@ def _to(asked: Question) -> str:
 
 
 def _place(loaded: LoadedPolicy, reason: Reason) -> str:
+    from hostguard.policy.document import dotted
+
     line = _line(loaded, reason)
-    return f"{key(reason)}{f' (line {line})' if line else ''}"
-
-
-def key(reason: Reason) -> str:
-    """As the messages of validate write a key."""
-    text = ".".join(str(step) for step in reason.path if isinstance(step, str))
-    return text + "".join(f"[{step}]" for step in reason.path if isinstance(step, int))
+    return f"{dotted(reason.path)}{f' (line {line})' if line else ''}"
 
 
 def _line(loaded: LoadedPolicy, reason: Reason) -> int | None:
@@ -124,8 +120,10 @@ def _line(loaded: LoadedPolicy, reason: Reason) -> int | None:
 
 
 def _as_json(loaded: LoadedPolicy, asked: Question, found: Answer) -> dict[str, object]:
+    from hostguard.policy.document import dotted
+
     def told(reason: Reason) -> dict[str, object]:
-        return {"key": key(reason), "line": _line(loaded, reason), "says": reason.words}
+        return {"key": dotted(reason.path), "line": _line(loaded, reason), "says": reason.words}
 
     return {
         "schema": SCHEMA,

@@ -49,6 +49,8 @@ def asked(*words: str, policy: Path = GATEWAY) -> tuple[int, str]:
         (["evil.example"], Exit.FAILED, "does not know it"),
         (["[2001:db8::1]:443"], Exit.FAILED, "[2001:db8::1]:443/tcp"),
         (["::1"], Exit.WELL, "it stays on the host"),
+        (["root", "[::ffff:10.0.0.3]:123", "--udp"], Exit.WELL, "egress.time_servers[0]"),
+        (["shop", "::ffff:127.0.0.84"], Exit.FAILED, "gateway.address"),
     ],
 )
 def test_it_names_what_decides(words: list[str], code: int, says: str) -> None:
@@ -56,7 +58,16 @@ def test_it_names_what_decides(words: list[str], code: int, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["a", "b", "c"], ["Shop", "api.provider.com"], ["x y"], ["api.provider.com:0"], ["*.provider.com"], [""]]
+    "words",
+    [
+        ["a", "b", "c"],
+        ["Shop", "api.provider.com"],
+        ["x y"],
+        ["api.provider.com:0"],
+        ["*.provider.com"],
+        [""],
+        ["fe80::1%eth0"],
+    ],
 )
 def test_what_it_can_not_be_asked(words: list[str]) -> None:
     result = CliRunner().invoke(app, ["why", *words, "--policy", str(GATEWAY)])
