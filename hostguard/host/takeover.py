@@ -134,15 +134,28 @@ def _keep(folder: str) -> List[str]:
 
 
 def publish(folder: str) -> None:
-    """Give each socket its name without the dot, with no moment in which nobody has that name."""
+    """Show each socket that Envoy has bound."""
     for path in _sockets(folder, ".*.sock"):
-        beside = path + NEW
+        show(path)
+
+
+def show(path: str) -> None:
+    """Give the socket `.NAME.sock` the name without the dot too, with no moment in which nobody has that name.
+
+    Root does it as well, in a folder of an account: no link in it is followed. Raises FileNotFoundError where there is
+    no such socket."""
+    folder, bound = os.path.split(path)
+    beside = bound + NEW
+    within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        os.link(path, beside)
-        os.rename(beside, os.path.join(os.path.dirname(path), os.path.basename(path)[1:]))
+            os.unlink(beside, dir_fd=within)
+        os.link(bound, beside, src_dir_fd=within, dst_dir_fd=within, follow_symlinks=False)
+        os.rename(beside, bound[1:], src_dir_fd=within, dst_dir_fd=within)
         with contextlib.suppress(FileNotFoundError):  # rename(2) leaves two names of one file alone
-            os.unlink(beside)
+            os.unlink(beside, dir_fd=within)
+    finally:
+        os.close(within)
 
 
 def _sockets(folder: str, name: str) -> List[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from hostguard import impact
 from hostguard.observe.seen import Process, Seen, Sight, Trip
 from hostguard.policy.checks import sent_by_kernel
-from hostguard.policy.destinations import DNS, NTP, holds, named_reaches
+from hostguard.policy.destinations import DNS, NTP, is_among, named_reaches
 from hostguard.policy.grammar import Address, Network
 from hostguard.policy.model import Egress
 
@@ -117,7 +117,7 @@ class _Asked:
         """Whether its name lets it out: then its address needs no entry."""
         hosts = [host for who in (None, way.account) for host in self.named.get((who, way.protocol, way.port), ())]
         names = self.seen.names.of(way.peer)
-        return any(host == name or holds(host, name) for host in hosts for name in names)
+        return any(is_among(name, hosts) for name in names)
 
     def leave(self, way: Trip, sight: Sight, told: str) -> None:
         provider = self.public(way)

@@ -95,6 +95,11 @@ def named_reaches(egress: Egress) -> Iterator[NamedReach]:
                     yield NamedReach(user, service.protocol, port, host, path)
 
 
+def is_among(host: str, names: Iterable[str]) -> bool:
+    """Whether a name is one of these, or below one with `*.`."""
+    return any(host == name or holds(name, host) for name in names)
+
+
 def holds(wildcard: str, host: str) -> bool:
     """Whether a `*.` name holds another name, or the narrower of two `*.` names."""
     return wildcard != host and wildcard.startswith("*.") and host.removeprefix("*.").endswith(wildcard[1:])

@@ -280,7 +280,7 @@ def _upstream(policy: Policy, name: str, to: model.Upstream) -> Upstream:
 def _credential(where: Mapping[str, Place], said: model.Credential) -> Credential:
     oauth = None
     if said.oauth2:
-        _, host, port, _ = keys.endpoint(said.oauth2.url)
+        _, host, port = keys.endpoint(said.oauth2.url)
         oauth = OAuth(host, port, said.oauth2.url, said.oauth2.client_id, said.oauth2.scopes)
     return Credential(where[said.secret], said.header, said.prefix, oauth)
 

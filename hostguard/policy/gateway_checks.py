@@ -7,7 +7,7 @@ from typing import Any
 
 from hostguard.policy import gateway as derived
 from hostguard.policy import json_schema
-from hostguard.policy.destinations import holds
+from hostguard.policy.destinations import is_among
 from hostguard.policy.document import Path, safe
 from hostguard.policy.finding import Finding
 from hostguard.policy.model import Egress, Gateway, Policy, Provider, Upstream
@@ -137,7 +137,7 @@ def _target(to: Upstream, provider: Provider, path: Path) -> Iterator[Finding]:
     for where, host in named:
         if host.startswith("*."):
             yield Finding(where, host, "a name: none is asked for by a wildcard")
-        elif host not in provider.hosts and not any(holds(other, host) for other in provider.hosts):
+        elif not is_among(host, provider.hosts):
             yield Finding(where, host, f"one of its hosts: {_few(provider.hosts)}", among)
     first = to.host or provider.hosts[0]
     if first in to.fallback:

@@ -130,10 +130,10 @@ def reader(policy: Policy, said: model.Stored) -> str:
     return said.group or proxy or "root"
 
 
-def endpoint(url: str) -> tuple[str, str, int, str]:
-    """Scheme, name or address, port and path of a URL that the grammar let through."""
+def endpoint(url: str) -> tuple[str, str, int]:
+    """Scheme, name or address, and port of a URL that the grammar let through."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], parts.path or "/"
+    return parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme]
 
 
 def is_loopback(host: str) -> bool:

@@ -6,10 +6,21 @@ import ipaddress
 from collections.abc import Iterator
 
 from hostguard.policy import gateway, keys
-from hostguard.policy.destinations import holds
+from hostguard.policy.destinations import is_among
 from hostguard.policy.document import Path
 from hostguard.policy.finding import Finding
-from hostguard.policy.model import AgentAuth, Credential, Policy, SecretAgent, SecretFiles, Secrets, Stored, Upstream
+from hostguard.policy.grammar import Network
+from hostguard.policy.model import (
+    AgentAuth,
+    Credential,
+    Policy,
+    SecretAgent,
+    SecretFiles,
+    Secrets,
+    Stored,
+    TokenServer,
+    Upstream,
+)
 
 SECTION: Path = ("secrets",)
 AGENT: Path = (*SECTION, "agent")
@@ -118,33 +129,27 @@ def _login(auth: AgentAuth) -> Iterator[Finding]:
 
 
 def _server(policy: Policy, secrets: Secrets, agent: SecretAgent) -> Iterator[Finding]:
-    scheme, host, port, _ = keys.endpoint(agent.server)
+    scheme, host, port = keys.endpoint(agent.server)
     path: Path = (*AGENT, "server")
-    if keys.is_loopback(host):
-        if scheme == "https" and agent.ca is None:
-            yield Finding((*AGENT, "ca"), "nothing", "the certificates by which the server is verified")
-        return
-    if scheme != "https":
-        yield Finding(path, agent.server, "https: plain HTTP goes to loopback alone")
-    elif agent.ca is None:
+    local, egress = keys.is_loopback(host), policy.egress
+    if scheme == "https" and agent.ca is None:
         yield Finding((*AGENT, "ca"), "nothing", "the certificates by which the server is verified")
-    egress = policy.egress
-    if egress is None:
+    elif scheme != "https" and not local:
+        yield Finding(path, agent.server, "https: plain HTTP goes to loopback alone")
+    if local or egress is None:
         return  # nothing holds it up
     for service in egress.services.values():
         users = service.users
-        if service.protocol == "tcp" and port in service.ports and (users is None or secrets.owner in users):
-            if host in service.hosts or any(holds(pattern, host) for pattern in service.hosts):
-                return
-            if any(_within(host, str(network)) for network in service.cidrs):
-                return
+        let_in = service.protocol == "tcp" and port in service.ports and (users is None or secrets.owner in users)
+        if let_in and (is_among(host, service.hosts) or any(_within(host, network) for network in service.cidrs)):
+            return
     expected = f"an entry of egress.services with it and port {port}, for {secrets.owner}"
     yield Finding(path, agent.server, expected, (("egress", "services"),))
 
 
-def _within(host: str, network: str) -> bool:
+def _within(host: str, network: Network) -> bool:
     try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network)
+        return ipaddress.ip_address(host) in network
     except ValueError:  # a name
         return False
 
@@ -181,7 +186,7 @@ def _credential(policy: Policy, name: str, to: Upstream, said: Credential) -> It
     if low in NOT_A_CREDENTIAL or low.startswith(("x-envoy-", "x-hostguard-")):
         yield Finding((*path, "header"), said.header, "a header for a key, such as Authorization or X-Api-Key")
     if said.oauth2:
-        yield from _token(policy, name, said)
+        yield from _token(policy, name, said, said.oauth2)
     elif gateway.falls_back(policy, said) and not to.payload.stream:
         # What is streamed can't be sent twice: with `stream` the policy has to do without, and is warned.
         least = 3 if to.fallback else 2
@@ -194,19 +199,15 @@ def _credential(policy: Policy, name: str, to: Upstream, said: Credential) -> It
         yield Finding((*path, "header"), said.header, "another header than that of retry.idempotency_header", (where,))
 
 
-def _token(policy: Policy, name: str, said: Credential) -> Iterator[Finding]:
+def _token(policy: Policy, name: str, said: Credential, server: TokenServer) -> Iterator[Finding]:
     path: Path = (*PROVIDERS, name, "credential")
-    if said.oauth2 is None:
-        return
-    scheme, host, port, _ = keys.endpoint(said.oauth2.url)
+    scheme, host, port = keys.endpoint(server.url)
     provider = policy.egress.providers.get(name) if policy.egress else None
     if scheme != "https":
-        yield Finding((*path, "oauth2", "url"), said.oauth2.url, "https")
-    elif provider and (
-        port not in provider.ports or not (host in provider.hosts or any(holds(each, host) for each in provider.hosts))
-    ):
+        yield Finding((*path, "oauth2", "url"), server.url, "https")
+    elif provider and (port not in provider.ports or not is_among(host, provider.hosts)):
         of: Path = ("egress", "providers", name)
-        yield Finding((*path, "oauth2", "url"), said.oauth2.url, "one of the provider's `hosts` and `ports`", (of,))
+        yield Finding((*path, "oauth2", "url"), server.url, "one of the provider's `hosts` and `ports`", (of,))
     for key in ("header", "prefix"):
         if key in said.model_fields_set:
             expected = "no such key: a token is sent as RFC 6750 says, Authorization: Bearer"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hostguard.policy import gateway as behind
-from hostguard.policy.destinations import ASKER, holds, leaving, named_reaches
+from hostguard.policy.destinations import ASKER, is_among, leaving, named_reaches
 from hostguard.policy.document import Path
 from hostguard.policy.grammar import Address
 from hostguard.policy.model import Egress, Gateway, Policy
@@ -113,7 +113,7 @@ def _ways(egress: Egress, asked: Question) -> Iterator[tuple[str | None, int, Re
                     yield way.account, way.port, Reason(path, f"{network}, {_by(way.account)}")
         return
     for name in named_reaches(egress):
-        if name.protocol == asked.protocol and (name.host == asked.host or holds(name.host, asked.host)):
+        if name.protocol == asked.protocol and is_among(asked.host, [name.host]):
             yield name.account, name.port, Reason(name.path, f"{name.host}, {_by(name.account)}")
 
 

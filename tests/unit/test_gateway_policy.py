@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from hostguard.bundle import compile_policy
 from hostguard.policy.gateway import Gateway, Upstream, derive
-from hostguard.policy.load import LoadedPolicy, PolicyError, Problem, load, of_variables
+from hostguard.policy.load import LoadedPolicy, PolicyError, load, of_variables
 from hostguard.policy.model import Policy
 from hostguard.policy.sizing import size
+from tests.unit.a_policy import GONE, Change, Refused, changing, put, refusing
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
@@ -32,50 +31,16 @@ SMALL: dict[str, Any] = {
     "gateway": {"providers": {"payments": {"users": ["shop"], "listen": 84}}},
 }
 AT = "gateway.providers.payments"
-GONE = object()
-
-
-def put(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with other values at these keys."""
-    tree = copy.deepcopy(tree)
-    for key, value in changes.items():
-        *way, last = key.split("/") if "/" in key else key.split(".")
-        node = tree
-        for part in way:
-            node = node.setdefault(part, {})
-        if value is GONE:
-            del node[last]
-        else:
-            node[last] = value
-    return tree
-
-
-Change = Callable[[Mapping[str, Any]], LoadedPolicy]
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Change:
-    """The small policy with other values, read from a file of one key a line."""
-
-    def read(changes: Mapping[str, Any]) -> LoadedPolicy:
-        path = tmp_path / "policy.yml"
-        path.write_text(yaml.safe_dump(put(SMALL, changes), sort_keys=False), encoding="utf-8")
-        return load(path)
-
-    return read
+    return changing(SMALL, tmp_path)
 
 
 @pytest.fixture
-def refused(changed: Change) -> Callable[[Mapping[str, Any]], list[Problem]]:
-    def read(changes: Mapping[str, Any]) -> list[Problem]:
-        with pytest.raises(PolicyError) as error:
-            changed(changes)
-        return list(error.value.problems)
-
-    return read
-
-
-Refused = Callable[[Mapping[str, Any]], list[Problem]]
+def refused(changed: Change) -> Refused:
+    return refusing(changed)
 
 
 def gateway(policy: Policy) -> Gateway:

@@ -3,7 +3,7 @@ and what follows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import yaml
 
 from hostguard.policy import keys
 from hostguard.policy.gateway import Upstream, derive
-from hostguard.policy.load import LoadedPolicy, PolicyError, Problem, load
+from hostguard.policy.load import LoadedPolicy
 from hostguard.policy.sizing import size
-from tests.unit.test_gateway_policy import AT, GONE, SMALL, put
+from tests.unit.a_policy import GONE, Change, Refused, changing, put, refusing
+from tests.unit.test_gateway_policy import AT, SMALL
 
 LOGIN = {
     "method": "approle",
@@ -53,30 +54,15 @@ AGENT, CREDENTIAL = "secrets.agent", f"{AT}.credential"
 NO_CARD = {f"{AT}.client_certificate": GONE, f"{AGENT}.secrets.card": GONE}
 SECOND = {"hosts": ["api.provider.com", "eu.provider.com"]}
 
-Change = Callable[[Mapping[str, Any]], LoadedPolicy]
-Refused = Callable[[Mapping[str, Any]], list[Problem]]
-
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Change:
-    """The policy above with other values, read from a file of one key a line."""
-
-    def read(changes: Mapping[str, Any]) -> LoadedPolicy:
-        path = tmp_path / "policy.yml"
-        path.write_text(yaml.safe_dump(put(POLICY, changes), sort_keys=False), encoding="utf-8")
-        return load(path)
-
-    return read
+    return changing(POLICY, tmp_path)
 
 
 @pytest.fixture
 def refused(changed: Change) -> Refused:
-    def read(changes: Mapping[str, Any]) -> list[Problem]:
-        with pytest.raises(PolicyError) as error:
-            changed(changes)
-        return list(error.value.problems)
-
-    return read
+    return refusing(changed)
 
 
 def upstream(loaded: LoadedPolicy) -> Upstream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hostguard.control import Verdict
@@ -33,7 +34,7 @@ def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:
     untold = f"; the log tells nothing yet of the certificate of {', '.join(unseen)}" if unseen else ""
     found = verdict(EXPECTED, [_words(*end) for end in soon], f"{len(known)} certificates{untold}")
     if soon and soon[0][0] >= LEAST:
-        return Verdict(found.status, found.expected, found.actual, severity=Severity.LOW)
+        return replace(found, severity=Severity.LOW)
     return found
 
 

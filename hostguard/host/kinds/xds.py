@@ -281,24 +281,13 @@ def _names_of(paths: Set[str]) -> Set[str]:
 
 
 def _publish(paths: Set[str]) -> None:
-    """As takeover.py does for all of them: those of listeners that came since have no other name yet. The folder is
-    its account's: no link of its making is followed."""
+    """Show those of listeners that came since the process was started."""
+    from .. import takeover  # it needs http.client, which a host without a gateway does not load
+
     for path in paths:
-        folder, name = os.path.split(path)
-        shown, beside = os.path.basename(_shown(path)), name + ".new"
-        if shown == name:
-            continue
-        with contextlib.suppress(FileNotFoundError):  # no process runs: the next one's start does it
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(beside, dir_fd=descriptor)
-                os.link(name, beside, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
-                os.rename(beside, shown, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-                with contextlib.suppress(FileNotFoundError):  # rename(2) leaves two names of one file alone
-                    os.unlink(beside, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
+        if path != _shown(path):
+            with contextlib.suppress(FileNotFoundError):  # no process runs: the next one's start does it
+                takeover.show(path)
 
 
 def _forget_sockets(paths: Set[str]) -> None:

@@ -29,7 +29,7 @@ PATIENT: Overlay = {
 
 
 def measure() -> list[Curve]:
-    """In a network namespace: VmRSS of a proxy's processes with 2,000 connections of applications, less that without
+    """In a network namespace: VmRSS of a proxy's processes with many connections of applications, less that without
     any, by their number; three times each, every time with processes that have just started and have answered a
     request. Idle: connected, and nothing sent. Used: each has sent a GET of 1 KiB and read its answer, all of them at
     the same time, so that the proxy has as many TLS connections to the provider as it has from applications, and keeps
