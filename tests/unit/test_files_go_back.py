@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -161,3 +162,43 @@ def test_files_of_several_generations_go_back_with_the_folder_of_the_first(tmp_p
     assert list(tmp_path.iterdir()) == []
     now = file.capture(resources)
     assert all(file.as_before(resource, saved[resource["id"]], now[resource["id"]]) for resource in resources)
+
+
+@pytest.mark.parametrize("call_of_the_system", ["fsync", "utime"])
+def test_a_file_that_is_said_to_be_as_before_has_its_old_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_of_the_system: str
+) -> None:
+    """Whichever single call fails on the way back: what is told of the file is true of its times too."""
+    path = tmp_path / "theirs"
+    path.write_bytes(b"theirs")
+    os.utime(path, ns=(1_000_000_000, 2_000_000_000))
+    before = file.snapshot(str(path))
+    works = getattr(os, call_of_the_system)
+    for at in range(1, 4):
+        path.write_bytes(b"ours")
+        calls: list[int] = []
+
+        def once(*arguments: Any, at: int = at, calls: list[int] = calls, **named: Any) -> None:
+            calls.append(1)
+            if len(calls) == at:
+                raise OSError(5, "Input/output error")
+            works(*arguments, **named)
+
+        monkeypatch.setattr(os, call_of_the_system, once)
+        with contextlib.suppress(OSError):
+            file.put_back(before)
+        monkeypatch.setattr(os, call_of_the_system, works)
+        same = path.read_bytes() == b"theirs" and path.stat().st_mtime_ns == 2_000_000_000
+        assert file.as_before({}, before, file.snapshot(str(path))) is same
+        file.put_back(before)
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"theirs", 2_000_000_000)
+
+
+def test_an_old_file_with_a_new_time_is_not_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    path.write_bytes(b"theirs")
+    before = file.snapshot(str(path))
+    os.utime(path, ns=(1_000_000_000, 2_000_000_000))
+    assert not file.as_before({}, before, file.snapshot(str(path)))
+    file.put_back(before)
+    assert file.as_before({}, before, file.snapshot(str(path)))

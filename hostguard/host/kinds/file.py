@@ -18,7 +18,7 @@ import shutil
 import stat
 import struct
 import tempfile
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from .. import store
 from ..facts import account_of, group_of, in_container
@@ -40,6 +40,7 @@ from ..resource import (
 from .mount import mounted
 
 GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS (linux/fs.h)
+SAID = ("type", "content", "target", "mode", "uid", "gid")
 FLAGS = {0x10: ("immutable", "-i"), 0x20: ("append-only", "-a")}
 
 
@@ -211,8 +212,12 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """Whether a path is what it was. A folder that was made for it is left where somebody keeps something in it."""
     left = [parent for parent in before["missing_parents"] if os.path.isdir(parent) and not os.listdir(parent)]
-    said = ("type", "content", "target", "mode", "uid", "gid")
-    return not left and all(before.get(key) == now.get(key) for key in said)
+    return not left and all(before.get(key) == now.get(key) for key in SAID) and _changed(before) == _changed(now)
+
+
+def _changed(saved: Dict[str, Any]) -> Optional[int]:
+    """When a file was written last, in nanoseconds; None for what is no file."""
+    return saved["times"][1] if saved["type"] == "file" else None
 
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
@@ -263,16 +268,16 @@ def put_back(saved: Dict[str, Any]) -> None:
     if os.path.lexists(_beside(path)):  # of a write that was cut short
         os.unlink(_beside(path))
     now = snapshot(path)
-    if any(now.get(key) != saved.get(key) for key in ("type", "content", "target", "mode", "uid", "gid")):
+    if any(now.get(key) != saved.get(key) for key in SAID):
         if saved["type"] == "file":
-            _place(path, base64.b64decode(saved["content"]), saved["mode"], saved["uid"], saved["gid"])
-            os.utime(path, ns=(saved["times"][0], saved["times"][1]))
+            content, times = base64.b64decode(saved["content"]), (saved["times"][0], saved["times"][1])
+            _place(path, content, saved["mode"], saved["uid"], saved["gid"], times)
         elif saved["type"] == "link":
             _replace(path, lambda beside: _link(beside, saved))
         else:
             os.unlink(path)
             store.sync(os.path.dirname(path))
-    elif saved["type"] == "file" and now["times"][1] != saved["times"][1]:
+    elif _changed(now) != _changed(saved):
         os.utime(path, ns=(saved["times"][0], saved["times"][1]))
     if saved["type"] == "absent":
         _remove(saved["missing_parents"])
@@ -296,31 +301,33 @@ def _remove(folders: List[str]) -> None:
             store.sync(os.path.dirname(folder))
 
 
-def _place(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
+def _place(path: str, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]] = None) -> None:
     """A reader sees the old file or the new one, a power cut too; but not of one that is mounted there by itself. What
-    fails leaves nothing behind."""
+    fails leaves nothing behind. `times`: of the last look and the last change, in nanoseconds; now if left out."""
     made = store.missing(os.path.dirname(path))
     try:
         for folder in reversed(made):
             os.mkdir(folder, 0o755)
             store.sync(os.path.dirname(folder))
         if mounted(path):
-            _fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), content, mode, uid, gid)
+            _fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), content, mode, uid, gid, times)
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            _replace(path, lambda beside: _fill(os.open(beside, flags, 0o600), content, mode, uid, gid))
+            _replace(path, lambda beside: _fill(os.open(beside, flags, 0o600), content, mode, uid, gid, times))
     except BaseException:
         _remove(made)
         raise
 
 
-def _fill(descriptor: int, content: bytes, mode: int, uid: int, gid: int) -> None:
+def _fill(descriptor: int, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]]) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.truncate()
         os.fchmod(file.fileno(), mode)
         os.fchown(file.fileno(), uid, gid)
         file.flush()
+        if times:  # before it is in its place: there it has all that it had, whatever fails from then on
+            os.utime(file.fileno(), ns=times)
         os.fsync(file.fileno())
 
 
