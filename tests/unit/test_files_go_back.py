@@ -202,3 +202,16 @@ def test_an_old_file_with_a_new_time_is_not_as_before(tmp_path: Path) -> None:
     assert not file.as_before({}, before, file.snapshot(str(path)))
     file.put_back(before)
     assert file.as_before({}, before, file.snapshot(str(path)))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_cut_short_write_left_beside_a_file_is_not_as_before(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "theirs"
+    if there:
+        path.write_bytes(b"theirs")
+    before = file.snapshot(str(path))
+    (tmp_path / ".theirs.hostguard").write_bytes(b"half")
+    assert not file.as_before({}, before, file.snapshot(str(path)))
+    file.put_back(before)
+    assert file.as_before({}, before, file.snapshot(str(path)))
+    assert [each.name for each in tmp_path.iterdir()] == ["theirs"] * there

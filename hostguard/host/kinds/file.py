@@ -210,8 +210,10 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    """Whether a path is what it was. A folder that was made for it is left where somebody keeps something in it."""
+    """Whether a path is what it was, with nothing of ours beside it. A folder that was made for it is left where
+    somebody keeps something in it."""
     left = [parent for parent in before["missing_parents"] if os.path.isdir(parent) and not os.listdir(parent)]
+    left += [now["beside"]] if "beside" in now else []
     return not left and all(before.get(key) == now.get(key) for key in SAID) and _changed(before) == _changed(now)
 
 
@@ -238,6 +240,8 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 def snapshot(path: str) -> Dict[str, Any]:
     """All that `put_back` needs to make `path` what it is now, as JSON."""
     saved: Dict[str, Any] = {"path": path, "type": "absent", "missing_parents": store.missing(os.path.dirname(path))}
+    if os.path.lexists(_beside(path)):  # of a write that was cut short, where nothing could be removed
+        saved["beside"] = _beside(path)
     try:
         status = os.lstat(path)
     except FileNotFoundError:
