@@ -66,6 +66,34 @@ print(json.dumps([error, sh("ip6tables-save")]))
     assert "DROP" not in said[1]
 
 
+@pytest.mark.parametrize("fails", ["list table ip filter", "delete table ip filter", "delete chain ip filter OUTPUT"])
+def test_an_empty_table_of_ours_is_not_as_before_and_goes_at_the_next_try(fails: str) -> None:
+    said = alone(f"""
+fails = {fails!r}
+ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"], policy="DROP")]
+before = ruleset.capture(ours)
+ruleset.write(ours, ruleset.read(ours))
+works, failed, found = nft.run, [], []
+def once(argv, *others, **named):
+    if fails in " ".join(argv) and not failed:
+        failed.append(argv)
+        argv = ["false"]
+    return works(argv, *others, **named)
+ruleset.run = nft.run = once
+for _ in range(2):
+    ruleset.restore(ours, before)
+    now = ruleset.after(ours)
+    found.append([ruleset.as_before(ours[0], before["ipv4HG"], now["ipv4HG"]), sh("nft list ruleset")])
+print(json.dumps([len(failed), found]))
+""")
+    failed, ((first, left), (again, nothing)) = said
+    assert failed == 1
+    assert "table ip filter" in left
+    assert not first
+    assert again
+    assert nothing == ""
+
+
 def test_a_chain_that_others_lead_to_is_left_empty() -> None:
     said = alone("""
 ours = [rules("ipv4", "OUTPUT", "HG", ["-j DROP"])]

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from .. import iptables, nft
 from ..facts import has_ipv6
 from ..iptables import COMMAND, UNSHOWN, WAIT, backend, lets_past, nft_chains, parse, tables, why_hidden
-from ..program import run
+from ..program import find, run
 from ..resource import (
     VALUE,
     Difference,
@@ -260,8 +260,24 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
                 if have.state == VALUE:  # what can't be read is in the way of an apply, and of no rollback
                     parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
                     parts["hook"] = chains is None or resource["hook"] in chains
+                    parts["left"] = _left(family, table, resource["hook"], chains)
                     captured[resource["id"]] = parts
     return captured
+
+
+def _left(family: str, table: str, hook: str, chains: Optional[nft.Chains]) -> str:
+    """What we may have left of a table that was not there before us: an empty `chain`, an empty `table`; `unseen` where
+    nft can't say, "" for nothing."""
+    if chains is None:
+        return "unseen" if find("nft") else ""
+    if _idle(chains, hook):
+        return "chain"
+    return "table" if chains == {} and table in nft.tables(family) else ""
+
+
+def _idle(chains: nft.Chains, hook: str) -> bool:
+    """Whether a built-in chain is there, and does nothing."""
+    return len(chains.get(hook, [])) == 1 and "policy accept;" in chains[hook][0]
 
 
 def after(resources: List[Resource]) -> Dict[str, Any]:
@@ -286,8 +302,11 @@ def after(resources: List[Resource]) -> Dict[str, Any]:
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """Where the jump stands among other tools' rules is theirs to change, and whether they lead to our empty chain."""
     rules = (before["rules"], now["rules"])
+    left = now.get("left", "")
     return (
-        (not resource["policy"] or before["policy"] == now["policy"])
+        not (left in ("chain", "unseen") and not before["hook"])
+        and not (left == "table" and not before["table"])
+        and (not resource["policy"] or before["policy"] == now["policy"])
         and (rules[0] == rules[1] or rules == (None, []) or now["rules"] == [UNSHOWN] * len(before["rules"] or ()))
         and len(before["jumps"]) == len(now["jumps"])
     )
@@ -404,8 +423,7 @@ def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any
     if chains is None:
         return
     for hook, before in saved:
-        idle = len(chains.get(hook, [])) == 1 and "policy accept;" in chains[hook][0]
-        if not before["hook"] and idle:
+        if not before["hook"] and _idle(chains, hook):
             run(["nft", "delete", "chain", nft.FAMILY[family], table, hook], check=False)
     if not all(before["table"] for _, before in saved) and nft_chains(family, table) == {}:
         run(["nft", "delete", "table", nft.FAMILY[family], table], check=False)
