@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from hostguard.control import ARTICLE_TITLE, Control
+from hostguard.report import page
 from hostguard.report.text import (
     FIRST,
     WORST,
@@ -32,9 +26,8 @@ from hostguard.report.text import (
     worst_first,
 )
 from hostguard.result import HostReport, Report, Result
-from hostguard.status import Severity, Status
+from hostguard.status import Severity
 
-TEMPLATES = Path(__file__).parent / "templates"
 WORD: dict[Shown, tuple[str, str]] = {
     "fail": ("✕", "fail"),
     "known": ("✕", "known"),
@@ -43,8 +36,6 @@ WORD: dict[Shown, tuple[str, str]] = {
     "pass": ("✓", "pass"),
     "not_applicable": ("–", "not applicable"),
 }
-THINNEST = 0.6
-"""Percent of a bar: one failure among thousands is still seen."""
 MOST_OPEN = 4
 """So many findings stand open at first; of more, all are folded."""
 
@@ -73,7 +64,6 @@ class Group:
 
 
 def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 - the signature of every format
-    style = (TEMPLATES / "audit.css").read_text(encoding="utf-8")
     groups = [_group(number, each) for number, each in enumerate(alike_in_all(report.hosts), 1)]
     unwell = [each for each in groups if each.worst in WRONG]
     well = [each for each in groups if each.worst not in WRONG]
@@ -83,43 +73,8 @@ def render(report: Report, *, colour: bool, width: int) -> str:  # noqa: ARG001 
     for host in report.hosts:
         if reason := silent(host):
             unseen.setdefault(reason, []).append(host.host)
-    return (
-        _environment()
-        .get_template("audit.html.j2")
-        .render(
-            report=report,
-            count=report.count(),
-            segments=segments(report.count()),
-            findings=found,
-            failing=sum("fail" in finding.hosts or "known" in finding.hosts for finding in found),
-            new=sum("fail" in finding.hosts for finding in found),
-            failures=failures(report, report.compared),
-            by_policy=by_the_policy(report.hosts),
-            article=ARTICLE_TITLE,
-            silent=unseen,
-            opened=len(found) <= MOST_OPEN,
-            waivers=alike(worst_first(report.hosts, "waived")),
-            areas=list(dict.fromkeys(result.control.area for host in report.hosts for result in host.results)),
-            unwell=unwell,
-            unwell_hosts=sum(len(each.hosts) for each in unwell),
-            well=well,
-            style=Markup(style),  # noqa: S704 - a file of ours
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        )
-    )
-
-
-@functools.cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.globals.update(
+    return page.render(
+        "audit",
         WORD=WORD,
         FIRST=FIRST,
         WORST=WORST,
@@ -129,23 +84,27 @@ def _environment() -> Environment:
         named=named,
         shown=shown,
         worst=worst,
+        report=report,
+        count=report.count(),
+        segments=page.segments(report.count(), FIRST),
+        findings=found,
+        failing=sum("fail" in finding.hosts or "known" in finding.hosts for finding in found),
+        new=sum("fail" in finding.hosts for finding in found),
+        failures=failures(report, report.compared),
+        by_policy=by_the_policy(report.hosts),
+        article=ARTICLE_TITLE,
+        silent=unseen,
+        opened=len(found) <= MOST_OPEN,
+        waivers=alike(worst_first(report.hosts, "waived")),
+        areas=list(dict.fromkeys(result.control.area for host in report.hosts for result in host.results)),
+        unwell=unwell,
+        unwell_hosts=sum(len(each.hosts) for each in unwell),
+        well=well,
     )
-    return made
 
 
 def worst(found: Iterable[Shown]) -> Shown:
     return min(found, key=WORST.index, default="not_applicable")
-
-
-def segments(count: Mapping[Status, int]) -> list[tuple[Status, float, float]]:
-    """A bar's parts: status, where it begins and how wide it is, in percent."""
-    shares = {status: max(count[status], sum(count.values()) * THINNEST / 100) for status in FIRST if count[status]}
-    begin, made = 0.0, []
-    for status, share in shares.items():
-        wide = 100 * share / sum(shares.values())
-        made.append((status, round(begin, 3), round(wide, 3)))
-        begin += wide
-    return made
 
 
 def findings(report: Report) -> list[Finding]:

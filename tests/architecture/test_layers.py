@@ -45,6 +45,7 @@ ALLOWED = {
         "impact",
         "observe",
         "planned",
+        "rehearse",
         "report",
         "result",
         "seen",

@@ -31,9 +31,10 @@ from hostguard.cli import audit
 from hostguard.controls import CATALOGUE
 from hostguard.policy import load
 from hostguard.report import NAMES, markdown, render
-from hostguard.report.html import findings, segments
+from hostguard.report.html import findings
+from hostguard.report.page import segments
 from hostguard.report.sarif import artifact, line_of
-from hostguard.report.text import alike_in_all, visible
+from hostguard.report.text import FIRST, alike_in_all, visible
 from hostguard.result import HostReport, Report
 from hostguard.status import STATUSES, Severity
 from tests.programs import PROMTOOL
@@ -672,7 +673,7 @@ def test_hosts_on_which_something_else_is_wrong_are_not_alike() -> None:
 
 
 def test_every_part_of_the_bar_can_be_seen() -> None:
-    parts = segments({"pass": 99_999, "fail": 1, "unknown": 0, "waived": 0, "not_applicable": 0})
+    parts = segments({"pass": 99_999, "fail": 1, "unknown": 0, "waived": 0, "not_applicable": 0}, FIRST)
     assert [status for status, _, _ in parts] == ["fail", "pass"]
     assert parts[0][2] > 0.5
     assert sum(wide for _, _, wide in parts) == pytest.approx(100)
