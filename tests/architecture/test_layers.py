@@ -20,6 +20,7 @@ ALLOWED = {
     "host": set(),
     "policy": {"generated", "policy"},
     "status": set(),
+    "response_flags": set(),
     "control": {"host", "policy"},
     "result": {"control", "policy"},
     "impact": {"host", "policy", "visible"},
