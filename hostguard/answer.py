@@ -201,11 +201,33 @@ class Again(TypedDict):
 class Lost(TypedDict):
     at: float
     packets: int
-    why: Literal["flood", "crowd"]
+    why: Literal["flood", "crowd", "lines", "odd", "kinds"]
 
 
 class Name(TypedDict):
     message: str
+
+
+class OfGateway(TypedDict):
+    at: float
+    state: Literal["followed", "off", "missing", "unreadable"]
+    why: str
+    log: str
+
+
+class FailedRequest(TypedDict):
+    id: int
+    at: float
+    provider: str
+    users: list[str]
+    status: int
+    flags: str
+    detail: str
+    refused: str
+    failure: str
+    host: str
+    tries: int
+    retry_after: str
 
 
 class Beat(TypedDict):
@@ -213,7 +235,7 @@ class Beat(TypedDict):
 
 
 EVENTS: dict[str, Any] = {"ready": Ready, "evidence": Gathered, "attempt": Attempt, "again": Again, "lost": Lost,
-                          "answer": Name, "beat": Beat}  # fmt: skip
+                          "answer": Name, "gateway": OfGateway, "failed": FailedRequest, "beat": Beat}  # fmt: skip
 
 
 def read(do: str, text: bytes | str) -> dict[str, Any]:

@@ -27,17 +27,22 @@ def seconds(text: str | None) -> float | None:
 
 @contextlib.contextmanager
 def events(
-    duration: float | None, host: str | None, *, sudo: bool, evidence: dict[str, Any] | None = None
+    duration: float | None,
+    host: str | None,
+    *,
+    sudo: bool,
+    evidence: dict[str, Any] | None = None,
+    gateway: dict[str, str] | None = None,
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """The events of this host, or of another one. Ctrl-C ends them, and what was gathered is still to be said; a
-    second one ends all."""
+    """The events of this host, or of another one; with the paths of a `gateway` also of the requests that failed there.
+    Ctrl-C ends them, and what was gathered is still to be said; a second one ends all."""
     from hostguard.cli import targets
     from hostguard.target import local
 
     if sudo and not host:
         raise Stop(Exit.CALL, ["--sudo: only with --host"])
     asked = evidence or {}
-    request = {"do": "observe", "seconds": duration, "evidence": asked}
+    request = {"do": "observe", "seconds": duration, "evidence": asked, "gateway": gateway}
     source = targets.named([host], sudo=sudo)[0] if host else local
     with _stop() as stop, host_errors(), contextlib.closing(source.listen(request, stop)) as told, _sense():
         yield map(_Listener(asked), told)
@@ -74,7 +79,7 @@ class _Listener:
 
         if "error" in event:
             raise HostError(event["error"])
-        if event["is"] == "attempt":
+        if event["is"] in ("attempt", "failed"):
             self.known.add(event["id"])
         elif event["is"] == "again" and event["id"] not in self.known:
             raise HostError(f"the host counts an attempt {event['id']} that it did not tell of")
@@ -90,16 +95,18 @@ class _Listener:
 
 
 def _printable(event: dict[str, Any]) -> dict[str, Any]:
+    # A message is base64.
+    return {key: said if key == "message" else _shown(said) for key, said in event.items()}
+
+
+def _shown(said: Any) -> Any:
     from hostguard.visible import cut, visible
 
-    return {
-        key: _printable(said)
-        if isinstance(said, dict)
-        else visible(cut(said))
-        if isinstance(said, str) and key != "message"  # which is base64
-        else said
-        for key, said in event.items()
-    }
+    if isinstance(said, dict):
+        return {key: _shown(each) for key, each in said.items()}
+    if isinstance(said, list):
+        return [_shown(each) for each in said]
+    return visible(cut(said)) if isinstance(said, str) else said
 
 
 @contextlib.contextmanager

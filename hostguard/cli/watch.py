@@ -1,4 +1,4 @@
-"""hostguard watch: what is denied, as it happens."""
+"""hostguard watch: what is denied, and what fails at the gateway, as it happens."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ def command(
     host: HostOption = None,
     sudo: SudoOption = False,
 ) -> None:
-    """Show denied attempts as they happen.
+    """Show denied attempts and the gateway's failures as they happen.
 
-    Each with its account, process and destination; repeated attempts are counted. On a host that observes: the attempts
-    that enforcing would deny. Needs root there, and changes nothing.
+    Each attempt with its account, process and destination; each failure with its provider, the accounts that may use
+    it, and what it means. What is repeated is counted. On a host that observes: the attempts that enforcing would deny.
+    Needs root there, and changes nothing.
     """
     duration = listening.seconds(for_)
 
     from hostguard.cli import screen
+    from hostguard.controls.gateway.envoy import HOST
+    from hostguard.host.kinds import xds
     from hostguard.report import watch
 
     writer: watch.Watcher = (
         watch.JsonLines(typer.echo) if format_ == "json" else watch.Lines(screen.result(), screen.remarks())
     )
-    with listening.events(duration, host, sudo=sudo) as events:
+    gateway = {"log": HOST.log, "listeners": f"{HOST.xds}/{xds.NAMES[xds.LISTENERS]}"}
+    with listening.events(duration, host, sudo=sudo, gateway=gateway) as events:
         for event in events:
             writer.hear(event)
     writer.end()

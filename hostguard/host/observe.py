@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import select
 import time
 from typing import Any, Dict, Generator, Iterator, Optional, Tuple
 
 from . import evidence, nflog
 from .answers import Answers
+from .failures import Failures
 from .nflog import Listener, Packet
 from .whose import Whose
 
 Event = Dict[str, Any]
-"""`is`: ready, evidence, attempt, again, answer, lost or beat; the other keys follow from it."""
+"""`is`: ready, evidence, attempt, again, answer, gateway, failed, lost or beat; the other keys follow from it."""
 
 BEAT = 1.0
 """Seconds between two words of ours, which also find out whether anybody still listens."""
@@ -47,7 +49,8 @@ class _Kept:
 class _Tally:
     """Turns packets into events."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self.numbers = numbers
         self.whose = Whose()
         self.kept: Dict[Key, _Kept] = {}
         self.latest: Dict[Key, _Kept] = {}
@@ -74,7 +77,7 @@ class _Tally:
         key = (*way, account, process.get("command"), process.get("exe"), process.get("unit"), ending)
         kept = self.kept.get(key)
         if kept is None:
-            kept = self.kept[key] = _Kept(len(self.kept), port)
+            kept = self.kept[key] = _Kept(next(self.numbers), port)
             yield {"is": "attempt", "id": kept.number, "at": time.time(), "account": account, "process": process,
                    "ending": ending, **_told(packet)}  # fmt: skip
         else:
@@ -116,6 +119,7 @@ def _told(packet: Packet) -> Event:
 
 def observe(request: Dict[str, Any], wake: Optional[int] = None) -> Generator[Event, None, None]:
     """Events for `seconds`, or until something can be read from `wake`; at both ends the evidence that is asked for.
+    With `gateway` (failures.py) also the requests that the gateway could not serve well.
 
     Raises HostError where this host has nothing to tell.
     """
@@ -124,9 +128,15 @@ def observe(request: Dict[str, Any], wake: Optional[int] = None) -> Generator[Ev
         answers, why = _answers(stack)
         yield {"is": "ready", "at": time.time(), "mode": mode, "no_names": why}
         yield {"is": "evidence", "at": time.time(), "found": evidence.collect(request["evidence"])}
-        tally = _Tally()
-        yield from _until(request["seconds"], wake, packets, answers, tally)
+        numbers = itertools.count()
+        tally = _Tally(numbers)
+        failures = None
+        if request.get("gateway"):
+            failures = stack.enter_context(contextlib.closing(Failures(request["gateway"], numbers)))
+            yield from failures.look()
+        yield from _until(request["seconds"], wake, packets, answers, tally, failures)
         yield from tally.rest()
+        yield from failures.look() if failures else ()
         yield from _lost(packets)
         yield {"is": "evidence", "at": time.time(), "found": evidence.collect(request["evidence"])}
 
@@ -139,7 +149,12 @@ def _answers(stack: contextlib.ExitStack) -> Tuple[Optional[Answers], str]:
 
 
 def _until(
-    seconds: Optional[float], wake: Optional[int], packets: Listener, answers: Optional[Answers], tally: _Tally
+    seconds: Optional[float],
+    wake: Optional[int],
+    packets: Listener,
+    answers: Optional[Answers],
+    tally: _Tally,
+    failures: Optional[Failures],
 ) -> Iterator[Event]:
     poll = select.poll()
     for each in (packets, answers, wake):
@@ -153,6 +168,7 @@ def _until(
             beat = now + BEAT
             yield from tally.rest()
             yield from _lost(packets)
+            yield from failures.look() if failures else ()
             yield {"is": "beat"}
         if end is not None and now >= end:
             return

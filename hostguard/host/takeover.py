@@ -49,6 +49,8 @@ def main(arguments: List[str]) -> int:
     options += ["--concurrency", given.workers, "--drain-time-s", given.drain, "--log-level", "warning"]
     # Else, in a drain of 1 s, nobody is asked to close his connection before it is cut.
     options += ["--drain-strategy", "immediate"]
+    # Else a log is 10 s behind: who watches it wants to see what fails now.
+    options += ["--file-flush-interval-msec", "1000"]
     new = subprocess.Popen([given.program, *options], stdin=subprocess.DEVNULL)
     if not _within(READY, lambda: new.poll() is not None or _is_ready(given.admin, new.pid)) or new.poll() is not None:
         code = new.poll()

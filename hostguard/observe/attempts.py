@@ -1,11 +1,11 @@
-"""The host's events as attempts, each with the names that its address was seen under."""
+"""The host's events as attempts, each with the names that its address was seen under, and as requests that failed."""
 
 from __future__ import annotations
 
 import base64
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hostguard.policy.grammar import Address
@@ -58,6 +58,32 @@ def of(event: Event) -> Attempt:
         exe=process.get("exe", ""),
         unit=process.get("unit", ""),
     )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Requests to one provider that failed in the same way; `tries` and `retry_after` are the first one's.
+
+    `users` may use the provider: the gateway does not know which of them asked. `status` is 0 where nobody was left to
+    answer. `flags`, `detail` and `failure` are Envoy's words; `refused` is ours, where an answer was not let through.
+    """
+
+    provider: str
+    users: tuple[str, ...]
+    status: int
+    flags: str
+    detail: str
+    refused: str
+    failure: str
+    host: str
+    tries: int
+    retry_after: str
+
+
+def failed(event: Event) -> Failure:
+    """The failure in an event that tells one."""
+    said = {each.name: event[each.name] for each in fields(Failure)}
+    return Failure(**{**said, "users": tuple(said["users"])})
 
 
 @dataclass

@@ -48,6 +48,7 @@ ALLOWED = {
         "planned",
         "rehearse",
         "report",
+        "response_flags",
         "result",
         "seen",
         "visible",

@@ -246,7 +246,8 @@ def test_a_request_is_logged_with_what_explains_it(pki: Path, first: Provider) -
         until(lambda: bool(proxy.logged()), "a line of the log")
         (line,) = proxy.logged()
         assert "4111" not in Path(proxy.places.log).read_text()
-    assert set(line) == {"provider", *envoy.LOGGED}
+    assert set(line) == {"provider", "users", *envoy.LOGGED}
+    assert line["users"] == ["shop"]
     told = {name: line[name] for name in ("method", "status", "flags", "retry_after", "tries", "host", "tls")}
     assert told == {"method": "GET", "status": 429, "flags": "-", "retry_after": "30", "tries": 1, "host": API,
                     "tls": "TLSv1.3"}  # fmt: skip

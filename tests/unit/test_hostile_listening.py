@@ -35,7 +35,12 @@ ATTEMPT = {"is": "attempt", "id": 1, "at": 1.5, "account": "envoy", "process": {
 AGAIN = {"is": "again", "id": 1, "at": 2.5, "attempts": 3, "packets": 3}
 LOST = {"is": "lost", "at": 2.5, "packets": 3, "why": "crowd"}
 NAME = {"is": "answer", "message": "AAAA"}
-EVENTS: list[dict[str, Any]] = [READY, ATTEMPT, AGAIN, NAME, LOST, {"is": "beat"}]
+OF_GATEWAY = {"is": "gateway", "at": 1.5, "state": "unreadable", "why": "no right to", "log": "/var/log/access.log"}
+FAILED = {"is": "failed", "id": 2, "at": 1.5, "provider": "payments", "users": ["shop"], "status": 503, "flags": "UF",
+          "detail": "x", "refused": "", "failure": "refused", "host": "api.provider.com", "tries": 4,
+          "retry_after": ""}  # fmt: skip
+FAILED_AGAIN, BEAT = {**AGAIN, "id": 2}, {"is": "beat"}
+EVENTS: list[dict[str, Any]] = [READY, OF_GATEWAY, ATTEMPT, AGAIN, NAME, FAILED, FAILED_AGAIN, LOST, BEAT]
 
 
 def tells(*lines: str) -> str:

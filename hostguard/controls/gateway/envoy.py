@@ -685,7 +685,7 @@ def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
         "envoy.access_loggers.file",
         "extensions.access_loggers.file.v3.FileAccessLog",
         path=places.log,
-        log_format={"json_format": {"provider": up.name, **LOGGED}},
+        log_format={"json_format": {"provider": up.name, "users": list(up.users), **LOGGED}},
     )
     asked: Tree = {"not_health_check_filter": {}}
     chosen = asked if g.log == "all" else {"and_filter": {"filters": [asked, _failures(up)]}}
