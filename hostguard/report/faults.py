@@ -3,7 +3,6 @@ all faults side by side, and each of them in time."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 from hostguard.rehearse.faults.result import Fault, Faults, Verdict
@@ -27,6 +26,8 @@ LONGEST = 300
 
 def render(faults: Faults) -> str:
     said = cast("Faults", printable(dict(faults)))
+    for fault in said["faults"]:
+        fault["title"] = fault["title"][:1].upper() + fault["title"][1:]
     count = {verdict: sum(fault["verdict"] == verdict for fault in said["faults"]) for verdict in FIRST}
     numbered = list(enumerate(said["faults"], 1))
     by_verdict = {verdict: [each for each in numbered if each[1]["verdict"] == verdict] for verdict in FIRST}
@@ -53,7 +54,7 @@ def drawn(fault: Fault) -> bool:
 def printable(node: Any) -> Any:
     """The same, of text that prints and is no longer than a person reads."""
     if isinstance(node, str):
-        shown = visible(re.sub(r"\s+", " ", node))
+        shown = visible(" ".join(node[: LONGEST + 1].split()))
         return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
     if isinstance(node, dict):
         return {key: printable(value) for key, value in node.items()}

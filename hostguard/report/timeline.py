@@ -29,12 +29,16 @@ LETTER, SIGN = 6.2, 9
 """Pixels of a label's letter, and of a sign."""
 ROW, TALL, GAP = 17, 44, 8
 """Pixels of a row, of a lane of counts, and between two lanes."""
+MARGIN = 44
+"""Pixels right of a picture's end, for labels."""
 THINNEST = 2.5
 """Pixels of a count: one among thousands is still seen."""
 MOST_TICKS = 6
 MOST_TOLD, MOST_WORDS = 24, 6
 """Lines of a lane in words, and different results that one of them counts."""
 MOST_EVENT_ROWS = 3
+SHORT = 12
+"""Letters of an error that is a label by itself."""
 ELSEWHERE, SERVER = 300, 500
 """The least status of an answer that is no success, and of one that is the server's fault."""
 OF_THE_PROVIDER = ("moved", "revoked")
@@ -67,7 +71,7 @@ class Moment:
     end: float
     kind: Kind
     word: str
-    """In the picture: 503, old 401."""
+    """In the picture: 503, old 401, refused."""
     said: str
     """In words: GET 503."""
     wait: float | None = None
@@ -100,6 +104,8 @@ class Sign:
     y: float
     label: str
     room: Room
+    left: bool
+    """Its label stands at its left: at its right would be the end of the page."""
     words: str
 
 
@@ -257,7 +263,8 @@ def _course(name: str, way: Way, regions: Sequence[int], marks: Sequence[Mark], 
 
 def _of_call(call: Call) -> Moment:
     status, wait = call["status"], call["retry_after"]
-    word = "none" if status is None else f"{status}{'' if call['whole'] else ' cut'}"
+    short = call["error"] if 0 < len(call["error"]) <= SHORT else "none"
+    word = short if status is None else f"{status}{'' if call['whole'] else ' cut'}"
     said = call["error"] or "no answer" if status is None else str(status)
     if status is not None and not call["whole"]:
         said += f", cut after {_size(call['size'])}"
@@ -328,22 +335,32 @@ def _rows(groups: Sequence[Group], scale: _Scale) -> list[list[Group]]:
 
 
 def _signs(row: Sequence[Group], y: float, scale: _Scale) -> Iterator[Sign]:
-    before = ""
+    before, taken = "", _Free(0, 0)
     for group, after in itertools.zip_longest(row, row[1:]):
-        begin, end = scale.at(group.first.begin), scale.at(group.last.end)
-        if group.first.kind in TRIES:
-            end = begin
-        word = group.first.word
+        kind, word = group.first.kind, group.first.word
+        begin = scale.at(group.first.begin)
+        end = begin if kind in TRIES else scale.at(group.last.end)
         label = f"{group.count}× {word}" if group.count > 1 else word
-        free = scale.at(after.first.begin) - end if after else math.inf
-        room: Room = "none" if label == before else _room(label, free)
+        free = _Free(scale.at(after.first.begin) - end, 0) if after else _Free(100 - end, MARGIN)
+        room = "none" if label == before else free.room(label)
+        left = room == "none" and not after and label != before
+        if left:
+            room = _Free(end - taken.percent, -taken.pixels).room(label)
         before = label if room != "none" or label == before else ""
-        yield Sign(group.first.kind, begin, end, y, label, room, told(group))
+        taken = _Free(end, 0 if room == "none" else len(label) * LETTER + 2 * SIGN)
+        yield Sign(kind, begin, end, y, label, room, left, told(group))
 
 
-def _room(label: str, free: float) -> Room:
-    wide = len(label) * LETTER + 2 * SIGN
-    return "" if wide <= free * NARROW / 100 else "broad" if wide <= free * BROAD / 100 else "none"
+@dataclass(frozen=True)
+class _Free:
+    """Room in a row: percent of the picture, and pixels beside it."""
+
+    percent: float
+    pixels: float
+
+    def room(self, label: str) -> Room:
+        wide = len(label) * LETTER + 2 * SIGN - self.pixels
+        return "" if wide <= self.percent * NARROW / 100 else "broad" if wide <= self.percent * BROAD / 100 else "none"
 
 
 def _told_to_wait(row: Sequence[Group], y: float, scale: _Scale) -> Iterator[Dash]:

@@ -196,7 +196,7 @@ def ended() -> Fault:
     )
 
 
-def overload(number: int = 6400) -> Fault:
+def overload(number: int = 1500) -> Fault:
     """Twice what the breaker lets through, and the gateway killed within."""
 
     def of(number: int, let: int) -> Way:

@@ -289,7 +289,8 @@ def measured(folder: Path, found: Faults, width: int) -> dict[str, Any]:
 @pytest.mark.needs("browser")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_stands_out_and_no_label_lies_on_another(tmp_path: Path, width: int) -> None:
-    turns = way("200 and 503 in turn", [call(n / 2, 0.01, (200, 503)[n % 2]) for n in range(16)], [])
+    turns = way("200 and 503 in turn", [call(n / 2, 0.01, (200, 503)[n % 2]) for n in range(16)],
+                [reached(7.5, 401, key="other")] * 120)  # fmt: skip
     found = faults([*a_rehearsal.some()["faults"], fault("turns", "In turn", turns, turns, turns)])
     assert measured(tmp_path, found, width) == {"wide": width, "over": [], "laid": []}
 
