@@ -511,6 +511,20 @@ def ports(text: str) -> set[int]:
 # What may be said to a request for evidence, by its collector.
 
 
+class FullProcess(TypedDict):
+    pid: int
+    command: str
+    unit: str
+    account: str
+    files: int
+    soft: int
+
+
+class OpenFiles(TypedDict):
+    counted: int
+    full: list[FullProcess]
+
+
 class OpenSSL(TypedDict):
     binary: str | None
     library: str | None
@@ -669,6 +683,7 @@ SAID: dict[str, Any] = {
     "texts": dict[str, str | None],
     "secret-files": dict[str, SecretFile | None],
     "processes": dict[str, list[list[str]]],
+    "open-files": OpenFiles,
     "uname": tuple[str, str, str, str, str],
     "cpus": int,
     "openssl": OpenSSL,

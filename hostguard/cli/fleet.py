@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hostguard.policy.load import LoadedPolicy
     from hostguard.survey import Looked
     from hostguard.target.bounded import Limits
+
+    Compiler = Callable[[LoadedPolicy], Compiled]
 
 
 def limits(answer_within: str | None, answer_size: str | None) -> Limits:
@@ -100,8 +102,11 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None) -> list[Looked]:
-    """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order."""
+def look(
+    loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None, compiler: Compiler | None = None
+) -> list[Looked]:
+    """Each host with its own policy, and what was seen there; or why nothing was. In the inventory's order. What is
+    asked is what `compiler` makes of a policy: all controls, if none is said."""
     import json
 
     from hostguard.bundle import compile_policy
@@ -110,12 +115,13 @@ def look(loaded: LoadedPolicy, chosen: Target, some: Sequence[str] | None = None
     from hostguard.seen import Seen, in_words_of
     from hostguard.survey import Looked
 
-    compiled: dict[str, Compiled] = {"{}": compile_policy(loaded)}
+    compile_ = compiler or compile_policy
+    compiled: dict[str, Compiled] = {"{}": compile_(loaded)}
 
     def policy_of(overlay: Mapping[str, Any]) -> Compiled:
         key = json.dumps(overlay, sort_keys=True)
         if key not in compiled:
-            compiled[key] = compile_policy(load.load(Path(loaded.path), [("hostguard_policy", overlay)]))
+            compiled[key] = compile_(load.load(Path(loaded.path), [("hostguard_policy", overlay)]))
         return compiled[key]
 
     problems: dict[load.Problem, None] = {}

@@ -18,10 +18,10 @@ from hostguard.status import Exit
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def seconds(text: str | None) -> float | None:
+def seconds(text: str | None, option: str = "--for") -> float | None:
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text or "", re.ASCII)
     if text is not None and match is None:
-        raise Stop(Exit.CALL, [f"--for: found {text!r}, expected a time such as 90s, 10m or 8h"])
+        raise Stop(Exit.CALL, [f"{option}: found {text!r}, expected a time such as 90s, 10m or 8h"])
     return float(match[1]) * SECONDS[match[2]] if match else None
 
 

@@ -12,6 +12,7 @@ from hostguard.cli.failure import Stop, host_errors
 from hostguard.status import Exit
 
 if TYPE_CHECKING:
+    from hostguard.cli.fleet import Compiler
     from hostguard.fleet.engine import Target
     from hostguard.policy.load import LoadedPolicy
     from hostguard.survey import Looked
@@ -23,7 +24,8 @@ AT_ONCE = 50
 
 
 class Targets(Protocol):
-    def look(self, loaded: LoadedPolicy) -> list[Looked]: ...
+    def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
+        """What is seen of each host, asked for what `compiler` makes of its policy: all controls, if none is said."""
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """One question to each host; {"error": …} from one that has no answer."""
@@ -64,14 +66,14 @@ def chosen(
 
 @dataclass(frozen=True)
 class ThisHost:
-    def look(self, loaded: LoadedPolicy) -> list[Looked]:
+    def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.cli import screen
         from hostguard.seen import Seen
         from hostguard.survey import Looked
         from hostguard.target import local
 
-        compiled = compile_policy(loaded)
+        compiled = (compiler or compile_policy)(loaded)
         bundle = compiled.bundle()
         with screen.progress(), host_errors():
             return [Looked(local.name(), compiled, Seen.of(bundle, local.read(bundle)))]
@@ -95,8 +97,8 @@ class ThisHost:
 class OfInventory:
     target: Target
 
-    def look(self, loaded: LoadedPolicy) -> list[Looked]:
-        return fleet.look(loaded, self.target)
+    def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
+        return fleet.look(loaded, self.target, compiler=compiler)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return dict(sorted(fleet.ask(self.target, request)))
@@ -117,12 +119,12 @@ class Named:
     remotes: Sequence[Remote]
     at_once: int
 
-    def look(self, loaded: LoadedPolicy) -> list[Looked]:
+    def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.seen import Seen, in_words_of
         from hostguard.survey import Looked
 
-        compiled = compile_policy(loaded)
+        compiled = (compiler or compile_policy)(loaded)
         bundle = compiled.bundle()
         found: list[Looked] = []
         for name, answer in self.ask({"do": "read", "bundle": bundle}).items():
@@ -166,13 +168,13 @@ class Named:
 class Image:
     folder: Path
 
-    def look(self, loaded: LoadedPolicy) -> list[Looked]:
+    def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.seen import Seen
         from hostguard.survey import Looked
         from hostguard.target import rootfs
 
-        compiled = compile_policy(loaded)
+        compiled = (compiler or compile_policy)(loaded)
         bundle = compiled.bundle()
         with host_errors(Exit.CALL):
             return [Looked(str(self.folder), compiled, Seen.of(bundle, rootfs.read(self.folder, bundle), image=True))]

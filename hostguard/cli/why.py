@@ -109,21 +109,15 @@ def _to(asked: Question) -> str:
 def _place(loaded: LoadedPolicy, reason: Reason) -> str:
     from hostguard.policy.document import dotted
 
-    line = _line(loaded, reason)
+    line = loaded.line_of(reason.path)
     return f"{dotted(reason.path)}{f' (line {line})' if line else ''}"
-
-
-def _line(loaded: LoadedPolicy, reason: Reason) -> int | None:
-    """That of the key, or of the nearest one above it that the file has."""
-    steps = tuple(str(step) for step in reason.path)
-    return next((loaded.lines[steps[:end]] for end in range(len(steps), 0, -1) if steps[:end] in loaded.lines), None)
 
 
 def _as_json(loaded: LoadedPolicy, asked: Question, found: Answer) -> dict[str, object]:
     from hostguard.policy.document import dotted
 
     def told(reason: Reason) -> dict[str, object]:
-        return {"key": dotted(reason.path), "line": _line(loaded, reason), "says": reason.words}
+        return {"key": dotted(reason.path), "line": loaded.line_of(reason.path), "says": reason.words}
 
     return {
         "schema": SCHEMA,

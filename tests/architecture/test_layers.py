@@ -77,6 +77,18 @@ ALLOWED = {
     "fleet": {"ansible", "fleet", "host", "target"},
     "survey": {"bundle", "planned", "seen", "verdict", "waivers"},
     "outcome": {"host"},
+    "diagnose": {
+        "bundle",
+        "control",
+        "controls",
+        "diagnose",
+        "generated",
+        "host",
+        "impact",
+        "policy",
+        "seen",
+        "visible",
+    },
 }
 
 

@@ -21,6 +21,7 @@ COLLECTORS = {
     "places": "files",
     "secret-files": "secrets",
     "processes": "processes",
+    "open-files": "processes",
     "uname": "machine",
     "cpus": "machine",
     "openssl": "machine",
