@@ -678,6 +678,95 @@ class Lookup(TypedDict):
     error: str
 
 
+class Denial(TypedDict):
+    account: str
+    protocol: str
+    to: str
+    port: int
+    count: int
+
+
+class Tasks(TypedDict):
+    unit: str
+    tasks: int
+    most: int
+
+
+Group = TypedDict("Group", {"from": str, "to": str, "port": int, "state": str, "account": str, "process": str,
+                            "count": int})  # fmt: skip
+
+
+class Connections(TypedDict):
+    groups: list[Group]
+    left_out: int
+
+
+class Queue(TypedDict):
+    address: str
+    port: int
+    waiting: int
+    backlog: int
+    half_open: int
+    account: str
+    process: str
+    unit: str
+
+
+class Answer(TypedDict):
+    code: str
+    addresses: list[str]
+    ttl: int
+
+
+class Offset(TypedDict):
+    offset: float
+    error: str
+
+
+class Certificate(TypedDict):
+    subject: str
+    issuer: str
+    names: list[str]
+    begins: int
+    ends: int
+    own: bool
+
+
+class Handshake(TypedDict):
+    stage: Literal["resolve", "connect", "files", "tls", ""]
+    error: str
+    address: str
+    connect: float
+    round_trip: float
+    sent_again: int
+    handshake: float
+    version: str
+    alert: int
+    verify: int
+    asked: bool
+    chain: list[Certificate]
+
+
+class Shaken(TypedDict):
+    said: NotRequired[Handshake]
+    unreadable: NotRequired[str]
+
+
+class Handshakes(TypedDict):
+    at: int
+    found: list[Shaken]
+
+
+class FileCertificate(Certificate):
+    days: int
+
+
+class CertificateFile(TypedDict):
+    error: str
+    all: int
+    first: list[FileCertificate]
+
+
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
@@ -712,6 +801,16 @@ SAID: dict[str, Any] = {
     "certificate-ends": dict[str, int],
     "authorities": Authorities,
     "lookups": dict[str, Lookup],
+    "denials": list[Denial],
+    "set-members": dict[str, list[str] | None],
+    "tasks": list[Tasks],
+    "connections": Connections,
+    "queues": list[Queue],
+    "kernel-log": list[str],
+    "answers": dict[str, dict[str, Answer]],
+    "time-offsets": dict[str, Offset],
+    "handshakes": Handshakes,
+    "certificates": dict[str, CertificateFile | None],
 }
 if SAID.keys() != COLLECTORS.keys():
     raise ImportError(

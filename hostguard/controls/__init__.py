@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+import pkgutil
 
 from hostguard.control import Area, Control
 from hostguard.controls import egress, gateway, kernel, limits, platform, secrets, slices
@@ -27,9 +27,7 @@ def _check() -> None:
     """Raises ImportError for an area that was forgotten: a section that no control asks of a host passes unseen."""
     named = [area.name for area in AREAS]
     sections = set(Policy.model_fields) - {*NO_SECTIONS, *NO_AREAS}
-    here = Path(__file__).parent
-    modules = {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}
-    modules -= {"__init__", "text"}
+    modules = {module.name for module in pkgutil.iter_modules(__path__)} - {"text"}
     if len(set(named)) < len(named) or set(named) != sections or set(named) != modules:
         said = f"areas {sorted(named)}, sections of a policy {sorted(sections)}, modules of controls {sorted(modules)}"
         raise ImportError(f"these must be the same: {said}")

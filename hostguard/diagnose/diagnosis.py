@@ -9,7 +9,7 @@ from typing import Any
 
 from hostguard.bundle import Compiled, context_of
 from hostguard.control import Request
-from hostguard.diagnose.rule import Asked, Finding, Rule, Unread
+from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Unread
 from hostguard.diagnose.rules import RULES
 from hostguard.policy.load import LoadedPolicy
 from hostguard.seen import Seen, in_words_of
@@ -72,27 +72,31 @@ def judge(
         if isinstance(requests, str):
             left_out.append((rule.id, requests))
             continue
-        found, trouble = _judged(rule, of, requests, seen)
+        found, trouble, facts = _judged(rule, of, requests, seen)
         findings += [(rule.id, each) for each in found]
         unread += [(rule.id, why) for why in dict.fromkeys(trouble)]
         if not trouble:
-            looked.append((rule.id, rule.looks_at))
+            looked.append((rule.id, "; ".join([rule.looks_at, *facts])))
     return HostDiagnosis(host, tuple(findings), tuple(unread), tuple(looked), tuple(left_out), loaded=loaded)
 
 
-def _judged(rule: Rule, of: Asked, requests: Mapping[str, Request], seen: Seen) -> tuple[list[Finding], list[str]]:
+def _judged(
+    rule: Rule, of: Asked, requests: Mapping[str, Request], seen: Seen
+) -> tuple[list[Finding], list[str], list[str]]:
+    """The findings, what could not be read, and what is well."""
     said: dict[str, Any] = {}
     for name, request in requests.items():
         answer = seen.evidence.get(f"{NAME}/{_name(request)}", {"unreadable": "the host did not answer"})
         if "said" not in answer:
-            return [], [str(answer.get("unreadable") or "it does not run")]
+            return [], [str(answer.get("unreadable") or "it does not run")], []
         said[name] = answer["said"]
     try:
         results = list(rule.judges(of, said))
     except Exception as error:  # whatever a host's odd value makes of it: it was not seen
-        return [], [f"the host's answer can't be judged: {in_words_of(error)}"]
+        return [], [f"the host's answer can't be judged: {in_words_of(error)}"], []
     found = [each for each in results if isinstance(each, Finding) and of.is_about(*each.concerns)]
-    return found, [each.why for each in results if isinstance(each, Unread)]
+    trouble = [each.why for each in results if isinstance(each, Unread)]
+    return found, trouble, [each.text for each in results if isinstance(each, Fact)]
 
 
 def _requests(rule: Rule, of: Asked) -> Mapping[str, Request]:

@@ -94,6 +94,13 @@ class Unread:
     why: str
 
 
+@dataclass(frozen=True)
+class Fact:
+    """Something that a rule saw and that is well: told to who hears that nothing is found."""
+
+    text: str
+
+
 Said = Mapping[str, Any]
 
 
@@ -116,5 +123,5 @@ class Rule:
     looks_at: str
     asks: Callable[[Asked], Mapping[str, Request] | str]
     """What is asked of a host; or in words why this rule has nothing to ask: it is told as left out."""
-    judges: Callable[[Asked, Said], Iterable[Finding | Unread]]
+    judges: Callable[[Asked, Said], Iterable[Finding | Unread | Fact]]
     """Called with what was said to each request, once all of them were answered. Pure."""

@@ -41,10 +41,18 @@ def _host(host: HostDiagnosis, width: int) -> Iterator[str]:
         yield f"  {TITLES[rule]} ({rule})"
         for head, text in _rows(host, finding):
             yield from _filled(f"    {head:<6}{text}", width, INDENT)
-    yield from _list("not read", host.unread, width)
-    yield from _list("left out", host.left_out, width)
+    yield from _list("not read", _together(host.unread), width)
+    yield from _list("left out", _together(host.left_out), width)
     if not count:
         yield from _list("looked at", host.looked, width)
+
+
+def _together(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Rules of which the same is said, in one row."""
+    rules: dict[str, list[str]] = {}
+    for rule, why in rows:
+        rules.setdefault(why, []).append(rule)
+    return [(", ".join(found), why) for why, found in rules.items()]
 
 
 def _rows(host: HostDiagnosis, finding: Finding) -> Iterator[tuple[str, str]]:

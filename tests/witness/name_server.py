@@ -1,4 +1,5 @@
-"""A name server of the world: it answers what a file says, forgets nothing that it was asked, and can be stopped."""
+"""A name server of the world: it answers what a file says (addresses, or a word such as SERVFAIL), forgets nothing that
+it was asked, and can be stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.lab import Lab
 
 SERVER = """
 import json, sys
-from dnslib import AAAA, A, DNSRecord, QTYPE, RR
+from dnslib import AAAA, A, DNSRecord, QTYPE, RCODE, RR
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 class Resolver(BaseResolver):
@@ -24,7 +25,11 @@ class Resolver(BaseResolver):
         with open(sys.argv[2]) as zone:
             said = json.load(zone)
         reply = request.reply()
-        for address in said.get(name, []):
+        found = said.get(name, [])
+        if isinstance(found, str):
+            reply.header.rcode = getattr(RCODE, found)
+            return reply
+        for address in found:
             if kind == ("AAAA" if ":" in address else "A"):
                 data = AAAA(address) if kind == "AAAA" else A(address)
                 reply.add_answer(RR(name, request.q.qtype, rdata=data, ttl=said["ttl"]))
@@ -47,7 +52,7 @@ class NameServer:
         assert self.process.stdout is not None
         assert self.process.stdout.readline().strip() == "ready"
 
-    def answer(self, names: Mapping[str, Sequence[str]], ttl: int = 1) -> None:
+    def answer(self, names: Mapping[str, Sequence[str] | str], ttl: int = 1) -> None:
         """From now on these names lead to these addresses, and others nowhere."""
         beside = self.zone.with_suffix(".new")
         beside.write_text(json.dumps({**names, "ttl": ttl}))

@@ -65,11 +65,17 @@ def asks(_context: Context) -> Mapping[str, Any]:
 
 
 def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
+    found = kept_too_long(context, said)
+    return Verdict("fail" if found else "pass", EXPECTED, "; ".join(found) or _seen(said["processes"]))
+
+
+def kept_too_long(context: Context, said: Mapping[str, Any]) -> list[str]:
+    """What was found, in words: the program first."""
     egress = context.policy.egress
     found = [what for cache in CACHES if cache.program in said["processes"] for what in _kept(cache, said)]
     if egress and egress.hosts and RESOLVED in said["processes"] and _asks_resolved(said["files"].get(SWITCH, "")):
         found.append(f"{SWITCH} sends lookups to systemd-resolved, past the host's own resolver: take `resolve` out")
-    return Verdict("fail" if found else "pass", EXPECTED, "; ".join(found) or _seen(said["processes"]))
+    return found
 
 
 def _kept(cache: Cache, said: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.diagnose.rule import Asked, Finding, Rule, Said
+from hostguard.diagnose.rule import Asked, Finding, Rule, Said, Unread
 
 FULL = 80
 """Percent of the soft limit."""
@@ -15,7 +15,9 @@ def asks(_asked: Asked) -> Mapping[str, Any]:
     return {"files": {"collect": "open-files", "percent": FULL}}
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
+def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread]:
+    if not said["files"]["counted"]:
+        yield Unread("no process was seen")
     for each in said["files"]["full"]:
         pid, unit = each["pid"], each["unit"]
         process = f"{each['command']} ({pid}), {each['account']}"
@@ -23,7 +25,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
         yield Finding(
             subject=unit or process,
             seen=f"{process}: {each['files']} files open, and it may have {each['soft']}",
-            where=f"/proc/{pid}/fd, `Max open files` of /proc/{pid}/limits",
+            where=f"/proc/{pid}/fd; `Max open files` in /proc/{pid}/limits",
             means="at the limit accept(), socket() and open() fail with EMFILE: connections stay in the queue, and "
             "their callers wait until they time out",
             mend=mend,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from .. import iptables, nft, store
 from ..facts import account_of, has_ipv6
 from ..firewalld import flushes
+from ..kinds import ipset
 from ..program import find, run
 from ..resource import HostError
 from . import Request
@@ -82,12 +84,48 @@ def denied(_request: Request) -> Any:
     return {"packets": packets, "accounts": accounts}
 
 
+FIELDS = re.compile(r"\b(DST|PROTO|DPT|UID)=(\S*)")
+
+
+def denials(request: Request) -> Any:
+    """What our rules denied in the last `seconds`, by the journal: {"account" ("" where no process sent it),
+    "protocol", "to", "port", "count"} of each, most first."""
+    return _denials(_lines_since("-{}s".format(int(request["seconds"]))))
+
+
+def _denials(journal: str) -> List[Dict[str, Any]]:
+    counts: Dict[Tuple[str, str, str, int], int] = {}
+    for line in re.findall(r"^{}.*".format(DENIED), journal, re.MULTILINE):
+        said = dict(FIELDS.findall(line))
+        if said.get("DST") and said.get("DPT", "").isdecimal():
+            account = account_of(int(said["UID"])) if said.get("UID", "").isdecimal() else ""
+            to = str(ipaddress.ip_address(said["DST"]))
+            key = (account, said.get("PROTO", "").lower(), to, int(said["DPT"]))
+            counts[key] = counts.get(key, 0) + 1
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    return [dict(zip(("account", "protocol", "to", "port"), key), count=count) for key, count in most]
+
+
+def set_members(request: Request) -> Any:
+    """{set: [address, …]} of these `sets` of the kernel's; None for one that is not there."""
+    if find("ipset") is None:
+        return dict.fromkeys(request["sets"])
+    found = ipset.parse(run(["ipset", "save"]).stdout)
+    return {
+        name: [entry.split()[0] for entry in found[name]["entries"]] if name in found else None
+        for name in request["sets"]
+    }
+
+
 def _journal() -> str:
     """The kernel's lines since the last apply; "" where there is no journal, or none that one may read."""
     record = store.current()
-    if record is None or find("journalctl") is None:
+    return _lines_since(record["created"].replace("T", " ").replace("Z", " UTC")) if record else ""
+
+
+def _lines_since(since: str) -> str:
+    if find("journalctl") is None:
         return ""
-    since = record["created"].replace("T", " ").replace("Z", " UTC")
     argv = ["journalctl", "-k", "-q", "-o", "cat", "--no-pager", "--since", since, "--grep", "^" + DENIED, "-n"]
     try:
         return run([*argv, str(MOST_LINES)], check=False, timeout=20).stdout

@@ -90,3 +90,19 @@ def _ends_in(device: str, blocks: str = "/sys/class/block") -> str:
     below = os.listdir(folder + "/slaves") if os.path.isdir(folder + "/slaves") else []
     ends = {_ends_in(each, blocks) for each in below}
     return ends.pop() if len(ends) == 1 else ""
+
+
+MOST_LINES = 200
+
+
+def kernel_log(request: Request) -> Any:
+    """The kernel's lines of the last `seconds` that `pattern` finds (a regular expression), the last ones of many; none
+    where there is no journal, or none that one may read."""
+    if find("journalctl") is None:
+        return []
+    since = "-{}s".format(int(request["seconds"]))
+    argv = ["journalctl", "-k", "-q", "-o", "cat", "--no-pager", "--since", since, "--grep", request["pattern"], "-n"]
+    try:
+        return run([*argv, str(MOST_LINES)], check=False, timeout=20).stdout.splitlines()
+    except HostError:
+        return []  # it hangs, or says too much

@@ -41,6 +41,22 @@ def unit_environment(_request: Request) -> Any:
     return found
 
 
+def tasks(request: Request) -> Any:
+    """Services with more processes and threads than `percent` of what they may have: {"unit", "tasks", "most"}."""
+    if not systemctl.systemd_runs():
+        raise HostError("systemd does not run here")
+    found = []
+    for block in systemctl.services(OF_TASKS):
+        now, most = (int(block.get(name, "")) if block.get(name, "").isdecimal() else UNSET for name in OF_TASKS)
+        if now < UNSET and now * 100 > most * request["percent"]:
+            found.append({"unit": block["Id"], "tasks": now, "most": most})
+    return found
+
+
+OF_TASKS = ["TasksCurrent", "TasksMax"]
+UNSET = 2**64 - 1  # what systemd before 250 says of a service that does not run
+
+
 def _got(pid: int) -> Set[str]:
     """The names of the variables that a process was started with."""
     try:

@@ -8,13 +8,14 @@ import os
 import re
 import socket
 import struct
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from .. import window
 from ..facts import account_of
 from ..kinds import frames, process
 from ..resource import HostError
 from ..sock_diag import UID_AT, sock_diag
+from ..whose import describe
 from . import Request
 from .files import text
 
@@ -107,6 +108,87 @@ def _mapped_sockets() -> Set[str]:
         return found
     tcp = "".join(text({"path": "/proc/net/" + table}) or "" for table in ("tcp", "tcp6"))
     return found - {line.split()[9] for line in tcp.splitlines() if len(line.split()) > 9}
+
+
+LISTEN, SYN_RECEIVED = 10, 3
+STATES = {1: "established", 2: "syn-sent", 6: "time-wait", 8: "close-wait"}
+"""By include/net/tcp_states.h; all others are on their way from one to the next."""
+QUEUED_AT = 56  # idiag_rqueue, and behind it idiag_wqueue, within struct inet_diag_msg
+MOST_GROUPS = 1000
+
+
+class _Tcp(NamedTuple):
+    state: int
+    source: str
+    source_port: int
+    destination: str
+    port: int
+    uid: int
+    inode: str
+    queued: int
+    backlog: int
+
+
+def connections(_request: Request) -> Any:
+    """TCP connections that this host began, by where to, whose and how far: `groups` of {"from", "to", "port", "state",
+    "account", "process", "count"}, those that nobody answers and the largest first; `process` is one of them, and
+    `left_out` how many groups more there are."""
+    found = list(_tcp(~(1 << LISTEN) & 0xFFFFFFFF))
+    mine = {each.source_port for each in _tcp(1 << LISTEN)}
+    groups: Dict[Tuple[Any, ...], List[Any]] = {}
+    for each in found:
+        if each.source_port not in mine:
+            state = STATES.get(each.state, "closing")
+            group = groups.setdefault((each.source, each.destination, each.port, state, each.uid), [0, "0"])
+            group[0] += 1
+            group[1] = max(group[1], each.inode)  # an orphan has 0
+    ordered = sorted(groups.items(), key=lambda item: (item[0][3] != STATES[2], -item[1][0]))
+    holders = _holders()
+    told = []
+    for (source, destination, port, state, uid), (count, inode) in ordered[:MOST_GROUPS]:
+        account = "" if state == STATES[6] else account_of(uid)  # a closed one is nobody's any more
+        told.append({"from": source, "to": destination, "port": port, "state": state, "account": account,
+                     "process": _called(holders.get(inode)), "count": count})  # fmt: skip
+    return {"groups": told, "left_out": max(0, len(ordered) - MOST_GROUPS)}
+
+
+def queues(_request: Request) -> Any:
+    """TCP listeners, each with how many callers have not been accepted (`waiting`) of how many may (`backlog`), and how
+    many have not finished their handshake (`half_open`); those with the most first."""
+    half_open: Dict[int, int] = {}
+    for each in _tcp(1 << SYN_RECEIVED):
+        half_open[each.source_port] = half_open.get(each.source_port, 0) + 1
+    holders = _holders()
+    told: List[Dict[str, Any]] = []
+    for each in _tcp(1 << LISTEN):
+        holder = holders.get(each.inode)
+        unit = describe(holder[0]).get("unit", "") if holder else ""
+        told.append({"address": each.source, "port": each.source_port, "waiting": each.queued,
+                     "backlog": each.backlog, "half_open": half_open.get(each.source_port, 0),
+                     "account": account_of(each.uid), "process": _called(holder), "unit": unit})  # fmt: skip
+    told.sort(key=lambda listener: -listener["waiting"] - listener["half_open"])
+    return told[:MOST_GROUPS]
+
+
+def _called(holder: Any) -> str:
+    return "{1} ({0})".format(*holder) if holder else ""
+
+
+def _tcp(states: int) -> Iterator[_Tcp]:
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        for body in sock_diag(family, socket.IPPROTO_TCP, states):
+            source_port, port = struct.unpack_from(">HH", body, 4)
+            source, destination = (_address(family, body[at : at + size]) for at in (8, 24))
+            uid, inode = struct.unpack_from("=II", body, UID_AT)
+            queued, backlog = struct.unpack_from("=II", body, QUEUED_AT)
+            yield _Tcp(body[1], source, source_port, destination, port, uid, str(inode), queued, backlog)
+
+
+def _address(family: int, packed: bytes) -> str:
+    """As packets carry it: a mapped address of a socket for both is IPv4."""
+    if packed[:12] == bytes(10) + b"\xff\xff":
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    return socket.inet_ntop(family, packed)
 
 
 def unix_listeners(request: Request) -> Any:
