@@ -43,7 +43,7 @@ wheel: ## dist/: the wheel, and a requirements.txt that pins it and all that it 
 	@.ci/wheel dist
 
 # What is measured (docs/figures.md) and what a person ran for hours (docs/reliability.md) is not written anew.
-GENERATORS := hostguard.catalogue.page hostguard.attack.page hostguard.ansible.role_docs hostguard.cli.manual tests.pages
+GENERATORS := hostguard.catalogue.page hostguard.attack.page hostguard.diagnose.page hostguard.ansible.role_docs hostguard.cli.manual tests.pages
 docs: ## every page, role and table that is written from the code; ARGS=--check writes nothing and names what is stale
 	@.ci/prepare check
 	@code=0; for each in $(GENERATORS); do $(BIN)/python -m $$each $(ARGS) || code=$$?; done; exit $$code

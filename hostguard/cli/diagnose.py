@@ -76,7 +76,7 @@ def command(
     if format_ == "json":
         import json
 
-        typer.echo(json.dumps(shown.plain(found, SCHEMA), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(shown.plain(found), ensure_ascii=False, indent=2))
     else:
         sys.stdout.write(shown.table(found, width=min(screen.result().width, shown.WIDEST)))
     if how := shown.wants_root(found) and looked_at.as_root():

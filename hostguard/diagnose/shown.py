@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 from hostguard.diagnose.diagnosis import Diagnosis, HostDiagnosis
 from hostguard.diagnose.rule import Finding
@@ -12,6 +12,7 @@ from hostguard.diagnose.rules import RULES
 from hostguard.policy.document import dotted
 from hostguard.visible import one_line
 
+SCHEMA = "hostguard.diagnosis/1"
 WIDEST = 100
 """Columns: a longer line nobody reads."""
 INDENT = " " * 10
@@ -84,30 +85,86 @@ def _filled(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def plain(found: Diagnosis, schema: str) -> dict[str, Any]:
+class PolicyName(TypedDict):
+    path: str
+    sha256: str
+
+
+class Key(TypedDict):
+    """Where the policy decides it; `line` is that of the nearest key above it that the file has."""
+
+    path: str
+    line: int | None
+
+
+class FindingSaid(TypedDict):
+    rule: str
+    subject: str
+    seen: str
+    where: str
+    means: str
+    mend: str
+    key: Key | None
+    sure: Literal["seen", "likely"]
+    why: str
+    concerns: list[str]
+
+
+class RuleSaid(TypedDict):
+    rule: str
+    what: str
+
+
+class HostSaid(TypedDict):
+    host: str
+    error: str
+    findings: list[FindingSaid]
+    unread: list[RuleSaid]
+    looked_at: list[RuleSaid]
+    left_out: list[RuleSaid]
+
+
+class DiagnosisSaid(TypedDict):
+    """hostguard.diagnosis/1; `since` in seconds, `generated` in RFC 3339."""
+
+    schema: str
+    generated: str
+    policy: PolicyName
+    about: str
+    since: float
+    probes: bool
+    hosts: list[HostSaid]
+
+
+def plain(found: Diagnosis) -> DiagnosisSaid:
     asked = found.asked
     return {
-        "schema": schema,
+        "schema": SCHEMA,
         "generated": found.generated,
         "policy": {"path": asked.loaded.path, "sha256": asked.loaded.sha256},
         "about": asked.only,
         "since": asked.since,
         "probes": asked.probes,
-        "hosts": [
-            {
-                "host": one_line(host.host),
-                "error": one_line(host.error),
-                "findings": [_finding(host, rule, each) for rule, each in host.findings],
-                "unread": [{"rule": rule, "why": one_line(why)} for rule, why in host.unread],
-                "looked_at": [{"rule": rule, "what": what} for rule, what in host.looked],
-                "left_out": [{"rule": rule, "why": why} for rule, why in host.left_out],
-            }
-            for host in found.hosts
-        ],
+        "hosts": list(map(_host_said, found.hosts)),
     }
 
 
-def _finding(host: HostDiagnosis, rule: str, finding: Finding) -> dict[str, Any]:
+def _host_said(host: HostDiagnosis) -> HostSaid:
+    return {
+        "host": one_line(host.host),
+        "error": one_line(host.error),
+        "findings": [_finding(host, rule, each) for rule, each in host.findings],
+        "unread": _rules_said(host.unread),
+        "looked_at": _rules_said(host.looked),
+        "left_out": _rules_said(host.left_out),
+    }
+
+
+def _rules_said(rows: Sequence[tuple[str, str]]) -> list[RuleSaid]:
+    return [{"rule": rule, "what": one_line(what)} for rule, what in rows]
+
+
+def _finding(host: HostDiagnosis, rule: str, finding: Finding) -> FindingSaid:
     return {
         "rule": rule,
         "subject": one_line(finding.subject),

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from hostguard.diagnose import diagnosis, shown
+from hostguard.diagnose import diagnosis, page, shown
 from hostguard.diagnose.diagnosis import Diagnosis, HostDiagnosis
 from hostguard.diagnose.rule import Finding, Rule, Unread
 from hostguard.diagnose.rules import RULES
 from hostguard.host.evidence import COLLECTORS
 from hostguard.policy.document import dotted
 from hostguard.seen import Seen
+from hostguard.shape import fit
 from tests.unit.diagnosed import EXAMPLES, asked, diagnosed
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,18 @@ def test_a_rule_asks_collectors_that_a_host_has_whatever_the_policy(rule: Rule, 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULES])
 def test_a_rule_says_all_that_its_page_needs(rule: Rule) -> None:
     assert all((rule.title, rule.symptoms, rule.by_hand, rule.means, rule.mend, rule.looks_at))
+
+
+def test_the_page_is_fresh() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run `python -m hostguard.diagnose.page`"
+
+
+def test_the_page_leads_from_each_symptom_to_its_fault() -> None:
+    text = page.page()
+    for rule in RULES:
+        assert f'<a id="{rule.id}"></a>' in text
+        for symptom in rule.symptoms:
+            assert any(f"`{symptom}`" in line and f"(#{rule.id})" in line for line in text.splitlines()), symptom
 
 
 def test_the_same_question_of_two_rules_is_asked_once() -> None:
@@ -140,11 +153,13 @@ def test_a_finding_fits_a_terminal_and_names_the_policy_s_line(monkeypatch: pyte
     text = told(diagnosed(replace(RULE, judges=lambda _, __: [long]), asked(), UNAME))
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
-    line = (EXAMPLES / "hostguard.yml").read_text().splitlines().index("    payments:") + 1
-    assert f"key   {dotted(FAULT.key)} (line " in text
-    assert asked().loaded.line_of(FAULT.key) in (line, line - 1)
-    plain = shown.plain(Diagnosis("", asked(), (diagnosed(RULE, asked(), UNAME),)), "s")["hosts"][0]["findings"][0]
-    assert (plain["rule"], plain["sure"], plain["key"]["path"]) == ("a-fault", "seen", "egress.providers.payments")
+    line = (EXAMPLES / "hostguard.yml").read_text().splitlines().index("  providers:") + 1
+    assert f"key   {dotted(FAULT.key)} (line {line})" in text
+    found = shown.plain(Diagnosis("", asked(), (diagnosed(RULE, asked(), UNAME),)))
+    (plain,) = found["hosts"][0]["findings"]
+    assert (plain["rule"], plain["sure"]) == ("a-fault", "seen")
+    assert plain["key"] == {"path": "egress.providers.payments", "line": line}
+    fit(shown.DiagnosisSaid, json.loads(json.dumps(found)))
 
 
 @pytest.mark.parametrize(("word", "hint"), [

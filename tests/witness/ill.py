@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.lab import Host, Lab
+from tests.lab.fleet import Fleet
 from tests.lab.network import BRIDGE, PROVIDER, RESOLVER, TIME_SERVER
 from tests.witness.name_server import NameServer
 from tests.witness.policy import PLACE
@@ -105,6 +106,7 @@ while True:
 @dataclass
 class World:
     lab: Lab
+    fleet: Fleet
     host: Host
     first: NameServer
     second: NameServer
@@ -187,7 +189,8 @@ def made(lab: Lab, name: str, folder: Path) -> Iterator[World]:
     first, second = (NameServer(lab, address, at) for address, at in zip((RESOLVER, SECOND), folders, strict=True))
     for server in (first, second):
         server.answer({NAME: [HERE]})
-    world = World(lab, lab.host(name), first, second, folder, {})
+    fleet = Fleet(lab, folder, [name])
+    world = World(lab, fleet, fleet.hosts[name], first, second, folder, {})
     try:
         certificates(folder)
         world.speak({"chain": "good"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -296,6 +297,42 @@ def test_a_fault_is_named_and_no_other(world: World, name: str) -> None:
     assert any(fault.says in " ".join(map(str, each.values())) for each in found["findings"]), found["findings"]
 
 
+def test_hosts_are_looked_at_from_elsewhere_and_one_that_is_not_seen_hides_no_other(world: World) -> None:
+    fleet, folder = world.fleet, world.folder
+    (folder / "policy.yml").write_text(ill.POLICY)
+    fleet.write_inventory({"ill": world.host.address.ipv4, "gone": "10.77.0.250"})
+    argv = [sys.executable, "-m", "hostguard", "diagnose", "-p", str(folder / "policy.yml"), "--format", "json"]
+    with world.second.silent():
+        done = fleet.run([*argv, "-i", str(fleet.inventory), "--answer-within", "60s"])
+        by_ansible = {each["host"]: each for each in json.loads(done.stdout)["hosts"]}
+        uri = ["--host", f"podman://{world.host.container}", "--host", "podman://nobody"]
+        at_once = subprocess.run([*argv, *uri], capture_output=True, text=True, check=False)
+        by_podman = json.loads(at_once.stdout)["hosts"]
+    assert (done.returncode, at_once.returncode) == (1, 1), done.stderr + at_once.stderr
+    for each in (by_ansible["ill"], by_podman[0]):
+        assert [(one["rule"], one["subject"]) for one in each["findings"]] == [("lookups", f"resolver {SECOND}")]
+        assert each["unread"] == []
+    assert by_ansible["gone"]["error"]
+    assert by_podman[1]["error"]
+
+
+def test_without_probes_nobody_hears_of_it(world: World) -> None:
+    asked = world.first.log.read_text()
+    with world.tls("leaf over"):
+        code, found = diagnosed(world.host, "--no-probe")
+    assert (found["findings"], code) == ([], 0)
+    assert {each["rule"] for each in found["left_out"]} >= {"tls", "unreachable", "lookups"}
+    assert world.first.log.read_text() == asked
+
+
+def test_a_word_narrows_it(world: World) -> None:
+    with world.tls("leaf over"), stopped(world):
+        _, payments = diagnosed(world.host, "payments")
+        _, letters = diagnosed(world.host, "letters")
+    assert {each["rule"] for each in payments["findings"]} == {"tls"}
+    assert {each["rule"] for each in letters["findings"]} == {"unreachable"}
+
+
 def test_a_host_that_is_well_again_has_no_finding(world: World) -> None:
     code, found = diagnosed(world.host)
     NAMED["none, after all of them"] = [each["rule"] for each in found["findings"]]
@@ -305,9 +342,11 @@ def test_a_host_that_is_well_again_has_no_finding(world: World) -> None:
 def test_the_confusion_table(capsys: pytest.CaptureFixture[str]) -> None:
     rules = sorted({fault.rule for fault in FAULTS.values()} | {rule for found in NAMED.values() for rule in found})
     width = max(map(len, NAMED))
+    letters = [chr(ord("a") + at) for at in range(len(rules))]
     with capsys.disabled():
-        print(f"\n{'fault made':<{width}}  {'  '.join(rules)}")
+        print(f"\n{'fault made':<{width}}  {' '.join(letters)}")
         for name, found in NAMED.items():
-            print(f"{name:<{width}}  {'  '.join(f'{found.count(rule) or chr(183):^{len(rule)}}' for rule in rules)}")
+            print(f"{name:<{width}}  {' '.join(str(found.count(rule) or '·') for rule in rules)}")
+        print(", ".join(f"{letter} {rule}" for letter, rule in zip(letters, rules, strict=True)))
     for name, found in NAMED.items():
         assert {*found} == ({FAULTS[name].rule} if name in FAULTS else set()), name

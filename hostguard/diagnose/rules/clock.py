@@ -82,9 +82,9 @@ RULE = Rule(
     by_hand="""\
 chronyc tracking || timedatectl timesync-status
 chronyd -Q 'server 10.0.0.3 iburst'        # asks, and sets nothing""",
-    means="A signed request holds the time at which it was signed, and a provider refuses what is some minutes old or "
-    "from the future. A host that nobody keeps the clock of loses about a second in a day, a resumed virtual machine "
-    "hours at once.",
+    means="A signed request holds the time at which it was signed, and a provider refuses what is some minutes old "
+    "or from the future. Without a daemon that keeps it a clock loses about a second in a day; a virtual machine that "
+    "is resumed loses hours at once.",
     mend="`egress.time_servers` opens the way to the servers and starts no daemon: chrony or systemd-timesyncd keeps "
     "the clock. `platform.clock_sync: required` makes the audit fail where none does.",
     looks_at="the kernel's word about its clock, and the time of each time server of the policy",
