@@ -28,6 +28,7 @@ LONGEST_FIRST = (
     "witness/test_audit_timer",
     "crash/test_crash",
     "witness/test_names",
+    "witness/test_diagnose",
     "witness/test_gateway_role",
     "witness/test_roles",
     "witness/test_whole_way",

@@ -46,6 +46,17 @@ class Target:
 
 def targets(asked: Asked) -> list[Target]:
     """One for each name, or lone address, and port that is asked about; no more than MOST."""
+    return _targets(asked)[:MOST]
+
+
+def left_out(asked: Asked) -> str:
+    """What is asked about, and is not asked for all the same; "" is nothing."""
+    places, named = len(_targets(asked)) - MOST, len(_names(asked)) - MOST
+    said = [f"{places} places" if places > 0 else "", f"{named} names" if named > 0 else ""]
+    return " and ".join(filter(None, said))
+
+
+def _targets(asked: Asked) -> list[Target]:
     egress = asked.policy.egress
     if egress is None:
         return []
@@ -55,7 +66,7 @@ def targets(asked: Asked) -> list[Target]:
             account = service.users[0] if service.users else _asker(egress)
             path: Path = ("egress", "services", name)
             found += [Target(name, path, host, port, account, tls=False) for host, port in _places(service)]
-    return found[:MOST]
+    return found
 
 
 def _of_provider(asked: Asked, egress: Egress, name: str, to: Provider) -> Iterator[Target]:
@@ -102,13 +113,17 @@ def handshakes(asked: Asked) -> dict[str, Any] | str:
 
 
 def names(asked: Asked) -> tuple[str, ...]:
-    """The names that are asked about, without those of `*.`."""
+    """The names that are asked about, without those of `*.`; no more than MOST."""
+    return _names(asked)[:MOST]
+
+
+def _names(asked: Asked) -> tuple[str, ...]:
     egress = asked.policy.egress
     if egress is None:
         return ()
     ways: list[Provider | Service_] = list(asked.providers.values())
     ways += [service for name, service in egress.services.items() if asked.is_about(name)]
-    return tuple(sorted({host for way in ways for host in way.hosts if not host.startswith("*.")}))[:MOST]
+    return tuple(sorted({host for way in ways for host in way.hosts if not host.startswith("*.")}))
 
 
 def answers(asked: Asked) -> dict[str, Any] | str:

@@ -32,7 +32,7 @@ def _host(host: HostDiagnosis, width: int) -> Iterator[str]:
         yield from _filled(f"{one_line(host.host)}: not seen: {one_line(host.error)}", width, "  ")
         return
     count = len(host.findings)
-    unread = f", {len(host.unread)} not read" if host.unread else ""
+    unread = f", {len(_together(host.unread))} not read" if host.unread else ""
     yield (
         f"{one_line(host.host)}: {'nothing is' if not count else f'{count} found' if count > 1 else '1 found'}"
         f"{' found' if not count else ''}{unread}"

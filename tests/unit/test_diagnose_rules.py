@@ -51,7 +51,8 @@ DATA: dict[str, Any] = {
 
 
 def policy(**more: Any) -> LoadedPolicy:
-    return of_variables({**DATA, **more}, "a test")
+    """With other sections; None is without it."""
+    return of_variables({name: said for name, said in {**DATA, **more}.items() if said is not None}, "a test")
 
 
 def about(only: str = "", **more: Any) -> Asked:
@@ -157,6 +158,8 @@ FAULTS: list[tuple[Any, str, Any, tuple[str, ...]]] = [
     (lookups, f"resolvers/10.0.0.4/{NAME}/code", "EPERM", ("10.0.0.4", "the firewall's word")),
     (lookups, f"resolvers/10.0.0.4/{NAME}", {**NOTHING, "code": "SERVFAIL"}, ("10.0.0.4 says SERVFAIL",)),
     (lookups, f"resolvers/10.0.0.4/{NAME}", {**NOTHING, "code": "REFUSED"}, ("REFUSED",)),
+    (lookups, f"resolvers/10.0.0.4/{NAME}", {**NOTHING, "code": "NXDOMAIN"},
+     ("NXDOMAIN from 10.0.0.4", "an answer from 10.0.0.2", "by who answers first")),
     (lookups, f"own/127.0.0.83/{NAME}", NOTHING, ("hostguard-names.service",)),
     (lookups, f"own/127.0.0.83/{NAME}", {**NOTHING, "code": "NXDOMAIN"}, ("hostguard apply", "payments")),
     (clock, "servers/10.0.0.3/offset", 3.5, ("3.5 s behind 10.0.0.3", "egress.time_servers")),
@@ -182,6 +185,8 @@ FAULTS: list[tuple[Any, str, Any, tuple[str, ...]]] = [
     (held, "connections/groups", [{**SYN, "to": "203.0.113.5", "port": 8443}], ("on port 443",)),
     (held, "denials", [{"account": "shop", "protocol": "udp", "to": "8.8.8.8", "port": 53, "count": 9}],
      ("9 packets were denied", "8.8.8.8:53/udp", "protocol: udp")),
+    (held, "connections/groups", [{**SYN, "to": "127.0.0.84", "port": 84, "account": "mail"}],
+     ("shop alone may use this port of the gateway",)),
     (held, "denials", [{"account": "", "protocol": "tcp", "to": "2001:db8::7", "port": 25, "count": 1}],
      ("[2001:db8::7]:25",)),
     (tls, PROBE, failed(verify=10, chain=[OVER, MIDDLE]), ("its own", "2027-01-14", "the provider must renew")),
@@ -237,16 +242,18 @@ WELL: list[tuple[Any, str, Any]] = [
     (ports, "connections/groups", [{**GROUP, "to": "127.0.0.1", "state": "time-wait", "count": 25000}]),  # reused
     (ports, SOCKSTAT, "TCP: inuse 1 orphan 0 tw 30000 alloc 3 mem 0\n"),
     (accept_queue, "queues/0/waiting", 127),
+    (accept_queue, "queues/0/backlog", 0),  # nobody may wait: it is closing
     (accept_queue, f"texts/{accept_queue.NETSTAT.replace('/', '|')}", NETSTAT.replace("0 0 0", "0 9 9")),
     (held, "connections/groups", [SYN]),  # the name may lead there
     (held, "connections/groups", [{**SYN, "to": "127.0.0.1", "account": "shop"}]),
+    (held, "connections/groups", [{**SYN, "to": "127.0.0.84", "port": 84, "account": "shop"}]),
     (held, "denials", [{"account": "envoy", "protocol": "tcp", "to": "203.0.113.5", "port": 443, "count": 3}]),
     (tls, PROBE, shaken(asked=True)),
     (tls, PROBE, shaken(stage="connect", error="timeout", chain=[])),
     (certificate_ends, PROBE, failed(verify=10, chain=[OVER])),
     (certificate_ends, "files/|etc|ssl|certs|ca-certificates.crt",
      {**FILE, "all": 140, "first": [{**CERTIFICATE, "days": -9}]}),
-    (unreachable, PROBE, shaken(stage="resolve", error="EAI_AGAIN")),
+    (unreachable, PROBE, shaken(stage="resolve", error="EAI_AGAIN", connect=9.0)),
 ]  # fmt: skip
 
 
@@ -275,6 +282,46 @@ def test_a_name_that_all_of_them_have_not_is_one_finding(code: str, words: str) 
     assert found.key == ("egress", "providers", "payments", "hosts")
 
 
+def changed(module: Any, **more: Any) -> list[Finding]:
+    """The findings of a host that says this to these requests, and to the others what is well."""
+    requests = module.RULE.asks(ASKED)
+    return findings(module.RULE, ASKED, {**{name: well(request) for name, request in requests.items()}, **more})
+
+
+def test_an_open_connection_to_an_address_of_the_last_hour_is_no_finding() -> None:
+    groups = {"groups": [{**GROUP, "to": THERE}], "left_out": 0}
+    (name,) = (each for each in well(stale_addresses.RULE.asks(ASKED)["sets"]) if "4-NEW" in each)  # type: ignore[index]
+    assert len(changed(stale_addresses, connections=groups)) == 1
+    assert changed(stale_addresses, connections=groups, sets={**TRUE["stale-addresses"]["sets"], name: [THERE]}) == []
+
+
+def test_ports_of_closed_connections_are_taken_again_where_the_kernel_does_it() -> None:
+    groups = {"groups": [{**CLOSED, "count": 25000}], "left_out": 0}
+    assert len(changed(ports, connections=groups)) == 1
+    assert changed(ports, connections=groups, settings={**SETTINGS, ports.REUSE: "1\n"}) == []
+    assert len(changed(ports, connections=groups, settings={**SETTINGS, ports.REUSE: "1\n", ports.STAMPS: "0\n"})) == 1
+
+
+def test_a_port_is_told_of_once_by_its_queue_and_the_log() -> None:
+    found = changed(accept_queue, queues=[{**LISTENER, "waiting": 128}], log=[f"{FLOODED} 8080. Sending cookies."] * 2)
+    assert [each.where for each in found] == ["`ss -ltn sport = 8080`, columns Recv-Q and Send-Q"]
+
+
+def test_a_host_without_a_process_was_not_seen() -> None:
+    found = diagnosed(open_files.RULE, ASKED, {"files": {"counted": 0, "full": []}})
+    assert found.unread == (("open-files", "no process was seen"),)
+
+
+def test_a_server_that_answers_one_name_and_not_the_other_is_not_silent() -> None:
+    of_ = about(egress={**DATA["egress"], "providers": {"payments": {"hosts": [NAME]}, "b": {"hosts": ["b.example"]}}},
+                gateway=None)  # fmt: skip
+    requests = lookups.RULE.asks(of_)
+    assert not isinstance(requests, str)
+    said = {name: well(request) for name, request in requests.items()}
+    said["resolvers"]["10.0.0.4"] = {NAME: ANSWER, "b.example": NOTHING}
+    assert findings(lookups.RULE, of_, said) == []
+
+
 def test_a_clock_that_nobody_keeps_is_only_likely_wrong() -> None:
     of_ = about(egress={**DATA["egress"], "time_servers": []})
     (found,) = of(clock, "clock/status", 0x40, of_)
@@ -291,6 +338,22 @@ def test_what_is_probed_is_what_the_policy_names_one_by_one_by_who_may() -> None
         ("10.0.0.8", 8200, "vault-agent", False),
     ]
     assert request["probes"]["to"][0]["certificate"] == "/run/secrets/c.pem"
+
+
+def test_of_many_places_the_first_are_asked_for_and_the_others_are_said() -> None:
+    cidrs = [f"192.0.2.{number}/32" for number in range(60)]
+    of_ = about(egress={**DATA["egress"], "services": {"many": {"cidrs": cidrs, "ports": [443]}}})
+    request = unreachable.RULE.asks(of_)
+    assert not isinstance(request, str)
+    assert len(request["probes"]["to"]) == 50
+    found = diagnosed(unreachable.RULE, of_, {"probes": well(request["probes"])})
+    assert found.unread == (("unreachable", "50 were asked for, and 12 places more were not: name a provider"),)
+
+
+def test_a_host_without_a_journal_says_so() -> None:
+    for module, name in ((held, "denials"), (accept_queue, "log")):
+        told = {**TRUE[module.RULE.id], name: None}
+        assert "no journal" in diagnosed(module.RULE, ASKED, told).unread[0][1]
 
 
 def test_a_word_narrows_what_is_probed() -> None:

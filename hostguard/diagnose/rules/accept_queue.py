@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Said
+from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Said, Unread
 
 LINE = re.compile(r"Possible SYN flooding on port (\S+?)\. ")
 SOMAXCONN, NETSTAT = "/proc/sys/net/core/somaxconn", "/proc/net/netstat"
@@ -22,15 +22,17 @@ def asks(asked: Asked) -> Mapping[str, Any]:
     }
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding | Fact]:
+def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread | Fact]:
     most = (said["texts"].get(SOMAXCONN) or "0").strip()
+    if said["log"] is None:
+        yield Unread("this host has no journal of its kernel: floods that are over are not known")
     told: set[int] = set()
     for each in said["queues"]:
         full, flooded = each["waiting"] >= each["backlog"] > 0, each["half_open"] >= each["backlog"] > 0
         if full or flooded:
             told.add(each["port"])
             yield _of_listener(each, most, full=full)
-    for line in dict.fromkeys(line for line in said["log"] if LINE.search(line)):
+    for line in dict.fromkeys(line for line in said["log"] or () if LINE.search(line)):
         port = int(re.findall(r"\d+$", LINE.findall(line)[0])[0])
         if port not in told:
             told.add(port)

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Said
+from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Said, Unread
 from hostguard.policy.why import Question, answer
 
 MOST = 20
@@ -24,13 +24,15 @@ def asks(asked: Asked) -> Mapping[str, Any] | str:
     return {"connections": {"collect": "connections"}, "denials": {"collect": "denials", "seconds": asked.since}}
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding | Fact]:
+def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread | Fact]:
     tried: dict[Key, Mapping[str, Any]] = {}
     for each in said["connections"]["groups"]:
         if each["state"] == "syn-sent":
             tried.setdefault((each["account"], "tcp", each["to"], each["port"]), each)
+    if said["denials"] is None:
+        yield Unread("this host has no journal of its kernel: what was denied before is not known")
     denied: dict[Key, int] = {
-        (each["account"], each["protocol"], each["to"], each["port"]): each["count"] for each in said["denials"]
+        (each["account"], each["protocol"], each["to"], each["port"]): each["count"] for each in said["denials"] or ()
     }
     found = [
         finding
@@ -45,10 +47,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding | Fact]:
 def _held(asked: Asked, key: Key, tried: Mapping[str, Any] | None, count: int) -> Finding | None:
     """None where the policy lets it through, or where that depends on a name."""
     account, protocol, to, port = key
-    address = ipaddress.ip_address(to)
-    if address.is_loopback or address.is_unspecified:
-        return None
-    found = answer(asked.policy, Question(account or None, str(address), port, protocol))
+    found = answer(asked.policy, Question(account or None, str(ipaddress.ip_address(to)), port, protocol))
     if found.may is not False:
         return None
     end = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"

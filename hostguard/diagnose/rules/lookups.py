@@ -96,6 +96,17 @@ def _of_name(asked: Asked, name: str, by: Mapping[str, Mapping[str, Any]]) -> It
             key=key,
             concerns=concerns,
         )
+    elif unknown := [server for server, each in rest.items() if each["code"] == NO_NAME]:
+        others = [server for server in rest if server not in unknown]
+        yield Finding(
+            subject=name,
+            seen=f"NXDOMAIN from {', '.join(unknown)}, and an answer from {', '.join(others)}",
+            where=f"answers for {name}, A and AAAA",
+            means="the resolvers do not know the same names: a lookup works or fails (EAI_NONAME) by who answers first",
+            mend=f"take {unknown[0]} out of `resolvers`, or let it know the name, and apply",
+            key=RESOLVERS,
+            concerns=concerns,
+        )
     elif rest and not any(each["addresses"] for each in rest.values()):
         yield Finding(
             subject=name,

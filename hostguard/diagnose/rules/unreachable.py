@@ -38,6 +38,8 @@ def asks(asked: Asked) -> Mapping[str, Any] | str:
 
 
 def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread | Fact]:
+    if more := probes.left_out(asked):
+        yield Unread(f"{probes.MOST} were asked for, and {more} more were not: name a provider")
     for each in shaken.by_target(asked, said["probes"]):
         if isinstance(each, Unread):
             yield each

@@ -13,6 +13,7 @@ from ..kinds import ipset
 from ..program import find, run
 from ..resource import HostError
 from . import Request
+from .machine import kernel_log
 
 
 def other_backend(_request: Request) -> Any:
@@ -89,8 +90,9 @@ FIELDS = re.compile(r"\b(DST|PROTO|DPT|UID)=(\S*)")
 
 def denials(request: Request) -> Any:
     """What our rules denied in the last `seconds`, by the journal: {"account" ("" where no process sent it),
-    "protocol", "to", "port", "count"} of each, most first."""
-    return _denials(_lines_since("-{}s".format(int(request["seconds"]))))
+    "protocol", "to", "port", "count"} of each, most first; None where there is no journal."""
+    lines = kernel_log({"seconds": request["seconds"], "pattern": "^" + DENIED})
+    return None if lines is None else _denials("\n".join(lines))
 
 
 def _denials(journal: str) -> List[Dict[str, Any]]:
@@ -120,12 +122,9 @@ def set_members(request: Request) -> Any:
 def _journal() -> str:
     """The kernel's lines since the last apply; "" where there is no journal, or none that one may read."""
     record = store.current()
-    return _lines_since(record["created"].replace("T", " ").replace("Z", " UTC")) if record else ""
-
-
-def _lines_since(since: str) -> str:
-    if find("journalctl") is None:
+    if record is None or find("journalctl") is None:
         return ""
+    since = record["created"].replace("T", " ").replace("Z", " UTC")
     argv = ["journalctl", "-k", "-q", "-o", "cat", "--no-pager", "--since", since, "--grep", "^" + DENIED, "-n"]
     try:
         return run([*argv, str(MOST_LINES)], check=False, timeout=20).stdout
