@@ -767,6 +767,47 @@ class CertificateFile(TypedDict):
     first: list[FileCertificate]
 
 
+class LoggedKind(TypedDict):
+    provider: str
+    status: int
+    slow: bool
+    cluster: str
+    host: str
+    to: str
+    flags: str
+    detail: str
+    failure: str
+    refused: str
+    tls: str
+    count: int
+    first: float
+    last: float
+    busiest: int
+    tries: int
+    retry_after: tuple[int, int] | None
+    odd_retry_after: int
+    parts: dict[str, tuple[int, int]]
+    cert_ends: int
+    cert_issuer: str
+
+
+class GatewayLog(TypedDict):
+    there: bool
+    start: float
+    kinds: list[LoggedKind]
+    usual: dict[str, dict[str, int]]
+    more: int
+    odd: int
+
+
+class GatewayState(TypedDict):
+    running: bool
+    own: dict[str, int]
+    clusters: dict[str, dict[str, int]]
+    members: str
+    certificates: dict[str, Any]
+
+
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
@@ -799,6 +840,8 @@ SAID: dict[str, Any] = {
     "envoy-injections": dict[str, int],
     "accounts": Accounts,
     "certificate-ends": dict[str, int],
+    "gateway-log": GatewayLog,
+    "gateway-state": GatewayState,
     "authorities": Authorities,
     "lookups": dict[str, Lookup],
     "denials": list[Denial] | None,

@@ -51,6 +51,8 @@ COLLECTORS = {
     "envoy-injections": "gateway",
     "accounts": "gateway",
     "certificate-ends": "gateway",
+    "gateway-log": "gateway_log",
+    "gateway-state": "gateway_state",
     "authorities": "gateway",
     "lookups": "gateway",
     "kernel-log": "machine",
