@@ -802,10 +802,12 @@ class GatewayLog(TypedDict):
 
 class GatewayState(TypedDict):
     running: bool
+    now: float
     own: dict[str, int]
     clusters: dict[str, dict[str, int]]
     members: str
     certificates: dict[str, Any]
+    versions: dict[str, tuple[str, str]]
 
 
 SAID: dict[str, Any] = {

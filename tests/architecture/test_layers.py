@@ -86,6 +86,7 @@ ALLOWED = {
         "host",
         "impact",
         "policy",
+        "response_flags",
         "seen",
         "visible",
     },

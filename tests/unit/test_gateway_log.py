@@ -192,6 +192,17 @@ def test_counters_are_kept_by_name_and_added_up_over_listeners() -> None:
 
 
 def test_nobody_at_the_admin_is_an_answer(tmp_path: Path) -> None:
-    request = {"collect": "gateway-state", "admin": str(tmp_path / "admin.sock")}
+    request = {"collect": "gateway-state", "admin": str(tmp_path / "admin.sock"), "xds": ""}
     found = answer.evidence(request, collect({"s": request})["s"], image=False)
     assert found["said"]["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [(b'{"version_info": "abc"}', "abc"), (b"{broken", ""), (b"[]", ""), (b'{"version_info": 7}', ""), (b"\xff", "")],
+)
+def test_the_version_of_a_file_is_held_beside_the_running_one(tmp_path: Path, content: bytes, version: str) -> None:
+    (tmp_path / "cds.json").write_bytes(content)
+    stats = 'cluster_manager.cds.version_text: "old"\nlistener_manager.lds.version_text: ""\n'
+    assert gateway_state._versions(stats, str(tmp_path)) == {"cds": ["old", version], "lds": ["", ""]}
+    assert gateway_state._versions(stats, "") == {}

@@ -28,7 +28,7 @@ def asks(g: Gateway) -> Mapping[str, Any]:
 
 
 def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:
-    known = [*_own(g, said["envoy"]["certs"]), *_authorities(g, said), *_shown(said["shown"])]
+    known = [*own(g, said["envoy"]["certs"]), *authorities(g, said), *_shown(said["shown"])]
     soon = sorted(end for end in known if end[0] < EARLY)
     unseen = [up.name for up in g.upstreams if up.name not in said["shown"]]
     untold = f"; the log tells nothing yet of the certificate of {', '.join(unseen)}" if unseen else ""
@@ -42,7 +42,7 @@ def _words(days: int, whose: str) -> str:
     return f"{whose} ended {-days} days ago" if days < 0 else f"{whose} ends in {days} days"
 
 
-def _own(g: Gateway, certs: Mapping[str, Any]) -> Ends:
+def own(g: Gateway, certs: Mapping[str, Any]) -> Ends:
     """What the proxy shows to providers, each once: it is told for every cluster. Of one that a file of its own names,
     as ours are, the proxy tells no path."""
     ours = [up.client_certificate.name for up in g.upstreams if up.client_certificate]
@@ -53,7 +53,7 @@ def _own(g: Gateway, certs: Mapping[str, Any]) -> Ends:
         yield days, f"the client certificate {which}"
 
 
-def _authorities(g: Gateway, said: Mapping[str, Any]) -> Ends:
+def authorities(g: Gateway, said: Mapping[str, Any]) -> Ends:
     """Of a bundle of the whole world's some always end: it lasts as long as its last. One of a single authority is
     that authority."""
     days = said["authorities"]["days"]

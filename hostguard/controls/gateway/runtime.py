@@ -60,18 +60,23 @@ def judges_resolution(g: Gateway, said: Mapping[str, Any]) -> Verdict:
     silent = [f"{name}: {each['error']}" for name, each in now.items() if not each["addresses"]]
     if silent:
         return Verdict("unknown", MOVED, f"the host itself does not resolve {'; '.join(silent)}")
-    running = members(said["envoy"]["clusters"])
-    asked: dict[str, list[set[str]]] = {}
-    for cluster in running.values():
+    asked = asked_at(said["envoy"]["clusters"])
+    return verdict(MOVED, list(moved(asked, now)), f"{len(now)} names lead where they should")
+
+
+def asked_at(text: str) -> dict[str, list[set[str]]]:
+    """The addresses of each name, a set for each cluster that has some of it, by /clusters."""
+    found: dict[str, list[set[str]]] = {}
+    for cluster in members(text).values():
         own: dict[str, set[str]] = {}
         for address, told in cluster.of.items():
             own.setdefault(told.get("hostname", ""), set()).add(address.rpartition(":")[0].strip("[]"))
         for name, addresses in own.items():
-            asked.setdefault(name, []).append(addresses)
-    return verdict(MOVED, list(_moved(asked, now)), f"{len(now)} names lead where they should")
+            found.setdefault(name, []).append(addresses)
+    return found
 
 
-def _moved(asked: Mapping[str, list[set[str]]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def moved(asked: Mapping[str, list[set[str]]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """One address in common is enough: providers answer with some of many. But every cluster looks a name up itself."""
     for name, each in now.items():
         if name not in asked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any, Dict
 
 from ..envoy_admin import ask
@@ -22,6 +23,7 @@ OF_CLUSTERS = (
     "membership_total",
     "outlier_detection.ejections_active",
     "outlier_detection.ejections_enforced_total",
+    "retry.upstream_rq_401",
     "ssl.connection_error",
     "ssl.fail_verify_error",
     "ssl.fail_verify_san",
@@ -66,19 +68,44 @@ LISTENER = re.compile(r"listener\.(?!admin\.)(?:.(?!\.(?:worker_|main_thread)))+
 
 
 def gateway_state(request: Request) -> Any:
-    """What answers at the socket `admin`: `own` counters and those of `clusters`, /clusters as text (`members`), and
-    /certs (`certificates`); all of it empty where nobody does (`running`)."""
+    """What answers at the socket `admin` (`running`), `now` (seconds since 1970): `own` counters and those of
+    `clusters`, /clusters as text (`members`), /certs (`certificates`), and the `versions` of what it was told last and
+    of the files in the folder `xds` that it was told it by, "" where there is none. All but `now` is empty where nobody
+    answers."""
     stats = ask(request["admin"], "/stats?filter=" + FILTER)
+    found: Dict[str, Any] = {"running": stats is not None, "now": time.time()}
     if stats is None:
-        return {"running": False, "own": {}, "clusters": {}, "members": "", "certificates": {}}
+        return dict(found, own={}, clusters={}, members="", certificates={}, versions={})
     own, clusters = _counted(stats)
-    return {
-        "running": True,
-        "own": own,
-        "clusters": clusters,
-        "members": ask(request["admin"], "/clusters") or "",
-        "certificates": _certificates(request["admin"]),
-    }
+    return dict(
+        found,
+        own=own,
+        clusters=clusters,
+        members=ask(request["admin"], "/clusters") or "",
+        certificates=_certificates(request["admin"]),
+        versions=_versions(stats, request["xds"]),
+    )
+
+
+VERSION = re.compile(r"(?m)^[a-z_]+\.(cds|lds)\.version_text: \"([0-9A-Za-z._-]{0,128})\"$")
+LONGEST_FILE = 64 << 20
+
+
+def _versions(stats: str, folder: str) -> Any:
+    """{"cds": [of the running proxy, of its file], …}"""
+    running = dict(VERSION.findall(stats))
+    files = {name: "{}/{}.json".format(folder, name) for name in ("cds", "lds") if folder}
+    return {name: [running.get(name, ""), _version(path)] for name, path in files.items()}
+
+
+def _version(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(LONGEST_FILE))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    said = found.get("version_info") if isinstance(found, dict) else ""
+    return said[:128] if isinstance(said, str) else ""
 
 
 def _counted(stats: str) -> Any:
