@@ -144,6 +144,11 @@ def test_a_fault_is_named_by_one_rule_and_no_other(tmp_path: Path, name: str) ->
     assert words in first.seen
     assert first.key == key
     assert "payments" in (*first.concerns, first.subject)
+    for each in (text for one in by_rule[rule] for text in (one.seen, one.where, one.means, one.mend, one.unsure)):
+        assert each == " ".join(each.split()), "a text that was cut, or is empty in the middle"
+        assert not each.endswith((";", ",", ":", "."))
+        assert ", ," not in each
+        assert ": ;" not in each
 
 
 @pytest.mark.parametrize("rule", OURS)
@@ -258,7 +263,7 @@ def test_a_provider_that_ends_its_own_work_is_no_idle_connection(tmp_path: Path,
     (idle,) = found("gateway-resets", asked, said("closed", tmp_path))
     told = said("closed", tmp_path, log=recorded.log("closed", tmp_path, ms=3000))
     (busy,) = found("gateway-resets", asked, told)
-    assert ("its own limit is shorter" in idle.means, "it had worked for some 3000 ms" in busy.means) == (True, True)
+    assert ("it keeps them for less" in idle.means, "it had worked for some 3000 ms" in busy.means) == (True, True)
     assert idle.unsure
 
 

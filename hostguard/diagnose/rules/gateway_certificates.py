@@ -42,8 +42,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
             yield _finding(whose, of, days, "/certs of the admin", mend, path, state)
     for days, whose in certificates.authorities(g, said):
         if days < EARLY:
-            mend = "update ca-certificates, or the file of your own: it is read anew when another is renamed into its "
-            "place"
+            mend = "update ca-certificates, or your own file: it is read anew when one is renamed into its place"
             yield _finding(whose, "", days, g.tls.ca, mend, ("gateway", "ca"), state)
 
 

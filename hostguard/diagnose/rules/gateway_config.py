@@ -19,8 +19,8 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
         own = {what: state["own"].get(f"{COUNTERS[name]}.{what}", 0) for what in ("update_rejected", "update_failure")}
         path = f"{XDS}/{name}.json"
         if own["update_rejected"] or own["update_failure"]:
-            why = f"it was refused: {many(own['update_rejected'], 'time')} for what it says, {own['update_failure']} "
-            "as JSON"
+            refused = f"{many(own['update_rejected'], 'time')} for what it says, {own['update_failure']} as no JSON"
+            why = f"files were refused since the start, {refused}"
         else:
             why = "nothing was refused: it was edited in place, and Envoy notices a rename alone"
         yield Finding(

@@ -35,8 +35,7 @@ def _finding(asked: Asked, each: Failed, found: tuple[Kind, ...]) -> Finding:
     up = each.up
     waits = [wait for kind in found for wait in kind.retry_after or ()]
     load = load_of(asked.policy, up.name)
-    means = f"the policy sends {load.peak_rps:g} requests a second at most (load.peak_rps)" if load else "no load is "
-    "said"
+    peak = f"the policy plans {load.peak_rps:g} requests a second (load.peak_rps)" if load else "no load is planned"
     mend, path = _mend(each, waits)
     return Finding(
         subject=up.name,
@@ -44,7 +43,7 @@ def _finding(asked: Asked, each: Failed, found: tuple[Kind, ...]) -> Finding:
         f"one "
         f"second; {_told(found, waits)}{_allowed(each)}",
         where=lines(found, "status 429, `retry_after`"),
-        means=f"{means}, and the provider takes fewer. One that says at most {seconds(up.retry.wait_max)} is waited "
+        means=f"{peak}, and the provider takes fewer. One that says at most {seconds(up.retry.wait_max)} is waited "
         f"for; "
         "a longer one is handed on at once with its header",
         mend=mend,
@@ -75,9 +74,8 @@ def _mend(each: Failed, waits: list[int]) -> tuple[str, tuple[str, ...]]:
     longest = max(waits, default=0)
     quota = "ask the provider for a larger quota, or send less: lower `load.peak_rps`, and the breaker with it"
     if up.retry.wait_max < longest <= LONGEST_WAIT:
-        words = f"raise `retry.wait_max` (now {seconds(up.retry.wait_max)}) to {longest} s for those who can wait; "
-        f"else {quota}"
-        return words, ("retry", "wait_max")
+        wait = f"raise `retry.wait_max` (now {seconds(up.retry.wait_max)}) to {longest} s for those who can wait"
+        return f"{wait}; else {quota}", ("retry", "wait_max")
     return quota, ("load", "peak_rps")
 
 

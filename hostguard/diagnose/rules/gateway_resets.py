@@ -40,8 +40,7 @@ def _closed(each: Failed, found: list[Kind]) -> Finding:
     up = each.up
     took = max(kind.parts.get("ms", (0, 0))[0] // max(1, kind.tries) for kind in found)
     busy = took >= WORKED
-    idle = f"no answer within {seconds(up.idle)} of idleness is ours: its own limit is shorter, or ends after some "
-    "requests"
+    idle = f"ours are kept for {seconds(up.idle)} without a request; it keeps them for less, or for some requests only"
     why = f"it had worked for some {took} ms: something ends its work" if busy else idle
     return Finding(
         subject=up.name,

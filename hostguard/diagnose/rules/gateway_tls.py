@@ -48,13 +48,18 @@ def _finding(each: Failed, host: str, found: Words, kinds: list[Kind]) -> Findin
     return Finding(
         subject=f"{each.up.name} ({host})",
         seen=f"{found.seen}{each.more}",
-        where="; ".join([lines(kinds, f"`failure` {kinds[0].failure[-120:] or 'null, flag UC'}"), *counted]),
+        where="; ".join([lines(kinds, _logged(kinds[0])), *counted]),
         means=f"nothing was sent: {many(count(kinds), 'request')} got 503, and trying again changes nothing",
         mend=found.mend,
         key=found.key if found.key[:1] == ("gateway",) else key(each.up, *found.key),
         unsure=found.unsure,
         concerns=(each.up.name,),
     )
+
+
+def _logged(kind: Kind) -> str:
+    """Of Envoy's words, those behind the ones that each failure has."""
+    return f"`failure` {kind.failure.rpartition('OPENSSL_internal:')[2]}" if kind.failure else "flag UC, `failure` null"
 
 
 def words(each: Failed, kind: Kind) -> Words:
