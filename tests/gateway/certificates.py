@@ -27,8 +27,8 @@ def make(folder: Path) -> None:
         leaf(folder, name, ca, hosts, days)
 
 
-def authority(folder: Path, name: str) -> None:
-    _openssl(folder, "req", "-x509", *KEY, "-subj", f"/CN={name}", "-days", "30", "-keyout", f"{name}.key",
+def authority(folder: Path, name: str, days: int = 30) -> None:
+    _openssl(folder, "req", "-x509", *KEY, "-subj", f"/CN={name}", "-days", str(days), "-keyout", f"{name}.key",
              "-out", f"{name}.pem")  # fmt: skip
 
 
