@@ -842,6 +842,7 @@ SAID: dict[str, Any] = {
     "envoy-injections": dict[str, int],
     "accounts": Accounts,
     "certificate-ends": dict[str, int],
+    "unit-words": dict[str, tuple[int, float]],
     "gateway-log": GatewayLog,
     "gateway-state": GatewayState,
     "authorities": Authorities,

@@ -317,6 +317,34 @@ def test_the_key_s_file_is_told_as_it_is(tmp_path: Path, asked: Asked, file: Any
     assert words in first.seen
 
 
+def with_agent(folder: Path) -> Asked:
+    path = folder / "agent.yml"
+    agent = """  agent:
+    program: /usr/bin/bao
+    server: http://127.0.0.1:8200
+    auth: {role_id: /etc/hostguard/role-id, secret_id: /etc/hostguard/secret-id}
+    secrets:
+      payments: {path: secret/data/payments}
+"""
+    path.write_text(POLICY.partition("  files:")[0] + agent)
+    return Asked(load(path))
+
+
+def test_the_agent_s_own_words_say_why_there_is_no_key(tmp_path: Path) -> None:
+    asked = with_agent(tmp_path)
+    files = dict.fromkeys(OURS["gateway-keys"].asks(asked)["files"]["paths"])  # type: ignore[index]
+    words = {"permission denied": [7, 100.0], "invalid role or secret ID": [3, 160.0], "of nobody": [1, 200.0]}
+    (first,) = found("gateway-keys", asked, said("no-key", tmp_path, files=files, words=words))
+    assert first.mend == (
+        "the agent never fetched it since this boot: it can't log in: its role ID or secret ID is not valid (any more) "
+        "(3 times, last at 1970-01-01T00:02:40Z), it may not read the secret, or its login was revoked (7 times, last "
+        "at 1970-01-01T00:01:40Z)"
+    )
+    assert first.key == ("secrets", "agent", "secrets", "payments")
+    (first,) = found("gateway-keys", asked, said("no-key", tmp_path, files=files, words={}))
+    assert "`journalctl --unit=hostguard-agent.service`" in first.mend
+
+
 def test_a_failure_that_ended_with_the_old_key_is_no_refused_new_one(tmp_path: Path, asked: Asked) -> None:
     """A second try goes with the old key, whatever the first one failed for."""
     told = said("old-key", tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostguard import answer
-from hostguard.host.evidence import collect, gateway_log, gateway_state
+from hostguard.host.evidence import collect, gateway_log, gateway_state, journal
 
 GOOD = (
     '{"at":"2026-11-26T15:24:27.213Z","cert_ends":"2026-12-26T15:24:20.000Z","cert_issuer":"CN=ca","cluster":'
@@ -206,3 +206,20 @@ def test_the_version_of_a_file_is_held_beside_the_running_one(tmp_path: Path, co
     stats = 'cluster_manager.cds.version_text: "old"\nlistener_manager.lds.version_text: ""\n'
     assert gateway_state._versions(stats, str(tmp_path)) == {"cds": ["old", version], "lds": ["", ""]}
     assert gateway_state._versions(stats, "") == {}
+
+
+JOURNAL = """\
+1795708829.064000 web1 bao[7]: 2026-11-26T16:00:29.064Z [ERROR] agent.auth.handler: error authenticating:
+1795708829.064100 web1 bao[7]:   | URL: PUT http://127.0.0.1:8200/v1/auth/approle/login
+1795708829.064200 web1 bao[7]:   | * invalid role or secret ID
+1795708833.500000 web1 bao[7]:   | * invalid role or secret ID
+permission denied
+\x1b[31m permission denied
+999999999999999999999999999999 web1 bao[7]: permission denied
+1.2.3 web1 bao[7]: permission denied
+"""
+
+
+def test_of_a_unit_s_journal_the_words_that_were_asked_for_are_counted_alone() -> None:
+    found = journal._counted(JOURNAL, ["invalid role or secret ID", "permission denied", "sealed"])
+    assert found == {"invalid role or secret ID": [2, 1795708833.5]}

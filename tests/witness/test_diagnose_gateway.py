@@ -4,6 +4,7 @@ the diagnosis names it, and nothing else. The last test prints who named what.""
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,7 +22,6 @@ from tests.lab.network import BRIDGE, RESOLVER
 from tests.lab.process import call
 from tests.patience import until
 from tests.programs import ENVOY
-from tests.witness import test_diagnose
 from tests.witness.confusion import confusion
 from tests.witness.name_server import NameServer
 from tests.witness.policy import PLACE
@@ -213,9 +213,12 @@ def moved(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def crowded(world: World) -> Iterator[None]:
-    with test_diagnose.service(world.host, "crowd.service", CROWD, str(ROOM), user="shop"):
-        assert world.asks(1) == [0]
-        yield
+    unit = ["systemd-run", "--quiet", "--collect", "--unit=crowd", "--uid=shop"]
+    world.host.run([*unit, "--property=StandardOutput=file:/run/said", "python3", "-c", CROWD, str(ROOM)])
+    until(lambda: world.host.run("test -s /run/said", check=False).returncode == 0, "all are open")
+    assert world.asks(1) == [0]
+    yield
+    world.host.run("systemctl stop crowd; rm /run/said")
 
 
 @contextlib.contextmanager
@@ -273,7 +276,10 @@ def world(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
 
 
 def diagnosed(world: World, *arguments: str) -> tuple[int, dict[str, Any]]:
-    return test_diagnose.diagnosed(world.host, *arguments)
+    done = world.host.hostguard("diagnose", "--format", "json", *arguments)
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["hosts"][0]
+    return done.returncode, found
 
 
 def test_a_gateway_without_a_fault_has_no_finding(world: World) -> None:

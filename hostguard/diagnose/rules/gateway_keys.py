@@ -11,6 +11,7 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    clock,
     count,
     counter,
     failed,
@@ -26,6 +27,16 @@ from hostguard.policy.keys import UNIT
 
 A_LINE_END = 2
 """Bytes that are no key."""
+WORDS = {
+    "invalid role or secret ID": "it can't log in: its role ID or secret ID is not valid (any more)",
+    "permission denied": "it may not read the secret, or its login was revoked",
+    "Vault is sealed": "its server is sealed",
+    "connection refused": "its server refuses connections",
+    "no such host": "it can't look its server up",
+    "deadline exceeded": "its server does not answer",
+    "x509: ": "it does not accept its server's certificate",
+}
+"""Of the agent's journal (OpenBao 2.7), and what they mean."""
 
 
 def asks(asked: Asked) -> Mapping[str, Any] | str:
@@ -35,7 +46,11 @@ def asks(asked: Asked) -> Mapping[str, Any] | str:
     paths = [*_files(asked), *_notes(asked).values()]
     if not paths:
         return "no provider behind the gateway has a credential"
-    return {**found, "files": {"collect": "secret-files", "paths": list(dict.fromkeys(paths))}}
+    files = {"files": {"collect": "secret-files", "paths": list(dict.fromkeys(paths))}}
+    if not _notes(asked):
+        return {**found, **files}
+    words = {"collect": "unit-words", "unit": UNIT, "seconds": asked.since, "words": list(WORDS)}
+    return {**found, **files, "words": words}
 
 
 def _files(asked: Asked) -> Iterator[str]:
@@ -56,16 +71,16 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
     for each in failed(asked, said):
         missing, refused = each.of(Reason.KEY), each.of(Reason.KEY_REFUSED)
         if missing:
-            yield _missing(asked, each, missing, said["files"])
+            yield _missing(asked, each, missing, said)
         if refused:
-            yield _refused(asked, each, refused, said["files"])
+            yield _refused(asked, each, refused, said)
         old = [kind for kind in each.of(Reason.WELL, Reason.SLOW) if kind.cluster == f"{each.up.name}-old"]
         if old and not refused and each.counters.get(each.up.name, {}).get("retry.upstream_rq_401"):
-            yield _old(asked, each, old, said["files"])
+            yield _old(asked, each, old, said)
 
 
-def _missing(asked: Asked, each: Failed, found: tuple[Kind, ...], files: Mapping[str, Any]) -> Finding:
-    states = [f"{path} {fault}" for path in _of(each) if (fault := _fault(files.get(path)))]
+def _missing(asked: Asked, each: Failed, found: tuple[Kind, ...], said: Said) -> Finding:
+    states = [f"{path} {fault}" for path in _of(each) if (fault := _fault(said["files"].get(path)))]
     return Finding(
         subject=each.up.name,
         seen=f"{many(count(found), 'request')} found no key; {', '.join(states) or 'each file has one by now'}",
@@ -73,7 +88,7 @@ def _missing(asked: Asked, each: Failed, found: tuple[Kind, ...], files: Mapping
         f"{counter(each.up, 'credential_injector.failed', each.counted('credential_injector.failed'))}",
         means="nothing was sent: the gateway answered 503 by itself. It reads a file anew when one is renamed into its "
         "place, within a second",
-        mend=_mend_agent(asked, each, files),
+        mend=_mend_agent(asked, each, said),
         key=_secret(asked, each),
         concerns=(each.up.name,),
     )
@@ -92,35 +107,38 @@ def _fault(seen: Mapping[str, Any] | None) -> str:
     return "is empty" if seen["size"] <= A_LINE_END else ""
 
 
-def _refused(asked: Asked, each: Failed, found: tuple[Kind, ...], files: Mapping[str, Any]) -> Finding:
+def _refused(asked: Asked, each: Failed, found: tuple[Kind, ...], said: Said) -> Finding:
     up = each.up
-    both = any(kind.cluster == f"{up.name}-old" or kind.tries > 1 for kind in found)
+    both = any(kind.cluster == f"{up.name}-old" for kind in found)
     which = "the new key and the old one" if both else "the key, and there is no old one to try"
-    ages = ", ".join(f"{path} is {_age(files[path]['age'])} old" for path in _of(each) if files.get(path))
     return Finding(
         subject=up.name,
-        seen=f"{hosts(found)} refused {which}: {many(count(found), 'request')} answered 401; {ages}",
+        seen=f"{hosts(found)} refused {which}: {many(count(found), 'request')} answered 401; {_ages(each, said)}",
         where=lines(found, "status 401, via_upstream"),
         means="the provider knows neither: it was revoked there, or is another account's. Trying again changes nothing",
-        mend=f"make a new key at the provider and store it; {_mend_agent(asked, each, files)}",
+        mend=f"make a new key at the provider and store it; {_mend_agent(asked, each, said)}",
         key=_secret(asked, each),
         concerns=(up.name,),
     )
 
 
-def _old(asked: Asked, each: Failed, found: list[Kind], files: Mapping[str, Any]) -> Finding:
+def _old(asked: Asked, each: Failed, found: list[Kind], said: Said) -> Finding:
     up = each.up
-    ages = ", ".join(f"{path} is {_age(files[path]['age'])} old" for path in _of(each) if files.get(path))
     refused = each.counters[up.name]["retry.upstream_rq_401"]
     return Finding(
         subject=up.name,
-        seen=f"{many(count(found), 'request')} went well with the old key alone; {ages}",
+        seen=f"{many(count(found), 'request')} went well with the old key alone; {_ages(each, said)}",
         where=f"{lines(found, f'cluster {up.name}-old')}; {counter(up, 'retry.upstream_rq_401', refused)}",
         means="the provider does not take the new key: each request is sent twice, and all fail once the old one ends",
         mend="put the new key in force at the provider, or store the right one",
         key=_secret(asked, each),
         concerns=(up.name,),
     )
+
+
+def _ages(each: Failed, said: Said) -> str:
+    there = ((path, said["files"].get(path)) for path in _of(each))
+    return ", ".join(f"{path} is {_age(seen['age'])} old" for path, seen in there if seen)
 
 
 def _age(number: int) -> str:
@@ -130,14 +148,20 @@ def _age(number: int) -> str:
     return f"{number} s"
 
 
-def _mend_agent(asked: Asked, each: Failed, files: Mapping[str, Any]) -> str:
+def _mend_agent(asked: Asked, each: Failed, said: Said) -> str:
     credential = each.up.credential
     path = _notes(asked).get(credential.place.name if credential else "")
     if path is None:
         return "whoever writes these files must rename a whole one into its place"
-    seen = files.get(path)
+    seen = said["files"].get(path)
     fetched = f"fetched it {_age(seen['age'])} ago" if seen else "never fetched it since this boot"
-    return f"the agent {fetched}: `journalctl --unit={UNIT}` says what it could not do"
+    told = [f"{WORDS[word]} ({many(lines, 'time')}, last at {clock(at)})" for word, (lines, at) in _last(said["words"])]
+    return f"the agent {fetched}: " + (", ".join(told) or f"`journalctl --unit={UNIT}` says what it does")
+
+
+def _last(words: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Those that are known, the last that was said first."""
+    return sorted(((word, said) for word, said in words.items() if word in WORDS), key=lambda each: -each[1][1])
 
 
 def _secret(asked: Asked, each: Failed) -> tuple[str, ...]:
@@ -162,7 +186,7 @@ RULE = Rule(
     article="Key rotation",
     by_hand=r"""grep -E '"status":401|failed_to_inject' /var/log/hostguard-gateway/access.log | tail
 ls -l --full-time /run/secrets/*/
-journalctl --unit=hostguard-secrets""",
+journalctl --unit=hostguard-agent""",
     means="The gateway adds the key, and tries the old one where the new one is answered 401. A 401 that reaches an "
     "application was the answer to both. Where there is no key, nothing is sent, and the answer is the gateway's own "
     "503: a 401 of its own would be taken for the provider's.",

@@ -51,6 +51,7 @@ COLLECTORS = {
     "envoy-injections": "gateway",
     "accounts": "gateway",
     "certificate-ends": "gateway",
+    "unit-words": "journal",
     "gateway-log": "gateway_log",
     "gateway-state": "gateway_state",
     "authorities": "gateway",
