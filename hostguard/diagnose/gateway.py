@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from hostguard.diagnose.rule import Asked, Said
+from hostguard.diagnose.rule import Asked, Finding, Said, Unread
 from hostguard.policy.gateway import LOGS, XDS, Gateway, Upstream
 from hostguard.response_flags import flags
 
@@ -129,8 +129,28 @@ class Failed:
         return most if numbers[most] else None
 
 
-def failed(asked: Asked, said: Said) -> Iterator[Failed]:
-    """By provider; of one that was asked for, that one alone."""
+Judge = Callable[[Failed, Asked, Said], Iterable[Finding | Unread]]
+
+
+def by_provider(judge: Judge) -> Callable[[Asked, Said], Iterator[Finding | Unread]]:
+    """The rule's own judge for each provider that is asked about. With no gateway that runs there is nothing to judge:
+    that is another rule's fault."""
+
+    def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread]:
+        log = said["log"]
+        if not said["state"]["running"]:
+            return
+        if not log["there"]:
+            yield Unread(f"{LOG} is not there: the gateway writes it from its start on")
+        if log["more"]:
+            yield Unread(f"{LOG}: {many(log['more'], 'request')} of more kinds than are told apart")
+        for each in _failed(asked, said):
+            yield from judge(each, asked, said)
+
+    return judges
+
+
+def _failed(asked: Asked, said: Said) -> Iterator[Failed]:
     g, log, state = gateway(asked), said["log"], said["state"]
     kinds = [Kind(**each) for each in log["kinds"]]
     up_for = max(1, state["own"].get("server.uptime", 0))

@@ -380,9 +380,21 @@ def test_an_address_that_is_another_s_by_now_is_told(tmp_path: Path, asked: Aske
 def test_a_name_that_nobody_knows_is_not_the_gateway_s_fault(tmp_path: Path, asked: Asked) -> None:
     gone = {"api.provider.test": {"addresses": [], "error": "no address"}}
     assert found("gateway-names", asked, said("well", tmp_path, lookups=gone)) == []
-    requests = OURS["gateway-names"].asks(dataclasses.replace(asked, probes=False))
-    assert isinstance(requests, str)
-    assert requests.startswith("--no-probe")
+
+
+def test_without_a_probe_a_name_that_leads_nowhere_is_told_by_the_proxy_alone(tmp_path: Path, asked: Asked) -> None:
+    quiet = dataclasses.replace(asked, probes=False)
+    (first,) = found("gateway-names", quiet, said("nowhere", tmp_path))
+    assert "the proxy has no address of api.provider.test" in first.seen
+    assert found("gateway-names", quiet, said("well", tmp_path)) == []
+
+
+@pytest.mark.parametrize(("change", "words"), [({"there": False}, "is not there"), ({"more": 7}, "7 requests of more")])
+def test_what_of_the_log_was_not_seen_is_said(tmp_path: Path, asked: Asked, change: Any, words: str) -> None:
+    told = said("well", tmp_path, log={**recorded.log("well", tmp_path), **change})
+    rule = OURS["gateway-resets"]
+    host = diagnosed(rule, asked, {name: told[name] for name in rule.asks(asked)})
+    assert words in host.unread[0][1]
 
 
 # What a host may say of it

@@ -86,6 +86,8 @@ def test_a_log_that_was_rotated_away_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "access.log.1").write_text(line(EXPIRED, ago=100) + "\n")
     found = read(tmp_path, line())
     assert [kind["status"] for kind in found["kinds"]] == [503, 200]
+    (tmp_path / "access.log").unlink()
+    assert asked(tmp_path / "access.log")["there"]
     (tmp_path / "access.log.1").write_bytes(gzip.compress(line().encode()))
     assert read(tmp_path, line())["kinds"][0]["count"] == 1
 

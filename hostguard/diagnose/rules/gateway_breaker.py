@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import Failed, Reason, asks_of_log, count, failed, key, lines, many
+from hostguard.diagnose.gateway import Failed, Reason, asks_of_log, by_provider, count, key, lines, many
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 
 OPEN = {
@@ -15,12 +15,11 @@ OPEN = {
 """Not that of connections: those that are kept for later fill it too."""
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        refused = each.of(Reason.BREAKER)
-        full = [name for name in OPEN if each.counted(f"circuit_breakers.default.{name}")]
-        if refused or full:
-            yield _finding(each, full)
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    refused = each.of(Reason.BREAKER)
+    full = [name for name in OPEN if each.counted(f"circuit_breakers.default.{name}")]
+    if refused or full:
+        yield _finding(each, full)
 
 
 def _finding(each: Failed, full: list[str]) -> Finding:
@@ -67,5 +66,5 @@ curl --unix-socket /run/hostguard-gateway/admin/admin.sock 'http://admin/stats?f
     "others. `hostguard size` shows the formula. A breaker that is far too large protects nobody.",
     looks_at="flag UO of the gateway's log, the breakers' gauges",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

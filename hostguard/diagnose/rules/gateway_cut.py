@@ -12,10 +12,10 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     clock,
     count,
     counter,
-    failed,
     hosts,
     key,
     lines,
@@ -28,18 +28,17 @@ CUT = "failed_outlier_check"
 EJECTED = "outlier_detection.ejections_enforced_total"
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
+def judge(each: Failed, _asked: Asked, said: Said) -> Iterator[Finding]:
     state = said["state"]
     addresses = _cut_now(state["members"])
-    for each in failed(asked, said):
-        own = each.of(Reason.FAILS)
-        left = each.of(Reason.NONE_LEFT)
-        cut = [address for cluster in each.up.clusters for address in addresses.get(cluster, ())]
-        mine = each.chief in (None, Reason.FAILS) and not _nowhere(each)
-        if own and (count(own) > each.up.errors * each.total or (mine and (cut or left))):
-            yield _fails(each, own, cut if mine else [], state)
-        elif mine and cut:
-            yield _fails(each, left, cut, state)
+    own = each.of(Reason.FAILS)
+    left = each.of(Reason.NONE_LEFT)
+    cut = [address for cluster in each.up.clusters for address in addresses.get(cluster, ())]
+    mine = each.chief in (None, Reason.FAILS) and not _nowhere(each)
+    if own and (count(own) > each.up.errors * each.total or (mine and (cut or left))):
+        yield _fails(each, own, cut if mine else [], state)
+    elif mine and cut:
+        yield _fails(each, left, cut, state)
 
 
 def _nowhere(each: Failed) -> bool:
@@ -112,5 +111,5 @@ grep -c '"flags":"[A-Z,]*UH' /var/log/hostguard-gateway/access.log""",
     "numbers. Nothing heals an address by hand but a restart of the gateway.",
     looks_at="5xx of providers and flag UH in the gateway's log, health flags of their addresses",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

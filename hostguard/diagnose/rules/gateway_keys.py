@@ -11,10 +11,10 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     clock,
     count,
     counter,
-    failed,
     gateway,
     hosts,
     key,
@@ -67,16 +67,15 @@ def _notes(asked: Asked) -> dict[str, str]:
     return {secret.place.name: note(agent, secret) for secret in agent.secrets} if agent else {}
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        missing, refused = each.of(Reason.KEY), each.of(Reason.KEY_REFUSED)
-        if missing:
-            yield _missing(asked, each, missing, said)
-        if refused:
-            yield _refused(asked, each, refused, said)
-        old = [kind for kind in each.of(Reason.WELL, Reason.SLOW) if kind.cluster == f"{each.up.name}-old"]
-        if old and not refused and each.counters.get(each.up.name, {}).get("retry.upstream_rq_401"):
-            yield _old(asked, each, old, said)
+def judge(each: Failed, asked: Asked, said: Said) -> Iterator[Finding]:
+    missing, refused = each.of(Reason.KEY), each.of(Reason.KEY_REFUSED)
+    if missing:
+        yield _missing(asked, each, missing, said)
+    if refused:
+        yield _refused(asked, each, refused, said)
+    old = [kind for kind in each.of(Reason.WELL, Reason.SLOW) if kind.cluster == f"{each.up.name}-old"]
+    if old and not refused and each.counters.get(each.up.name, {}).get("retry.upstream_rq_401"):
+        yield _old(asked, each, old, said)
 
 
 def _missing(asked: Asked, each: Failed, found: tuple[Kind, ...], said: Said) -> Finding:
@@ -194,5 +193,5 @@ journalctl --unit=hostguard-agent""",
     "old one; the agent fetches it within one `poll`.",
     looks_at="401 and missing keys in the gateway's log, sizes and ages of the keys' files (none is opened)",
     asks=asks,
-    judges=judges,
+    judges=by_provider(judge),
 )

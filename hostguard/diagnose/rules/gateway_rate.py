@@ -9,8 +9,8 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     count,
-    failed,
     hosts,
     key,
     lines,
@@ -24,11 +24,10 @@ LONGEST_WAIT = 59
 """Seconds: the most that a policy may let a request wait."""
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        found = each.of(Reason.LIMITED)
-        if found:
-            yield _finding(asked, each, found)
+def judge(each: Failed, asked: Asked, _said: Said) -> Iterator[Finding]:
+    found = each.of(Reason.LIMITED)
+    if found:
+        yield _finding(asked, each, found)
 
 
 def _finding(asked: Asked, each: Failed, found: tuple[Kind, ...]) -> Finding:
@@ -92,5 +91,5 @@ RULE = Rule(
     "a minute: a request that waits holds a thread of its application.",
     looks_at="status 429 of the gateway's log, and its Retry-After",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

@@ -9,9 +9,9 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     count,
     counter,
-    failed,
     hosts,
     key,
     lines,
@@ -25,15 +25,14 @@ WORKED = 1000
 DESTROYED = "upstream_cx_destroy_remote_with_active_rq"
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        found = each.of(Reason.RESET)
-        cut = [kind for kind in found if "UPE" in kind.flags or "after_response_started" in kind.detail]
-        closed = [kind for kind in found if kind not in cut]
-        if closed:
-            yield _closed(each, closed)
-        if cut:
-            yield _cut(each, cut)
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    found = each.of(Reason.RESET)
+    cut = [kind for kind in found if "UPE" in kind.flags or "after_response_started" in kind.detail]
+    closed = [kind for kind in found if kind not in cut]
+    if closed:
+        yield _closed(each, closed)
+    if cut:
+        yield _cut(each, cut)
 
 
 def _closed(each: Failed, found: list[Kind]) -> Finding:
@@ -84,5 +83,5 @@ RULE = Rule(
     "`retry.safe` and `retry.idempotency_header`.",
     looks_at="flags UC, UR and UPE of the gateway's log",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

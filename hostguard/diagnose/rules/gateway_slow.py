@@ -9,9 +9,9 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     count,
     counter,
-    failed,
     hosts,
     key,
     lines,
@@ -27,17 +27,16 @@ GRAVE, EARLY = 2000, 500
 """Milliseconds: the article's limits."""
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        slow = each.of(Reason.SLOW)
-        number = count(slow)
-        if number < LEAST or number <= SHARE * each.total:
-            continue
-        theirs = [kind for kind in slow if 2 * _middle(kind, "ttfb") >= _middle(kind, "ms")]
-        ours = [kind for kind in slow if kind not in theirs]
-        for kinds, whose in ((theirs, "the provider"), (ours, "this side of it")):
-            if kinds:
-                yield _finding(each, kinds, whose)
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    slow = each.of(Reason.SLOW)
+    number = count(slow)
+    if number < LEAST or number <= SHARE * each.total:
+        return
+    theirs = [kind for kind in slow if 2 * _middle(kind, "ttfb") >= _middle(kind, "ms")]
+    ours = [kind for kind in slow if kind not in theirs]
+    for kinds, whose in ((theirs, "the provider"), (ours, "this side of it")):
+        if kinds:
+            yield _finding(each, kinds, whose)
 
 
 def _middle(kind: Kind, part: str) -> int:
@@ -84,5 +83,5 @@ RULE = Rule(
     "and with smaller answers. Alerts are at 500 and 2,000 ms.",
     looks_at=f"answers above `objective.p99`, where they are more than {SHARE:.0%}, and their time to the first byte",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

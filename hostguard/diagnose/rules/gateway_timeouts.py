@@ -9,8 +9,8 @@ from hostguard.diagnose.gateway import (
     Kind,
     Reason,
     asks_of_log,
+    by_provider,
     count,
-    failed,
     hosts,
     key,
     lines,
@@ -24,13 +24,12 @@ SLOW = 250
 TRY = "upstream_per_try_timeout"
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        by: dict[str, list[Kind]] = {}
-        for kind in each.of(Reason.TIMEOUT):
-            by.setdefault(part(kind), []).append(kind)
-        for where, kinds in by.items():
-            yield _finding(each, where, kinds)
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    by: dict[str, list[Kind]] = {}
+    for kind in each.of(Reason.TIMEOUT):
+        by.setdefault(part(kind), []).append(kind)
+    for where, kinds in by.items():
+        yield _finding(each, where, kinds)
 
 
 def part(kind: Kind) -> str:
@@ -100,5 +99,5 @@ curl -w '%{time_connect} %{time_appconnect} %{time_starttransfer} %{time_total}'
     "thread for longer: raise them for a provider that works for long, not for one that is ill.",
     looks_at="flag UT of the gateway's log, and its four times",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

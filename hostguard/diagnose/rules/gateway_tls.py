@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, count, counter, failed, key, lines, many
+from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, by_provider, count, counter, key, lines, many
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy.gateway import Gateway
 
@@ -33,13 +33,12 @@ class Words(NamedTuple):
     unsure: str = ""
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        by: dict[tuple[str, Words], list[Kind]] = {}
-        for kind in each.of(Reason.TLS):
-            by.setdefault((kind.host, words(each, kind)), []).append(kind)
-        for (host, found), kinds in by.items():
-            yield _finding(each, host, found, kinds)
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    by: dict[tuple[str, Words], list[Kind]] = {}
+    for kind in each.of(Reason.TLS):
+        by.setdefault((kind.host, words(each, kind)), []).append(kind)
+    for (host, found), kinds in by.items():
+        yield _finding(each, host, found, kinds)
 
 
 def _finding(each: Failed, host: str, found: Words, kinds: list[Kind]) -> Finding:
@@ -165,5 +164,5 @@ runuser -u envoy -- openssl s_client -connect api.provider.com:443 -servername a
     "An authority of its own goes into `gateway.ca`; a client's certificate into `client_certificate`.",
     looks_at="TLS failures of the gateway's log, and ssl.* of its counters",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, count, failed, key, lines, many, seconds
+from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, by_provider, count, key, lines, many, seconds
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 
 HELD = ("No_route_to_host", "Operation_not_permitted", "Permission_denied")
 """What a rule that rejects makes of a connection, ours or another's."""
 
 
-def judges(asked: Asked, said: Said) -> Iterator[Finding]:
-    for each in failed(asked, said):
-        by: dict[tuple[str, str, str, tuple[str, ...]], list[Kind]] = {}
-        for kind in each.of(Reason.UNREACHABLE):
-            by.setdefault((kind.host, *_words(each, kind)), []).append(kind)
-        for (host, what, mend, path), kinds in by.items():
-            to = ", ".join(dict.fromkeys(kind.to for kind in kinds if kind.to))
-            yield Finding(
-                subject=f"{each.up.name} ({host})",
-                seen=f"{what} at {to or host}: {many(count(kinds), 'request')} came to no connection{each.more}",
-                where=lines(kinds, f"flag UF, `failure` {kinds[0].failure or 'null'}, {kinds[0].detail}"),
-                means="nothing was sent. Each try waits for as long as a connection may take, then another region is "
-                "asked where there is one; the application gets 503",
-                mend=mend,
-                key=path if path[:1] == ("egress",) else key(each.up, *path),
-                concerns=(each.up.name,),
-            )
+def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
+    by: dict[tuple[str, str, str, tuple[str, ...]], list[Kind]] = {}
+    for kind in each.of(Reason.UNREACHABLE):
+        by.setdefault((kind.host, *_words(each, kind)), []).append(kind)
+    for (host, what, mend, path), kinds in by.items():
+        to = ", ".join(dict.fromkeys(kind.to for kind in kinds if kind.to))
+        yield Finding(
+            subject=f"{each.up.name} ({host})",
+            seen=f"{what} at {to or host}: {many(count(kinds), 'request')} came to no connection{each.more}",
+            where=lines(kinds, f"flag UF, `failure` {kinds[0].failure or 'null'}, {kinds[0].detail}"),
+            means="nothing was sent. Each try waits for as long as a connection may take, then another region is "
+            "asked where there is one; the application gets 503",
+            mend=mend,
+            key=path if path[:1] == ("egress",) else key(each.up, *path),
+            concerns=(each.up.name,),
+        )
 
 
 def _words(each: Failed, kind: Kind) -> tuple[str, str, tuple[str, ...]]:
@@ -63,5 +62,5 @@ runuser -u envoy -- nc -zv -w 1 api.provider.com 443""",
     "An address that was left comes of a name that is not followed: see gateway-names.",
     looks_at="flag UF of the gateway's log",
     asks=asks_of_log,
-    judges=judges,
+    judges=by_provider(judge),
 )

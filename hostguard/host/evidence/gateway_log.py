@@ -100,7 +100,7 @@ def gateway_log(request: Request) -> Any:
         else:
             more += 1
     return {
-        "there": os.path.exists(request["path"]),
+        "there": any(map(os.path.exists, _names(request["path"]))),
         "start": start,
         "kinds": [dict(zip(NAMES, key), **kind.told()) for key, kind in kinds.items()],
         "usual": {
@@ -128,11 +128,16 @@ def _good(key: Tuple[Any, ...]) -> bool:
     return 200 <= found["status"] < 300 and found["flags"] in ("", "-")
 
 
+def _names(path: str) -> Tuple[str, str]:
+    """A log, and the one that was rotated away last. For a moment after that there is only the latter."""
+    return path, path + ".1"
+
+
 def _tail(path: str) -> Iterator[bytes]:
     """Lines of the end of a log, and of the one that was rotated away last, if there is room for it."""
     room = LONGEST_TAIL
     parts = []
-    for name in (path, path + ".1"):
+    for name in _names(path):
         try:
             with open(name, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
