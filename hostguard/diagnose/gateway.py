@@ -25,6 +25,7 @@ LONGEST_EJECTION = 300.0
 class Reason(StrEnum):
     """Why a request was not answered well. One rule each."""
 
+    PAYLOAD = "payload"
     KEY = "no key"
     KEY_REFUSED = "key refused"
     LIMITED = "limited"
@@ -180,6 +181,8 @@ def _reason(kind: Kind, counted: Mapping[str, int]) -> Reason:
     said = flags(kind.flags)
     theirs = kind.detail == "via_upstream"
     tests = (
+        # Its own answer to one that did not fit the schema has the provider's detail.
+        (Reason.PAYLOAD, bool(kind.refused) or kind.detail.endswith("_payload_too_large")),
         (Reason.KEY, kind.detail == INJECTED),
         (Reason.KEY_REFUSED, theirs and kind.status == 401),
         (Reason.LIMITED, theirs and kind.status == 429),
