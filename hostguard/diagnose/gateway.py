@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from hostguard.diagnose.rule import Asked, Finding, Said, Unread
-from hostguard.policy.gateway import LOGS, XDS, Gateway, Upstream
+from hostguard.policy.gateway import LOGS, UNIT, XDS, Gateway, Upstream
 from hostguard.response_flags import flags
 
 LOG = f"{LOGS}/access.log"
@@ -158,7 +158,7 @@ def _failed(asked: Asked, said: Said) -> Iterator[Failed]:
     if g is None:
         return
     for up in g.upstreams:
-        if not asked.is_about(up.name):
+        if not asked.is_about(*concerns(up)):
             continue
         counters = {name: state["clusters"].get(name, {}) for name in up.clusters}
         mine = [kind for kind in kinds if kind.provider == up.name]
@@ -244,6 +244,11 @@ def lines(kinds: Sequence[Kind], what: str) -> str:
 
 def key(up: Upstream, *path: str) -> tuple[str, ...]:
     return ("gateway", "providers", up.name, *path)
+
+
+def concerns(*ups: Upstream) -> tuple[str, ...]:
+    """Who asks about one of these providers, or about the gateway's own unit, is told."""
+    return (UNIT, *(up.name for up in ups))
 
 
 def counter(up: Upstream, name: str, number: int) -> str:

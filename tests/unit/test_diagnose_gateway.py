@@ -180,6 +180,11 @@ def test_another_provider_s_faults_are_not_told_of_one(tmp_path: Path, rule: str
         assert found(rule, asked, {**told, "lookups": said("well", tmp_path)["lookups"]}) == [], name
 
 
+def test_who_asks_about_the_gateway_s_unit_is_told_of_each_provider(tmp_path: Path) -> None:
+    asked = policy(tmp_path, only="hostguard-gateway.service")
+    assert found("gateway-resets", asked, said("closed", tmp_path))
+
+
 @pytest.mark.parametrize("rule", OURS)
 def test_a_policy_without_a_gateway_leaves_the_rule_out(tmp_path: Path, rule: str) -> None:
     path = tmp_path / "policy.yml"
@@ -318,6 +323,18 @@ def test_the_key_s_file_is_told_as_it_is(tmp_path: Path, asked: Asked, file: Any
     files = {"/run/secrets/payments/new": file, "/run/secrets/payments/old": FILE}
     (first,) = found("gateway-keys", asked, said("no-key", tmp_path, files=files))
     assert words in first.seen
+
+
+def test_a_token_that_is_missing_is_its_server_s(tmp_path: Path) -> None:
+    path = tmp_path / "oauth.yml"
+    oauth2 = "oauth2: {url: 'https://api.provider.test/token', client_id: shop}"
+    path.write_text(POLICY.replace("secret: payments}", f"secret: payments, {oauth2}}}"))
+    state = recorded.state("no-key")
+    state["clusters"]["payments-token"] = {"upstream_rq_completed": 9, "ssl.fail_verify_error": 0}
+    (first,) = found("gateway-keys", Asked(load(path)), said("no-key", tmp_path, state=state))
+    assert first.seen == "3 requests had no token of api.provider.test"
+    assert "cluster.payments-token at the admin's /stats: upstream_rq_completed 9" in first.where
+    assert first.key == (*PROVIDERS, "credential", "oauth2")
 
 
 def with_agent(folder: Path) -> Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import Failed, Reason, asks_of_log, by_provider, count, key, lines, many
+from hostguard.diagnose.gateway import Failed, Reason, asks_of_log, by_provider, concerns, count, key, lines, many
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 
 OPEN = {
@@ -48,7 +48,7 @@ def _finding(each: Failed, full: list[str]) -> Finding:
         "look for "
         "a loop of retries in the application",
         key=key(up, "breaker", which) if which else key(up, "breaker"),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

@@ -10,6 +10,7 @@ from hostguard.controls.gateway.certificates import EARLY
 from hostguard.diagnose.gateway import LOG, asks_of_log, asks_of_state, clock, gateway, key
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.host.evidence.gateway import DAY
+from hostguard.policy.gateway import UNIT
 
 
 def asks(asked: Asked) -> Mapping[str, Any] | str:
@@ -58,7 +59,7 @@ def _finding(
         means="no connection comes about from then on: each new one is refused, open ones live for an hour at most",
         mend=mend,
         key=path,
-        concerns=(of,) if of else (),
+        concerns=(of, UNIT) if of else (),
     )
 
 

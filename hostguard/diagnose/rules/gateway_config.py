@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import asks_of_state, gateway, many
+from hostguard.diagnose.gateway import asks_of_state, concerns, gateway, many
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy.gateway import UNIT, XDS
 
@@ -32,7 +32,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
             mend=f"run `hostguard apply`: it asks the proxy itself before it writes. `journalctl --unit={UNIT}` has "
             f"why",
             key=("gateway", "providers"),
-            concerns=(UNIT, *(up.name for up in g.upstreams)) if g else (),
+            concerns=concerns(*g.upstreams) if g else (),
         )
 
 

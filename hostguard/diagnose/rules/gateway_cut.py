@@ -14,6 +14,7 @@ from hostguard.diagnose.gateway import (
     asks_of_log,
     by_provider,
     clock,
+    concerns,
     count,
     counter,
     hosts,
@@ -79,7 +80,7 @@ def _fails(each: Failed, found: tuple[Kind, ...], cut: list[str], state: Any) ->
         mend="see the provider's status page" + ("" if len(up.hosts) > 1 else "; a further region is `fallback`"),
         key=key(up, "outlier") if len(up.hosts) > 1 else key(up, "fallback"),
         unsure="" if own else "what it was cut for was not logged in this time",
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

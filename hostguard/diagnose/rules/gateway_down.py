@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import asks_of_state, gateway
+from hostguard.diagnose.gateway import asks_of_state, concerns, gateway
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy.gateway import UNIT
 
@@ -21,7 +21,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
         means="applications get ECONNREFUSED at once, and reach no provider: there is no way past the gateway",
         mend=ours if g.manage else "start the Envoy that serves this admin, or name its socket in `gateway.admin`",
         key=("gateway",) if g.manage else ("gateway", "admin"),
-        concerns=(UNIT, *(up.name for up in g.upstreams)),
+        concerns=concerns(*g.upstreams),
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import asks_of_state, gateway, many, seconds
+from hostguard.diagnose.gateway import asks_of_state, concerns, gateway, many, seconds
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
-from hostguard.policy.gateway import UNIT
 
 FULL = 0.8
 """Of the limit."""
@@ -17,7 +16,6 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
     g, own = gateway(asked), said["state"]["own"]
     if g is None or not g.manage:
         return
-    concerns = (UNIT, *(up.name for up in g.upstreams))
     active, refused = own.get("downstream_cx_active", 0), own.get("downstream_global_cx_overflow", 0)
     near, up_for = active >= FULL * g.connections_max, own.get("server.uptime", 0)
     if near or refused:
@@ -35,7 +33,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
             "without an end. If they are all wanted, raise the limit, which follows from `capacity`",
             key=("gateway", "connections_max"),
             unsure="the refused ones may be older: they are counted since it was started" if old else "",
-            concerns=concerns,
+            concerns=concerns(*g.upstreams),
         )
     if own.get(ACTION, 0):
         yield Finding(
@@ -47,7 +45,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
             mend="raise the heap, and `memory_max` of its slice with it; or lower what one request may hold "
             "(`payload.request_max`, `payload.response_max`)",
             key=("gateway", "heap_max"),
-            concerns=concerns,
+            concerns=concerns(*g.upstreams),
         )
 
 

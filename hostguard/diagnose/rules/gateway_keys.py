@@ -7,12 +7,14 @@ from typing import Any
 
 from hostguard.controls.secrets.agent import note
 from hostguard.diagnose.gateway import (
+    INJECTED,
     Failed,
     Kind,
     Reason,
     asks_of_log,
     by_provider,
     clock,
+    concerns,
     count,
     counter,
     gateway,
@@ -23,10 +25,12 @@ from hostguard.diagnose.gateway import (
 )
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy import keys
+from hostguard.policy.gateway import OAuth
 from hostguard.policy.keys import UNIT
 
 A_LINE_END = 2
 """Bytes that are no key."""
+TOKEN = ("upstream_rq_completed", "upstream_cx_connect_fail", "ssl.fail_verify_error", "ssl.fail_verify_san")
 WORDS = {
     "invalid role or secret ID": "it can't log in: its role ID or secret ID is not valid (any more)",
     "permission denied": "it may not read the secret, or its login was revoked",
@@ -78,18 +82,36 @@ def judge(each: Failed, asked: Asked, said: Said) -> Iterator[Finding]:
         yield _old(asked, each, old, said)
 
 
+def _no_token(each: Failed, oauth: OAuth, found: tuple[Kind, ...], said: Said) -> Finding:
+    """Envoy logs no request for a token: only counters of the token server's cluster tell of them."""
+    name = each.up.token_cluster
+    counted = said["state"]["clusters"].get(name, {})
+    told = [f"{what} {counted[what]}" for what in TOKEN if counted.get(what)]
+    return Finding(
+        subject=f"{each.up.name} ({oauth.host})",
+        seen=f"{many(count(found), 'request')} had no token of {oauth.host}",
+        where=f"{lines(found, INJECTED)}; cluster.{name} at the admin's /stats: {', '.join(told) or 'nothing counted'}",
+        means="nothing was sent: the gateway answered 503 by itself, and asks for a token each second",
+        mend=f"ask {oauth.host} by hand with this client ID: its answer says whether the secret is refused",
+        key=key(each.up, "credential", "oauth2"),
+        concerns=concerns(each.up),
+    )
+
+
 def _missing(asked: Asked, each: Failed, found: tuple[Kind, ...], said: Said) -> Finding:
+    if each.up.credential and each.up.credential.oauth:
+        return _no_token(each, each.up.credential.oauth, found, said)
     states = [f"{path} {fault}" for path in _of(each) if (fault := _fault(said["files"].get(path)))]
     return Finding(
         subject=each.up.name,
         seen=f"{many(count(found), 'request')} found no key; {', '.join(states) or 'each file has one by now'}",
-        where=f"{lines(found, 'failed_to_inject_credential')}; "
+        where=f"{lines(found, INJECTED)}; "
         f"{counter(each.up, 'credential_injector.failed', each.counted('credential_injector.failed'))}",
         means="nothing was sent: the gateway answered 503 by itself. It reads a file anew when one is renamed into its "
         "place, within a second",
         mend=_mend_agent(asked, each, said),
         key=_secret(asked, each),
-        concerns=(each.up.name,),
+        concerns=concerns(each.up),
     )
 
 
@@ -117,7 +139,7 @@ def _refused(asked: Asked, each: Failed, found: tuple[Kind, ...], said: Said) ->
         means="the provider knows neither: it was revoked there, or is another account's. Trying again changes nothing",
         mend=f"make a new key at the provider and store it; {_mend_agent(asked, each, said)}",
         key=_secret(asked, each),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 
@@ -131,7 +153,7 @@ def _old(asked: Asked, each: Failed, found: list[Kind], said: Said) -> Finding:
         means="the provider does not take the new key: each request is sent twice, and all fail once the old one ends",
         mend="put the new key in force at the provider, or store the right one",
         key=_secret(asked, each),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hostguard.controls.gateway import runtime
-from hostguard.diagnose.gateway import asks_of_state, gateway, key, many
+from hostguard.diagnose.gateway import asks_of_state, concerns, gateway, key, many
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy.gateway import Gateway, Upstream
 
@@ -55,7 +55,7 @@ def _finding(g: Gateway, up: Upstream, host: str, why: str, unsure: str, state: 
         "(`systemctl status hostguard-names`); `systemctl reload hostguard-gateway` asks at once",
         key=key(up, "host" if host == up.hosts[0] else "fallback"),
         unsure="" if failures else unsure,
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, by_provider, count, hosts, key, lines, many
+from hostguard.diagnose.gateway import (
+    Failed,
+    Kind,
+    Reason,
+    asks_of_log,
+    by_provider,
+    concerns,
+    count,
+    hosts,
+    key,
+    lines,
+    many,
+)
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 
 MIB = 1 << 20
@@ -41,7 +53,7 @@ def _finding(each: Failed, detail: str, refused: str, kinds: list[Kind]) -> Find
         means=means,
         mend=mend,
         key=key(up, *path),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

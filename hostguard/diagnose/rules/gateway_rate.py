@@ -10,6 +10,7 @@ from hostguard.diagnose.gateway import (
     Reason,
     asks_of_log,
     by_provider,
+    concerns,
     count,
     hosts,
     key,
@@ -47,7 +48,7 @@ def _finding(asked: Asked, each: Failed, found: tuple[Kind, ...]) -> Finding:
         "a longer one is handed on at once with its header",
         mend=mend,
         key=key(up, *path),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

@@ -10,6 +10,7 @@ from hostguard.diagnose.gateway import (
     Reason,
     asks_of_log,
     by_provider,
+    concerns,
     count,
     counter,
     hosts,
@@ -52,7 +53,7 @@ def _closed(each: Failed, found: list[Kind]) -> Finding:
         else f"set `timeouts.idle` (now {seconds(up.idle)}) below the time for which the provider keeps a connection",
         key=key(up, "timeouts", "idle"),
         unsure="Envoy does not log for how long a connection had been idle",
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 
@@ -66,7 +67,7 @@ def _cut(each: Failed, found: list[Kind]) -> Finding:
         "while it sends",
         mend="ask the provider for its limits of size and time; a smaller page of results may be whole",
         key=key(up, "payload"),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

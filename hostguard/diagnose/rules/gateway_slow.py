@@ -10,6 +10,7 @@ from hostguard.diagnose.gateway import (
     Reason,
     asks_of_log,
     by_provider,
+    concerns,
     count,
     counter,
     hosts,
@@ -65,7 +66,7 @@ def _finding(each: Failed, kinds: list[Kind], whose: str) -> Finding:
         if provider
         else "raise `load`, from which the connections follow; see also the sizes of answers (`sent` of the log)",
         key=key(up, "objective", "p99") if provider else key(up, "breaker", "connections"),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

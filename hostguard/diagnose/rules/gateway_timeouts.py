@@ -10,6 +10,7 @@ from hostguard.diagnose.gateway import (
     Reason,
     asks_of_log,
     by_provider,
+    concerns,
     count,
     hosts,
     key,
@@ -71,7 +72,7 @@ def _finding(each: Failed, where: str, kinds: list[Kind]) -> Finding:
         "not safe to repeat was sent once, and may have been done",
         mend=mend.format(**values),
         key=key(up, *path),
-        concerns=(up.name,),
+        concerns=concerns(up),
     )
 
 

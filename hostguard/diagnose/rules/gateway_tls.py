@@ -6,7 +6,19 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, by_provider, count, counter, key, lines, many
+from hostguard.diagnose.gateway import (
+    Failed,
+    Kind,
+    Reason,
+    asks_of_log,
+    by_provider,
+    concerns,
+    count,
+    counter,
+    key,
+    lines,
+    many,
+)
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.policy.gateway import Gateway
 
@@ -52,7 +64,7 @@ def _finding(each: Failed, host: str, found: Words, kinds: list[Kind]) -> Findin
         mend=found.mend,
         key=found.key if found.key[:1] == ("gateway",) else key(each.up, *found.key),
         unsure=found.unsure,
-        concerns=(each.up.name,),
+        concerns=concerns(each.up),
     )
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hostguard.diagnose.gateway import Failed, Kind, Reason, asks_of_log, by_provider, count, key, lines, many, seconds
+from hostguard.diagnose.gateway import (
+    Failed,
+    Kind,
+    Reason,
+    asks_of_log,
+    by_provider,
+    concerns,
+    count,
+    key,
+    lines,
+    many,
+    seconds,
+)
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 
 HELD = ("No_route_to_host", "Operation_not_permitted", "Permission_denied")
@@ -25,7 +37,7 @@ def judge(each: Failed, _asked: Asked, _said: Said) -> Iterator[Finding]:
             "asked where there is one; the application gets 503",
             mend=mend,
             key=path if path[:1] == ("egress",) else key(each.up, *path),
-            concerns=(each.up.name,),
+            concerns=concerns(each.up),
         )
 
 
