@@ -3,8 +3,10 @@ sense was not read."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +30,7 @@ from hostguard.diagnose.rules import (
 )
 from hostguard.policy.load import LoadedPolicy, of_variables
 from hostguard.seen import Seen
-from tests.unit import hostile
+from tests.unit import gateway_recorded, hostile
 from tests.unit.diagnosed import asked, diagnosed, findings
 
 AT, DAY = 1_800_000_000, 86400
@@ -43,9 +45,10 @@ DATA: dict[str, Any] = {
         "inbound": {"ssh": {"from": ["10.77.0.0/24"], "ports": [22]}},
     },
     "gateway": {"providers": {"payments": {"users": ["shop"], "listen": 84, "load": {"peak_rps": 10, "p99": "1s"},
-                                           "client_certificate": "client"}}},
+                                           "client_certificate": "client", "credential": {"secret": "key"}}}},
     "limits": {"nofile": 4096, "units": ["shop.service"]},
-    "secrets": {"files": {"client": {"certificate": "/run/secrets/c.pem", "key": "/run/secrets/c.key"}}},
+    "secrets": {"files": {"client": {"certificate": "/run/secrets/c.pem", "key": "/run/secrets/c.key"},
+                          "key": {"new": "/run/secrets/key"}}},
     "slices": {"egress": {"units": ["shop.service"], "tasks_max": 100, "memory_max": "2G"}},
 }  # fmt: skip
 
@@ -71,6 +74,11 @@ LISTENER = {"address": "0.0.0.0", "port": 8080, "waiting": 0, "backlog": 128, "h
             "process": "python3 (7)", "unit": "shop.service"}  # fmt: skip
 GROUP = {"from": "10.77.0.11", "to": HERE, "port": 443, "state": "established", "account": "envoy",
          "process": "envoy (7)", "count": 3}  # fmt: skip
+FOLDER = tempfile.TemporaryDirectory()
+KEY = {"age": 60, "size": 20, "in_memory": True, "owner": "root", "readers": [], "more": False}
+ADDRESS = "192.0.2.9"
+MEMBERS = f"payments::{ADDRESS}:443::hostname::{NAME}\npayments::{ADDRESS}:443::health_flags::healthy\n"
+STATE = gateway_recorded.state("well", members=MEMBERS)
 FILE = {"error": "", "all": 1, "first": [{**CERTIFICATE, "days": 90}]}
 NOTHING = {"code": "silent", "addresses": [], "ttl": 0}
 SOCKSTAT = f"settings/{ports.SOCKSTAT.replace('/', '|')}"
@@ -102,7 +110,16 @@ def well(request: Mapping[str, Any]) -> Any:
             "/etc/nscd.conf": "enable-cache hosts yes\n",  # of an nscd that does not run
         }  # fmt: skip
         return {path: known[path] for path in request["patterns"] if path in known}
+    if collect == "gateway-log":
+        return gateway_recorded.log("well", Path(FOLDER.name))
+    if collect == "secret-files":
+        return dict.fromkeys(request["paths"], KEY)
+    if collect == "lookups":
+        return {name: {"addresses": [ADDRESS], "error": ""} for name in request["names"]}
     return {
+        "gateway-state": STATE,
+        "authorities": {"all": 1, "days": [900]},
+        "certificate-ends": {},
         "open-files": {"counted": 90, "full": []},
         "tasks": [],
         "processes": {},

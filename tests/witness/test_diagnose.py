@@ -16,6 +16,7 @@ from tests.lab import Host, Lab
 from tests.lab.network import ENEMY, PROVIDER
 from tests.patience import until
 from tests.witness import ill
+from tests.witness.confusion import confusion
 from tests.witness.ill import HERE, NAME, NOWHERE, SECOND, THERE, World
 
 pytestmark = pytest.mark.needs("lab")
@@ -340,13 +341,7 @@ def test_a_host_that_is_well_again_has_no_finding(world: World) -> None:
 
 
 def test_the_confusion_table(capsys: pytest.CaptureFixture[str]) -> None:
-    rules = sorted({fault.rule for fault in FAULTS.values()} | {rule for found in NAMED.values() for rule in found})
-    width = max(map(len, NAMED))
-    letters = [chr(ord("a") + at) for at in range(len(rules))]
     with capsys.disabled():
-        print(f"\n{'fault made':<{width}}  {' '.join(letters)}")
-        for name, found in NAMED.items():
-            print(f"{name:<{width}}  {' '.join(str(found.count(rule) or '·') for rule in rules)}")
-        print(", ".join(f"{letter} {rule}" for letter, rule in zip(letters, rules, strict=True)))
+        print(confusion(NAMED))
     for name, found in NAMED.items():
         assert {*found} == ({FAULTS[name].rule} if name in FAULTS else set()), name

@@ -72,6 +72,8 @@ def _notes(asked: Asked) -> dict[str, str]:
 
 
 def judge(each: Failed, asked: Asked, said: Said) -> Iterator[Finding]:
+    # A file that the host does not tell of was not seen.
+    said = {**said, "files": {path: said["files"][path] for path in (*_of(each), *_notes(asked).values())}}
     missing, refused = each.of(Reason.KEY), each.of(Reason.KEY_REFUSED)
     if missing:
         yield _missing(asked, each, missing, said)

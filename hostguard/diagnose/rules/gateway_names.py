@@ -35,7 +35,7 @@ def _faults(host: str, known: dict[str, list[set[str]]], now: Mapping[str, Any] 
     if now is None:  # nobody may be asked
         if host not in known:
             yield f"the proxy has no address of {host}", ""
-    elif now.get(host, {}).get("addresses"):  # else the host's own resolver has no answer either: another rule's fault
+    elif now[host]["addresses"]:  # else the host's own resolver has no answer either: another rule's fault
         for why in runtime.moved(known, {host: now[host]}):
             yield why, "the answer may have changed since, and its time is not over yet" if host in known else ""
 
