@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +66,7 @@ def judge(
     if isinstance(seen, str):
         return HostDiagnosis(host, error=seen or "it did not answer", loaded=loaded)
     of = replace(asked, loaded=loaded)
+    rules = tuple(rules)
     findings, unread, looked, left_out = [], [], [], []
     for rule in rules:
         requests = rule.asks(of)
@@ -77,7 +78,33 @@ def judge(
         unread += [(rule.id, why) for why in dict.fromkeys(trouble)]
         if not trouble:
             looked.append((rule.id, "; ".join([rule.looks_at, *facts])))
-    return HostDiagnosis(host, tuple(findings), tuple(unread), tuple(looked), tuple(left_out), loaded=loaded)
+    told_by = {rule.id: rule.told_by for rule in rules}
+    return HostDiagnosis(
+        host, tuple(_together(findings, told_by)), tuple(unread), tuple(looked), tuple(left_out), loaded=loaded
+    )
+
+
+def _together(
+    findings: Sequence[tuple[str, Finding]], told_by: Mapping[str, Sequence[str]]
+) -> list[tuple[str, Finding]]:
+    """What two rules saw of one fault as one finding: that of the rule that tells it, with what the other one saw."""
+    own = [each for each in findings if not told_by[each[0]]]
+    rest = []
+    for rule, finding in findings:
+        if not told_by[rule]:
+            continue
+        at = next((at for at, (by, other) in enumerate(own) if by in told_by[rule] and _same(finding, other)), None)
+        if at is None:
+            rest.append((rule, finding))
+        else:
+            by, other = own[at]
+            seen, where = f"{other.seen}; {finding.seen}", f"{other.where}; {finding.where}"
+            own[at] = by, replace(other, seen=seen, where=where)
+    return sorted([*own, *rest], key=lambda each: each[0])
+
+
+def _same(one: Finding, other: Finding) -> bool:
+    return bool({*one.concerns} & {*other.concerns})
 
 
 def _judged(

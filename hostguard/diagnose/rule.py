@@ -121,6 +121,9 @@ class Rule:
     means: str
     mend: str
     looks_at: str
+    told_by: tuple[str, ...] = ()
+    """Rules that see the same fault from elsewhere. Where one of them has a finding about the same provider, this one's
+    is told with it: one fault is one finding."""
     asks: Callable[[Asked], Mapping[str, Request] | str]
     """What is asked of a host; or in words why this rule has nothing to ask: it is told as left out."""
     judges: Callable[[Asked, Said], Iterable[Finding | Unread | Fact]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hostguard.diagnose import diagnosis
 from hostguard.diagnose.rule import Asked, Finding
 from hostguard.diagnose.rules import RULES
 from hostguard.policy.load import load
@@ -46,6 +47,8 @@ secrets:
 """
 CARD = "      client_certificate: card\n"
 PROVIDERS = ("gateway", "providers", "payments")
+CERTIFICATE = "/run/secrets/card/cert"
+GOOD = {"error": "", "all": 0, "first": []}
 FILE = {"age": 7200, "size": 20, "in_memory": True, "owner": "vault-agent", "readers": ["envoy"], "more": False}
 """A key's file as it should be."""
 
@@ -67,7 +70,7 @@ def said(name: str, folder: Path, **changes: Any) -> dict[str, Any]:
         "state": recorded.state(name),
         "log": recorded.log(name, folder),
         "files": {"/run/secrets/payments/new": FILE, "/run/secrets/payments/old": FILE},
-        "authorities": {"all": 1, "days": [900]},
+        "certificates": {CERTIFICATE: GOOD},
         "shown": {"payments": 90},
         "lookups": {"api.provider.test": {"addresses": addresses(name), "error": ""}},
         **changes,
@@ -82,7 +85,8 @@ def addresses(name: str) -> list[str]:
 
 def found(rule: str, asked: Asked, told: dict[str, Any]) -> list[Finding]:
     requests = OURS[rule].asks(asked)
-    assert not isinstance(requests, str), requests
+    if isinstance(requests, str):
+        return []  # it is left out
     return findings(OURS[rule], asked, {name: told[name] for name in requests})
 
 
@@ -133,6 +137,20 @@ ANSWERED = {"nowhere": {"api.provider.test": {"addresses": ["192.0.2.9"], "error
 
 def test_every_recording_is_a_fault_but_one() -> None:
     assert {*FAULTS, "well"} == set(recorded.NAMES)
+
+
+def test_what_a_probe_sees_too_is_one_finding(tmp_path: Path, asked: Asked) -> None:
+    """That of the rule that saw it from outside, with what the log told of it."""
+    (mine,) = found("gateway-tls", asked, said("tls-expired", tmp_path))
+    other = dataclasses.replace(mine, seen="the chain", where="a probe", concerns=("payments",))
+    elsewhere = dataclasses.replace(other, concerns=("letters",))
+    by = {"tls": (), "gateway-tls": OURS["gateway-tls"].told_by}
+    both = diagnosis._together([("gateway-tls", mine), ("tls", other)], by)
+    assert [(rule, each.seen, each.where) for rule, each in both] == [
+        ("tls", f"the chain; {mine.seen}", f"a probe; {mine.where}")
+    ]
+    apart = [("gateway-tls", mine), ("tls", elsewhere)]
+    assert diagnosis._together(apart, by) == apart
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -228,6 +246,14 @@ def test_few_failures_of_many_requests_are_within_the_objective(tmp_path: Path, 
     assert found("gateway-cut", asked, told) == []
     told["state"]["clusters"]["payments"]["upstream_rq_completed"] = 400
     assert len(found("gateway-cut", asked, told)) == 1
+
+
+def test_a_name_that_leads_nowhere_is_no_address_that_is_cut(tmp_path: Path, asked: Asked) -> None:
+    told = said("nowhere", tmp_path)
+    told["log"]["kinds"] += recorded.log("fails", tmp_path)["kinds"][:1]
+    told["state"]["clusters"]["payments"]["upstream_rq_completed"] = 10_000
+    assert told["log"]["kinds"][-1]["flags"] == "-"
+    assert found("gateway-cut", asked, told) == []
 
 
 def test_slow_answers_are_told_once_they_are_more_than_one_of_a_hundred(tmp_path: Path, asked: Asked) -> None:
@@ -373,21 +399,37 @@ def test_a_failure_that_ended_with_the_old_key_is_no_refused_new_one(tmp_path: P
 
 
 @pytest.mark.parametrize(("days", "number"), [(0, 1), (29, 1), (30, 0), (-3, 0)])
-def test_a_provider_s_certificate_is_told_while_it_lasts(tmp_path: Path, asked: Asked, days: int, number: int) -> None:
+def test_without_a_probe_a_provider_s_certificate_is_told_while_it_lasts(
+    tmp_path: Path, asked: Asked, days: int, number: int
+) -> None:
     """One that has ended is another rule's: its handshakes fail."""
     told = said("well", tmp_path, shown={"payments": days})
-    assert len(found("gateway-certificates", asked, told)) == number
+    assert len(found("gateway-certificates", dataclasses.replace(asked, probes=False), told)) == number
+    assert found("gateway-certificates", asked, told) == [], "with a probe another rule sees it"
 
 
-def test_ours_and_the_authority_s_are_told_too(tmp_path: Path) -> None:
-    chain = {"cert_chain": [{"path": "<inline>", "days_until_expiration": "12"}]}
-    state = recorded.state("well", certificates={"certificates": [chain]})
-    told = said("well", tmp_path, state=state, authorities={"all": 1, "days": [-1]})
-    card, authority = found("gateway-certificates", policy(tmp_path, CARD), told)
-    date = time.strftime("%Y-%m-%d", time.gmtime(state["now"] + 12 * 86400))
-    assert card.seen == f"the client certificate card ends in 12 days, on {date}"
-    assert card.key == (*PROVIDERS, "client_certificate")
-    assert "ended 1 days ago" in authority.seen
+OURS_IN_USE = {"certificates": [{"cert_chain": [{"path": "<inline>", "days_until_expiration": "12"}]}]}
+
+
+@pytest.mark.parametrize(("days", "number"), [(90, 1), (12, 0), (None, 0)])
+def test_a_client_certificate_that_the_proxy_did_not_read_anew_is_told(
+    tmp_path: Path, days: int | None, number: int
+) -> None:
+    """Where the file itself ends it is another rule's."""
+    file = None if days is None else {"error": "", "all": 1, "first": [{"days": days}]}
+    state = recorded.state("well", certificates=OURS_IN_USE)
+    told = said("well", tmp_path, state=state, certificates={CERTIFICATE: _file(file)})
+    some = found("gateway-certificates", policy(tmp_path, CARD), told)
+    assert len(some) == number
+    if some:
+        date = time.strftime("%Y-%m-%d", time.gmtime(state["now"] + 12 * 86400))
+        assert some[0].seen.startswith(f"the client certificate card that it has ends in 12 days, on {date}, and")
+        assert some[0].key == (*PROVIDERS, "client_certificate")
+
+
+def _file(said_of_it: dict[str, Any] | None) -> Any:
+    whole = {"subject": "s", "issuer": "i", "names": [], "begins": 0, "ends": 0, "own": False}
+    return said_of_it and {**said_of_it, "first": [{**whole, **each} for each in said_of_it["first"]]}
 
 
 def test_an_address_that_is_another_s_by_now_is_told(tmp_path: Path, asked: Asked) -> None:
@@ -422,7 +464,8 @@ def test_what_of_the_log_was_not_seen_is_said(tmp_path: Path, asked: Asked, chan
 
 @pytest.mark.parametrize("rule", OURS)
 @pytest.mark.parametrize("odd", [None, 7, [], "x", {}, {"running": 1}, {"running": True, "kinds": {}}])
-def test_an_answer_that_makes_no_sense_is_unread(asked: Asked, rule: str, odd: Any) -> None:
+def test_an_answer_that_makes_no_sense_is_unread(tmp_path: Path, rule: str, odd: Any) -> None:
+    asked = policy(tmp_path, CARD)
     requests = OURS[rule].asks(asked)
     assert not isinstance(requests, str)
     host = diagnosed(OURS[rule], asked, dict.fromkeys(requests, odd))

@@ -28,7 +28,7 @@ def asks(g: Gateway) -> Mapping[str, Any]:
 
 
 def judges(g: Gateway, said: Mapping[str, Any]) -> Verdict:
-    known = [*own(g, said["envoy"]["certs"]), *authorities(g, said), *_shown(said["shown"])]
+    known = [*own(g, said["envoy"]["certs"]), *_authorities(g, said), *_shown(said["shown"])]
     soon = sorted(end for end in known if end[0] < EARLY)
     unseen = [up.name for up in g.upstreams if up.name not in said["shown"]]
     untold = f"; the log tells nothing yet of the certificate of {', '.join(unseen)}" if unseen else ""
@@ -53,7 +53,7 @@ def own(g: Gateway, certs: Mapping[str, Any]) -> Ends:
         yield days, f"the client certificate {which}"
 
 
-def authorities(g: Gateway, said: Mapping[str, Any]) -> Ends:
+def _authorities(g: Gateway, said: Mapping[str, Any]) -> Ends:
     """Of a bundle of the whole world's some always end: it lasts as long as its last. One of a single authority is
     that authority."""
     days = said["authorities"]["days"]

@@ -175,6 +175,7 @@ runuser -u envoy -- openssl s_client -connect api.provider.com:443 -servername a
     "off. "
     "An authority of its own goes into `gateway.ca`; a client's certificate into `client_certificate`.",
     looks_at="TLS failures of the gateway's log, and ssl.* of its counters",
+    told_by=("tls",),
     asks=asks_of_log,
     judges=by_provider(judge),
 )

@@ -73,6 +73,7 @@ runuser -u envoy -- nc -zv -w 1 api.provider.com 443""",
     "does. "
     "An address that was left comes of a name that is not followed: see gateway-names.",
     looks_at="flag UF of the gateway's log",
+    told_by=("tls", "unreachable"),
     asks=asks_of_log,
     judges=by_provider(judge),
 )
