@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hostguard.policy import keys
+from hostguard.policy import gateway, keys
 from tests.gateway import certificates
 from tests.lab import Lab
 from tests.lab.network import BRIDGE, RESOLVER
@@ -189,3 +189,21 @@ def test_the_application_can_not_read_what_it_pays_with(at_first: World) -> None
         "Permission denied"
         in at_first.host.run(["runuser", "-u", "shop", "--", "ls", "/run/secrets"], check=False).stderr
     )
+
+
+def test_diagnose_says_why_there_is_no_key(at_first: World) -> None:
+    """The last of these tests: nobody brings a key any more."""
+    host = at_first.host
+    host.run(["systemctl", "stop", keys.UNIT, gateway.UNIT])
+    host.run(f"rm {NEW} {OLD}; printf another > /etc/hostguard/secret-id")
+    host.run(["systemctl", "start", "--no-block", keys.UNIT, gateway.UNIT])
+    call = ["runuser", "-u", "shop", "--", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
+            "--unix-socket", SOCKET, "http://payments/"]  # fmt: skip
+    until(lambda: host.run(call, check=False).stdout == "503", "the gateway has no key")
+
+    def said() -> str:
+        done = host.hostguard("diagnose", "payments", "--no-probe", "--format", "json")
+        found = json.loads(done.stdout)["hosts"][0]["findings"]
+        return " ".join(each["mend"] for each in found if each["rule"] == "gateway-keys")
+
+    until(lambda: "it can't log in" in said(), "it is told why")
