@@ -58,9 +58,9 @@ def _finding(each: Failed, host: str, found: Words, kinds: list[Kind]) -> Findin
     counted = [counter(each.up, name, number) for name in checks if (number := each.counted(name))]
     return Finding(
         subject=f"{each.up.name} ({host})",
-        seen=f"{found.seen}{each.more}",
+        seen=f"{many(count(kinds), 'request')} came to no connection: {found.seen}{each.more}",
         where="; ".join([lines(kinds, _logged(kinds[0])), *counted]),
-        means=f"nothing was sent: {many(count(kinds), 'request')} got 503, and trying again changes nothing",
+        means="nothing was sent, the application got 503, and trying again changes nothing",
         mend=found.mend,
         key=found.key if found.key[:1] == ("gateway",) else key(each.up, *found.key),
         unsure=found.unsure,
