@@ -31,6 +31,7 @@ BREAKS = (
     cache("run time: nscd keeps hosts", "nscd", "/etc/nscd.conf", "enable-cache hosts yes"),
     cache("changed: unbound serves what has expired", "unbound", "/etc/unbound/unbound.conf.d/a.conf",
           "  serve-expired: yes"),
+    Break("run time: a JVM that keeps every address for ever", *beside("java", "-Dsun.net.inetaddr.ttl=-1"), STALE),
     Break("run time: a dnsmasq of somebody else's that lengthens every answer's time",
           *beside("dnsmasq", "--min-cache-ttl=3600"), STALE),
 )  # fmt: skip

@@ -250,9 +250,10 @@ CONTROLS: tuple[Control, ...] = (
         title="Nothing on the host keeps a name's address beyond its TTL",
         severity=Severity.MEDIUM,
         rationale="A cache that keeps an address for longer than its TTL sends connections to where the provider is no "
-        "more: a black hole, now and then. nscd does so for hosts, and resolvers that are told to serve what has "
-        "expired. What a program keeps to itself (a JVM, a pool of connections) can't be seen from outside. Where the "
-        "policy has names, systemd-resolved must not be asked past the host's own resolver either.",
+        "more: a black hole, now and then. nscd does so for hosts, a JVM that is told to, and resolvers that are told "
+        "to serve what has expired. What a program keeps to itself (a pool of connections, a name that was looked up "
+        "once) can't be seen from outside. Where the policy has names, systemd-resolved must not be asked past the "
+        "host's own resolver either.",
         remediation="Take the setting out that the finding names, and restart the program. For a JVM set "
         "networkaddress.cache.ttl.",
         references=(
@@ -261,7 +262,7 @@ CONTROLS: tuple[Control, ...] = (
         ),
         asks=caches.asks,
         judges=caches.judges,
-        evidence="the processes of nscd and of resolvers, their configuration, /etc/nsswitch.conf",
+        evidence="the processes of nscd, of resolvers and of JVMs, their configuration, /etc/nsswitch.conf",
     ),
     JudgingControl(
         id="egress.processes",

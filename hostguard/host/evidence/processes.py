@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Dict, List
 
 from ..facts import account_of
@@ -17,7 +18,7 @@ MOST_FULL = 50
 
 def processes(request: Request) -> Any:
     """{name: [arguments, …]} of the processes with these `names` that see the network as we do: a container's own
-    resolver is none of the host's."""
+    resolver is none of the host's. Of the arguments those that `arguments`, a regular expression, is for."""
     found: Dict[str, List[List[str]]] = {}
     for pid in process.pids():
         name = process.command(pid)
@@ -27,7 +28,8 @@ def processes(request: Request) -> Any:
             if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
                 continue
             with open("/proc/{}/cmdline".format(pid), encoding="utf-8", errors="replace") as file:
-                found.setdefault(name, []).append(file.read().rstrip("\0").split("\0"))
+                words = file.read().rstrip("\0").split("\0")
+            found.setdefault(name, []).append([word for word in words if re.fullmatch(request["arguments"], word)])
         except FileNotFoundError:
             continue  # it ended while we looked
     return found
