@@ -403,8 +403,9 @@ ProviderName = Annotated[
     str,
     PlainValidator(
         grammar(
-            r"(?!(?:admin|metrics)$)[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
-            "a name of letters, digits, _ and - (a dot would break the names of metrics), but admin and metrics",
+            r"(?!(?:admin|metrics)$)(?!.*-(?:old|token)$)[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
+            "a name of letters, digits, _ and - (a dot would break the names of metrics), but admin, metrics, and what "
+            "ends in -old or -token: these are the gateway's own",
         )
     ),
 ]

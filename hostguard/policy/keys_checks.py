@@ -54,7 +54,6 @@ def contradictions(policy: Policy) -> Iterator[Finding]:
         if to.client_certificate:
             where: Path = (*path, "client_certificate")
             yield from _named(policy, where, to.client_certificate, certificate=True)
-    yield from _clusters(policy)
 
 
 # Who writes them
@@ -212,16 +211,6 @@ def _token(policy: Policy, name: str, said: Credential, server: TokenServer) -> 
         if key in said.model_fields_set:
             expected = "no such key: a token is sent as RFC 6750 says, Authorization: Bearer"
             yield Finding((*path, key), str(getattr(said, key)), expected)
-
-
-def _clusters(policy: Policy) -> Iterator[Finding]:
-    """A provider with an old key, or with a token server, has a cluster more, named after it."""
-    providers = policy.gateway.providers if policy.gateway else {}
-    for name, to in providers.items():
-        for more in (f"{name}-old", f"{name}-token"):
-            if to.credential and more in providers:
-                expected = f"another name: {name} has a cluster of this one, for its credential"
-                yield Finding((*PROVIDERS, more), more, expected, ((*PROVIDERS, name, "credential"),))
 
 
 def cautions(policy: Policy) -> Iterator[Finding]:

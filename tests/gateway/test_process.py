@@ -5,14 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import stat
+import subprocess
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from ssl import cert_time_to_seconds
 from typing import Any
 
 import pytest
 
-from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway import envoy, metrics
 from hostguard.policy.gateway import Credential, OAuth
 from hostguard.policy.keys import Place
 from tests.gateway.provider import Provider, answers, in_turn
@@ -214,26 +216,95 @@ def test_the_listener_for_metrics_serves_them_and_nothing_else(pki: Path) -> Non
         assert got.status == 200
         assert b"envoy_server_live" in got.body
         others = ("/", "/config_dump", "/metrics/", "/metrics/../config_dump", "/metrics/%2e%2e/config_dump",
-                  "/stats/prometheus", "/quitquitquit", "/metricsx", "//metrics")  # fmt: skip
+                  "/stats/prometheus", "/quitquitquit", "/metricsx", "//metrics", "/metrics?filter=.*",
+                  "/metrics?&format=json", "/metrics?usedonly")  # fmt: skip
         assert {path: ask(METRICS, path).status for path in others} == dict.fromkeys(others, 404)
         assert ask(METRICS, "/metrics", method="POST").status == 404
         assert ask(METRICS, "/quitquitquit", method="POST").status == 404
         assert proxy.process.poll() is None
 
 
+def scraped() -> set[str]:
+    return set(ask(METRICS, "/metrics").body.decode().splitlines())
+
+
 @pytest.mark.usefixtures("first")
-def test_a_provider_s_name_is_one_label_of_its_metrics(pki: Path) -> None:
-    up = upstream(name="card-payments")
+def test_a_provider_is_one_label_of_all_that_is_counted_of_it(pki: Path) -> None:
+    up = upstream(name="card-payments", credential=Credential(KEYS, "X-Api-Key", "", None))
     with running(gateway(up, ca=pki / "ca.pem", metrics_listen=METRICS)):
+        assert ask().status == 503, "its key is nowhere"
+        until(lambda: any("envoy_hostguard_requests{" in line for line in scraped()), "the count of a request")
+        labels = [line for line in scraped() if line.startswith(("envoy_cluster_up", "envoy_http", "envoy_hostguard"))]
+        assert labels
+        assert [line for line in labels if 'provider="card-payments"' not in line] == []
+        old = 'envoy_cluster_upstream_rq_total{provider="card-payments",envoy_cluster_name="card-payments-old"}'
+        assert any(line.startswith(old) for line in labels)
+
+
+@pytest.mark.usefixtures("second")
+def test_a_request_is_counted_with_its_region_its_time_and_the_end_of_the_certificate(
+    pki: Path, first: Provider
+) -> None:
+    first.behave = answers(503)
+    with running(gateway(upstream(hosts=(API, EU)), ca=pki / "ca.pem", metrics_listen=METRICS)):
         assert ask().status == 200
+        until(lambda: 'envoy_hostguard_ttfb_count{provider="payments"} 1' in scraped(), "the first byte's time")
+        found = scraped()
+    assert f'envoy_hostguard_requests{{provider="payments",flags="-",region="{EU}",order="2"}} 1' in found
+    (ends,) = [line for line in found if line.startswith("envoy_hostguard_certificate_ends{")]
+    shown = subprocess.run(["openssl", "x509", "-enddate", "-noout", "-in", pki / "good.pem"], text=True, check=True,
+                           capture_output=True).stdout.strip().removeprefix("notAfter=")  # fmt: skip
+    assert (
+        ends == f'envoy_hostguard_certificate_ends{{provider="payments",region="{EU}"}} {cert_time_to_seconds(shown)}'
+    )
 
-        def metrics() -> set[str]:
-            return set(ask(METRICS, "/metrics").body.decode().splitlines())
 
-        until(lambda: 'envoy_hostguard_ttfb_count{provider="card-payments"} 1' in metrics(), "the first byte's time")
-        assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="card-payments"} 1' in metrics()
-        buckets = [f'envoy_hostguard_ttfb_bucket{{provider="card-payments",le="{each}"}} ' for each in envoy.BUCKETS]
-        assert all(any(line.startswith(bucket) for line in metrics()) for bucket in buckets)
+def test_the_objective_of_the_policy_is_told_beside_what_is_measured(pki: Path) -> None:
+    with running(gateway(upstream(p99=0.75, errors=0.005), ca=pki / "ca.pem", metrics_listen=METRICS)):
+        assert ask().status == 503, "no provider is there"
+        wanted = {
+            'envoy_hostguard_objective_p99_ms{provider="payments"} 750',
+            'envoy_hostguard_objective_errors_ppm{provider="payments"} 5000',
+        }
+        until(lambda: wanted <= scraped(), "the objective")
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("envoy_hostguard_ttfb", 'provider="payments"'),
+        ("envoy_cluster_upstream_rq_time", 'provider="payments",envoy_cluster_name="payments"'),
+        ("envoy_http_downstream_rq_time", 'provider="payments",envoy_http_conn_manager_prefix="payments"'),
+    ],
+)
+def test_the_times_of_a_provider_and_of_the_whole_are_in_the_same_buckets(pki: Path, name: str, of: str) -> None:
+    with running(gateway(ca=pki / "ca.pem", metrics_listen=METRICS)):
+        assert ask().status == 200
+        until(lambda: f"{name}_count{{{of}}} 1" in scraped(), "the time of a request")
+        ends = [line.split('le="')[1].split('"')[0] for line in scraped() if line.startswith(f"{name}_bucket{{")]
+    assert sorted(ends, key=float) == [*map(str, metrics.BUCKETS), "+Inf"]
+
+
+@pytest.mark.usefixtures("first")
+def test_what_has_not_happened_yet_is_told_as_none_and_the_way_of_the_metrics_is_not_told(pki: Path) -> None:
+    """A counter that first appears at 1 has not risen, for Prometheus."""
+    with running(gateway(ca=pki / "ca.pem", metrics_listen=METRICS)):
+        assert ask().status == 200
+        found = scraped()
+    assert 'envoy_cluster_ssl_fail_verify_error{provider="payments",envoy_cluster_name="payments"} 0' in found
+    assert [line for line in found if '="admin"' in line or '="metrics"' in line] == []
+
+
+def test_whatever_a_provider_answers_its_metrics_stay_small(pki: Path, first: Provider) -> None:
+    ups = [upstream(), *(upstream(name=f"p{n}", listen=PORT + n) for n in range(1, 6))]
+    with running(gateway(*ups, ca=pki / "ca.pem", metrics_listen=METRICS)) as proxy:
+        for status in range(200, 500, 5):
+            first.behave = answers(status)
+            assert ask(method="POST").status == status
+        told = len(ask(METRICS, "/metrics").body)
+        assert told < 16 * 1024 * len(ups)
+        assert told < len(proxy.admin("/stats/prometheus").body) / 3
 
 
 # What it tells of a request

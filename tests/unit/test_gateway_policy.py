@@ -106,7 +106,15 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "a provider called admin": (
         {"egress.providers.admin": {"hosts": ["b.provider.com"]},
          "gateway.providers.admin": {"users": ["shop"], "listen": 85}},
-        "gateway.providers.admin", "but admin and metrics"),
+        "gateway.providers.admin", "but admin, metrics"),
+    "a name that the gateway gives to an old key": (
+        {"egress.providers.payments-old": {"hosts": ["b.provider.com"]},
+         "gateway.providers.payments-old": {"users": ["shop"], "listen": 85}},
+        "gateway.providers.payments-old", "ends in -old or -token"),
+    "a name that the gateway gives to a token server": (
+        {"egress.providers.payments-token": {"hosts": ["b.provider.com"]},
+         "gateway.providers.payments-token": {"users": ["shop"], "listen": 85}},
+        "gateway.providers.payments-token", "ends in -old or -token"),
     "the proxy as its own user": ({f"{AT}.users": ["shop", "envoy"]}, f"{AT}.users[1]", "neither root nor"),
     "root as a user": ({f"{AT}.users": ["root"]}, f"{AT}.users[0]", "neither root nor egress.proxy_user"),
     "root's group": ({f"{AT}.group": "root"}, f"{AT}.group", "neither root's nor the gateway's"),

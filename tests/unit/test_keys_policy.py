@@ -171,14 +171,6 @@ ROWS: dict[str, tuple[Mapping[str, Any], str, str]] = {
         oauth(header="X-Token"), f"{CREDENTIAL}.header", "Authorization: Bearer"),
     "a token behind another word": (
         oauth(prefix="Token "), f"{CREDENTIAL}.prefix", "Authorization: Bearer"),
-    "another provider of the old key's name": (
-        {"egress.providers.payments-old": {"hosts": ["old.provider.com"]},
-         "gateway.providers.payments-old": {"users": ["shop"], "listen": 85}},
-        "gateway.providers.payments-old", "another name"),
-    "another provider of the token server's name": (
-        {"egress.providers.payments-token": {"hosts": ["token.provider.com"]},
-         "gateway.providers.payments-token": {"users": ["shop"], "listen": 85}},
-        "gateway.providers.payments-token", "another name"),
     "more connections than ports for two keys": ({f"{AT}.breaker.connections": 30_000}, AT, "ip_local_port_range"),
     "fewer files than connections to two keys": (
         {"limits": {"nofile": 8192}, "gateway.connections_max": 3000}, "gateway.connections_max", "each takes 3"),

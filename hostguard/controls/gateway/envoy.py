@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hostguard.controls.gateway import lua
+from hostguard.controls.gateway import lua, metrics
 from hostguard.policy.gateway import (
     FOLDER,
     LOGS,
@@ -86,8 +86,6 @@ ADMIN_PATHS = (
     "/stats/prometheus",
 )
 """What hostguard asks for. None of it ends the process or changes what it does to a request."""
-BUCKETS = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000)
-"""In milliseconds."""
 SAMPLED = 1000
 """One of so many requests is logged although it went well: the log alone says when a provider's certificate ends."""
 LONGEST_CONNECTION = 3600
@@ -202,7 +200,6 @@ def _seconds(seconds: float) -> str:
 
 
 def _process(g: Gateway, places: Places) -> Tree:
-    buckets = [{"match": {"contains": each}, "buckets": list(BUCKETS)} for each in ("ttfb", "upstream_rq_time")]
     return {
         "node": {"id": "hostguard", "cluster": "hostguard"},
         "admin": {
@@ -210,7 +207,7 @@ def _process(g: Gateway, places: Places) -> Tree:
             # An exact match would be one of the path with its query.
             "allow_paths": [{"safe_regex": {"regex": rf"({'|'.join(ADMIN_PATHS)})(\?.*)?"}}],
         },
-        "stats_config": {"histogram_bucket_settings": buckets},
+        "stats_config": metrics.stats_config(),
         "overload_manager": _overload(g),
     }
 
@@ -276,8 +273,8 @@ Found = _BySds | _InPlace
 
 def _clusters(g: Gateway, places: Places, found: Found) -> list[Tree]:
     upstreams = sorted(g.upstreams, key=lambda up: up.name)
-    metrics = [_admin_cluster(places)] if g.metrics_listen else []
-    return [*(each for up in upstreams for each in _of_upstream(g, up, places, found)), *metrics]
+    admin = [_admin_cluster(places)] if g.metrics_listen else []
+    return [*(each for up in upstreams for each in _of_upstream(g, up, places, found)), *admin]
 
 
 def _of_upstream(g: Gateway, up: Upstream, places: Places, found: Found) -> Iterator[Tree]:
@@ -341,9 +338,13 @@ def _names(places: Places) -> Tree:
 
 def _regions(hosts: Iterable[str], port: int) -> list[Tree]:
     return [
-        {"priority": at, "lb_endpoints": [{"endpoint": {"hostname": host, "address": _tcp(host, port)}}]}
+        {"priority": at, "lb_endpoints": [{"endpoint": {"hostname": host, "address": _tcp(host, port)}, **_place(at)}]}
         for at, host in enumerate(hosts)
     ]
+
+
+def _place(at: int) -> Tree:
+    return {"metadata": {"filter_metadata": {metrics.SCOPE: {metrics.ORDER: str(at + 1)}}}}
 
 
 def _verified(tls: Tls, found: Found, certificate: Place | None) -> Tree:
@@ -486,8 +487,8 @@ def _listeners(g: Gateway, places: Places) -> list[Tree]:
             pipe = {"pipe": {"path": places.bound(up.name), "mode": 0o660}}
             found.append(_listener(g, f"{up.name}-socket", pipe, filters))
     if g.metrics_listen is not None:
-        metrics = _listener(g, METRICS, _tcp(g.address, g.metrics_listen), [_metrics()])
-        found.append({**metrics, "ignore_global_conn_limit": True})
+        scraped = _listener(g, METRICS, _tcp(g.address, g.metrics_listen), [_metrics()])
+        found.append({**scraped, "ignore_global_conn_limit": True})
     return found
 
 
@@ -528,7 +529,7 @@ def _manager(g: Gateway, up: Upstream, places: Places) -> Tree:
         _routes(up),
         [_ready(), limit, *checked],
         {"request_headers_to_remove": unasked, "response_headers_to_remove": [WAIT]},
-        access_log=[*_log(g, up, places), _first_byte(up)],
+        access_log=[*_log(g, up, places), _counted(up)],
         local_reply_config=_own_answers(),
         # An application says http; HTTP/2 repeats the scheme, to a provider that is asked by https.
         scheme_header_transformation={"match_upstream": True},
@@ -670,7 +671,7 @@ LOGGED = {
     "cert_issuer": "%UPSTREAM_PEER_ISSUER%",
     "connect": "%COMMON_DURATION(US_CX_BEG:US_CX_END:ms)%",
     "handshake": "%COMMON_DURATION(US_CX_END:US_HS_END:ms)%",
-    "ttfb": "%COMMON_DURATION(US_TX_END:US_RX_BEG:ms)%",
+    "ttfb": metrics.FIRST_BYTE,
     "ms": "%DURATION%",
     "received": "%BYTES_RECEIVED%",
     "sent": "%BYTES_SENT%",
@@ -714,26 +715,18 @@ def _compare(op: str, value: int) -> Tree:
     return {"comparison": {"op": op, "value": {"default_value": value, "runtime_key": "hostguard.log"}}}
 
 
-def _first_byte(up: Upstream) -> Tree:
-    """The histogram of a provider's time to its first byte: Envoy's own of a request goes on until the last one.
-
-    Envoy calls this logger unfit for peers that are not trusted. Neither side has a word in it: a time and a constant.
-    """
-    tag = {"name": "provider", "value_format": up.name}
-    histogram = {
-        "stat": {"name": "ttfb", "tags": [tag]},
-        "unit": "Milliseconds",
-        "value_format": LOGGED["ttfb"],
-    }
-    kind = "extensions.access_loggers.stats.v3.Config"
-    return _typed("envoy.access_loggers.stats", kind, stats_scope={"prefix": "hostguard"}, histograms=[histogram])
+def _counted(up: Upstream) -> Tree:
+    return _typed("envoy.access_loggers.stats", "extensions.access_loggers.stats.v3.Config", **metrics.of_requests(up))
 
 
 def _metrics() -> Tree:
     """GET /metrics, and nothing else of the admin."""
-    read = {"name": ":method", "string_match": {"exact": "GET"}}
+    # Of a path that is matched as such the query would be handed on: `?filter=` is the admin's.
+    asked = [
+        {"name": name, "string_match": {"exact": exact}} for name, exact in ((":method", "GET"), (":path", "/metrics"))
+    ]
     route = {
-        "match": {"path": "/metrics", "headers": [read]},
-        "route": {"cluster": ADMIN, "timeout": "10s", "prefix_rewrite": "/stats/prometheus?usedonly"},
+        "match": {"path": "/metrics", "headers": asked},
+        "route": {"cluster": ADMIN, "timeout": "10s", "prefix_rewrite": metrics.SCRAPED},
     }
     return _http(METRICS, [route], [], {})
