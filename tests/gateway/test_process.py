@@ -199,11 +199,12 @@ def test_connections_beyond_the_limit_are_closed_and_metrics_are_served(pki: Pat
     assert len(first.seen) == 3
 
 
-def test_requests_beyond_the_heap_are_refused(pki: Path, first: Provider) -> None:
-    with running(gateway(ca=pki / "ca.pem", heap_max=MIB)):
+def test_requests_beyond_the_heap_are_refused_and_metrics_are_served(pki: Path, first: Provider) -> None:
+    with running(gateway(ca=pki / "ca.pem", heap_max=MIB, metrics_listen=METRICS)):
         until(lambda: ask().status == 503, "a refusal")
         first.seen.clear()
         assert ask().status == 503
+        assert "envoy_overload_envoy_overload_actions_stop_accepting_requests_active{} 1" in scraped()
     assert first.seen == []
 
 

@@ -488,7 +488,8 @@ def _listeners(g: Gateway, places: Places) -> list[Tree]:
             found.append(_listener(g, f"{up.name}-socket", pipe, filters))
     if g.metrics_listen is not None:
         scraped = _listener(g, METRICS, _tcp(g.address, g.metrics_listen), [_metrics()])
-        found.append({**scraped, "ignore_global_conn_limit": True})
+        # Who refuses requests for want of memory still says so.
+        found.append({**scraped, "ignore_global_conn_limit": True, "bypass_overload_manager": True})
     return found
 
 

@@ -1,7 +1,7 @@
 """What the gateway counts, and what of it is told to whoever may read its metrics (pure).
 
-Envoy has some 45 KiB for each provider. Told are those that monitoring/ asks for, about a fifth; all of them from the
-start, at 0: a counter that first appears at 1 has not risen, and an alert would never see the first failure.
+Envoy has some 45 KiB for each provider. Told are those that monitoring/ asks for, about a fifth; all but those of a
+status from the start, at 0: a counter that first appears at 1 has not risen, and no alert sees the first failure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROVIDER = r"^(?:cluster|http)\.((.+?)(?:-old|-token)?\.)"
 OURS = ("cluster.admin.", "http.admin.", "http.metrics.")
 """The way of the metrics themselves, which is no provider's."""
 SET: Tree = {"set": {"log_type": "DownstreamEnd"}}
-REFUSALS = "update_success|update_rejected"
+REFUSALS = "update_(?:success|rejected|failure)"
 OF_A_CLUSTER = (
     r"(?:retry\.)?upstream_rq_(?:401|429|[1-5]xx)",
     r"upstream_rq_(?:total|active|pending_active|time|timeout|per_try_timeout|rx_reset)",
