@@ -271,6 +271,18 @@ def test_the_objective_of_the_policy_is_told_beside_what_is_measured(pki: Path) 
 
 
 @pytest.mark.usefixtures("first")
+def test_a_balancer_s_questions_are_not_counted(pki: Path) -> None:
+    with running(gateway(ca=pki / "ca.pem", metrics_listen=METRICS)) as proxy:
+        assert [ask(path=envoy.READY).status for _ in range(3)] == [204] * 3
+        assert ask().status == 200
+        until(lambda: any(line.startswith("envoy_hostguard_requests{") for line in scraped()), "the count of a request")
+        assert [line for line in scraped() if line.startswith("envoy_hostguard_requests{")] == [
+            f'envoy_hostguard_requests{{provider="payments",flags="-",region="{API}",order="1"}} 1'
+        ]
+        assert proxy.said() == ""
+
+
+@pytest.mark.usefixtures("first")
 @pytest.mark.parametrize(
     ("name", "of"),
     [

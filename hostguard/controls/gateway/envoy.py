@@ -678,6 +678,8 @@ LOGGED = {
     "sent": "%BYTES_SENT%",
 }
 """Times in milliseconds; `flags` may be several, with commas. No path and no payload: they may hold what is private."""
+ASKED: Tree = {"not_health_check_filter": {}}
+"""What an application asked, and not a balancer."""
 
 
 def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
@@ -689,8 +691,7 @@ def _log(g: Gateway, up: Upstream, places: Places) -> list[Tree]:
         path=places.log,
         log_format={"json_format": {"provider": up.name, "users": list(up.users), **LOGGED}},
     )
-    asked: Tree = {"not_health_check_filter": {}}
-    chosen = asked if g.log == "all" else {"and_filter": {"filters": [asked, _failures(up)]}}
+    chosen = ASKED if g.log == "all" else {"and_filter": {"filters": [ASKED, _failures(up)]}}
     return [{**logger, "filter": chosen}]
 
 
@@ -717,7 +718,8 @@ def _compare(op: str, value: int) -> Tree:
 
 
 def _counted(up: Upstream) -> Tree:
-    return _typed("envoy.access_loggers.stats", "extensions.access_loggers.stats.v3.Config", **metrics.of_requests(up))
+    kind = "extensions.access_loggers.stats.v3.Config"
+    return {**_typed("envoy.access_loggers.stats", kind, **metrics.of_requests(up)), "filter": ASKED}
 
 
 def _metrics() -> Tree:
