@@ -57,7 +57,11 @@ def apply(host: Host, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def bare(lab: Lab) -> Host:
-    host = lab.host("agent", options=vault.OPTIONS)
+    return beside_a_server(lab, "agent", "bookworm")
+
+
+def beside_a_server(lab: Lab, name: str, suite: str) -> Host:
+    host = lab.host(name, suite=suite, options=vault.OPTIONS)
     host.run("useradd --system --user-group shop")
     vault.install(host, json.dumps(PLANTED), json.dumps(PAIR))
     return host
