@@ -148,6 +148,10 @@ class Proof(TypedDict):
     results: list[Proven]
 
 
+class Login(TypedDict):
+    files: dict[str, Literal["there", "absent", "other", "written"]]
+
+
 class Refusal(TypedDict):
     error: str
 
@@ -159,6 +163,7 @@ SCHEMAS: dict[str, Any] = {
     "drift": Drift,
     "confirm": Confirmed,
     "prove": Proof,
+    "login": Login,
     "apply": {"unchanged": Told, "would change": Told, "blocked": Blocked, "failed": Failed, "unconfirmed": Done,
               "applied": Done},
     "rollback": {"rolled back": RolledBack, "unchanged": RolledBack, "unconfirmed": RolledBack, "failed": Failed,

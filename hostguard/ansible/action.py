@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,14 @@ from pydantic_core import PydanticCustomError
 # Imported with the plugin, which the strategy loads before it forks its workers: they find all of it in memory.
 from hostguard import controls, planned, verdict, waivers
 from hostguard.bundle import Compiled, compile_policy
-from hostguard.host import store
+from hostguard.host import login, store
 from hostguard.host import window as window_words
 from hostguard.host.resource import HostError
 from hostguard.impact import session_cut
 from hostguard.outcome import words
-from hostguard.policy import grammar, load
+from hostguard.policy import grammar, keys, load
 from hostguard.policy.gateway import derive
+from hostguard.policy.model import AgentAuth
 from hostguard.report import json as report_json
 from hostguard.report.text import by_the_policy
 from hostguard.result import HostReport
@@ -59,11 +61,20 @@ ROLLBACK_SPEC: dict[str, Any] = {
     "confirm_within": {"type": "str", "default": "60s"},
     "restart": {"type": "bool", "default": False},
 }
-GATEWAY_SPEC: dict[str, Any] = {
+PROGRAM_SPEC: dict[str, Any] = {
     **POLICY_FILE_SPEC,
     "package": {"type": "str", "default": ""},
     "binary": {"type": "path"},
     "sha256": {"type": "str", "default": ""},
+}
+SECRET_AGENT_SPEC: dict[str, Any] = {**PROGRAM_SPEC, "ca": {"type": "path"}}
+LOGIN_SPEC: dict[str, Any] = {
+    **POLICY_FILE_SPEC,
+    **LIMITS_SPEC,
+    "role_id": {"type": "str", "default": "", "no_log": True},
+    "secret_id": {"type": "str", "default": "", "no_log": True},
+    "secret_id_command": {"type": "list", "elements": "str", "default": []},
+    "anew": {"type": "bool", "default": False},
 }
 HOST_SPEC: dict[str, Any] = {"request": {"type": "dict", "required": True}, **LIMITS_SPEC}
 GRACE = 60.0
@@ -404,22 +415,16 @@ def as_file(loaded: load.LoadedPolicy) -> str:
     return yaml.safe_dump(plain(loaded.data), sort_keys=False, allow_unicode=True)
 
 
-class Gateway(HostguardAction):
-    """What the policy's gateway needs on its host before an apply, and where it is to come from. Nothing goes to the
+class Needing(HostguardAction):
+    """What a policy's program needs on its host before an apply, and where it is to come from. Nothing goes to the
     host."""
 
-    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self.arguments(GATEWAY_SPEC)
-        wanted = derive(self.loaded(arguments).policy)
-        needed = wanted is not None and wanted.manage
-        found = {**result, "changed": False, "needed": needed}
-        if wanted is None or not needed:
-            return found
+    def source(self, arguments: Mapping[str, Any], pin: str | None, key: str) -> dict[str, str]:
+        """The program's file on the controller, and what its hash must be; `pin` is what the policy's `key` says."""
         given = {name: str(arguments[name] or "") for name in ("package", "binary", "sha256")}
-        if errors := list(misgiven(given, wanted.sha256, self.written)):
+        if errors := list(misgiven(given, pin, self.written, key)):
             raise AnsibleActionFail("\n".join(errors))
-        binary, sha256 = given["binary"], wanted.sha256 or given["sha256"]
+        binary, sha256 = given["binary"], pin or given["sha256"]
         if binary:
             file = self.found(binary, "binary")
             with file.open("rb") as stream:
@@ -427,23 +432,153 @@ class Gateway(HostguardAction):
             if have != sha256:
                 raise AnsibleActionFail(f"{self.written('binary')}: {file} has the SHA-256 {have}, expected {sha256}")
             binary = str(file)
+        return {"binary": binary, "sha256": sha256}
+
+
+class Gateway(Needing):
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(PROGRAM_SPEC)
+        wanted = derive(self.loaded(arguments).policy)
+        needed = wanted is not None and wanted.manage
+        found = {**result, "changed": False, "needed": needed}
+        if wanted is None or not needed:
+            return found
         groups = sorted({upstream.group for upstream in wanted.upstreams if upstream.group})
-        return {**found, "program": wanted.program, "binary": binary, "sha256": sha256,
+        return {**found, **self.source(arguments, wanted.sha256, "gateway.sha256"), "program": wanted.program,
                 "account": wanted.account, "groups": groups}  # fmt: skip
 
 
-def misgiven(given: Mapping[str, str], pin: str | None, written: Callable[[str], str]) -> Iterator[str]:
-    """What can't be meant of a package, a binary and its SHA-256, beside the policy's own pin; each called as the user
-    knows it."""
+class SecretAgent(Needing):
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(SECRET_AGENT_SPEC)
+        policy = self.loaded(arguments).policy
+        agent = keys.derive(policy)
+        found = {**result, "changed": False, "needed": agent is not None}
+        if agent is None:
+            return found
+        ca = arguments["ca"]
+        if ca and agent.ca is None:
+            expected = "expected none: the policy has no secrets.agent.ca, which is its place"
+            raise AnsibleActionFail(f"{self.written('ca')}: found {ca}, {expected}")
+        accounts, groups = keys.holders(policy)
+        return {**found, **self.source(arguments, agent.sha256, "secrets.agent.sha256"), "program": agent.program,
+                "accounts": accounts, "groups": groups,
+                "ca": agent.ca or "", "ca_file": str(self.found(ca, "ca")) if ca else ""}  # fmt: skip
+
+
+class SecretAgentLogin(HostguardAction):
+    """What the agent logs in with, as files that its account alone may read. It goes to the host over the connection's
+    standard input: it is in no result, no command line and no file but its own, here and there."""
+
+    def run(self, tmp: None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self.arguments(LOGIN_SPEC)
+        compiled = compile_policy(self.loaded(arguments), areas=["secrets"])
+        agent = keys.derive(compiled.loaded.policy)
+        if agent is None:
+            return {**result, "changed": False}
+        if errors := list(misgiven_login(arguments, agent.auth, self.written)):
+            raise AnsibleActionFail("\n".join(errors))
+        if agent.auth.method != "approle":
+            return {**result, "changed": False}
+        places = {"role_id": str(agent.auth.role_id), "secret_id": str(agent.auth.secret_id)}
+        wraps = agent.auth.wrapped_by is not None
+
+        def asked(request: Mapping[str, Any]) -> dict[str, Any]:
+            try:
+                return self.ask(request, self.command(task_vars or {}), self.limits(arguments))
+            except HostRefused as refused:
+                raise AnsibleActionFail(one_line(refused)) from None
+
+        request = {"do": "login", "account": agent.account, "unit": keys.UNIT}
+
+        def kept(contents: Mapping[str, str | None], *, check: bool) -> dict[str, str]:
+            files = [{"path": places[name], "content": content, "spent": wraps and name == "secret_id"}
+                     for name, content in contents.items()]  # fmt: skip
+            done = asked({**request, "files": files, "check": check})["files"]
+            if silent := [file["path"] for file in files if file["path"] not in done]:
+                raise AnsibleActionFail(f"the host does not say whether {' and '.join(map(str, silent))} is there")
+            return {name: done[places[name]] for name in contents}
+
+        contents = {name: self.line(name, arguments[name]) or None for name in places}
+        command = arguments["secret_id_command"]
+        seen = kept(contents, check=True)
+        # What wraps is good once, and the agent removed it: no file tells whether another one is needed.
+        needed = (arguments["anew"] or not works(compiled, asked)) if wraps else seen["secret_id"] != login.THERE
+        wanted = {"role_id": True, "secret_id": needed}
+        for name in places:
+            given = contents[name] or (name == "secret_id" and command)
+            if wanted[name] and not given and seen[name] == login.ABSENT:
+                expected = f"expected the {name} of the agent's role: give {self.written(name)}, or put it there"
+                raise AnsibleActionFail(f"{places[name]}: found nothing on the host, {expected}")
+        if self._task.check_mode:
+            written = [name for name in places if wanted[name] and contents[name] and seen[name] != login.THERE]
+            return {**result, "changed": bool(written or (needed and command))}
+        if needed and command:
+            contents["secret_id"] = self.said(command)
+        done = kept({name: said for name, said in contents.items() if said and wanted[name]}, check=False)
+        return {**result, "changed": login.WRITTEN in done.values()}
+
+    def line(self, argument: str, value: str) -> str:
+        """A value without the white space around it, which the agent cuts off too. No error tells the value."""
+        if value and not value.strip().isprintable():
+            raise AnsibleActionFail(
+                f"{self.written(argument)}: found several lines, or what is no text, expected a word"
+            )
+        return value.strip()
+
+    def said(self, command: Sequence[str]) -> str:
+        """What a program of the controller's prints."""
+        name, program = self.written("secret_id_command"), str(command[0])
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = error.strerror if isinstance(error, OSError) else f"it took longer than {COMMAND_SECONDS} s"
+            raise AnsibleActionFail(f"{name}: {program} could not be run on the controller: {why}") from None
+        if done.returncode:
+            words = one_line(done.stderr.strip()[-MOST_WORDS:])
+            raise AnsibleActionFail(f"{name}: {program} ended with {done.returncode} on the controller: {words}")
+        if not done.stdout.strip():
+            raise AnsibleActionFail(f"{name}: {program} printed nothing, expected the secret_id, or what wraps it")
+        return self.line("secret_id_command", done.stdout)
+
+
+def misgiven_login(given: Mapping[str, Any], auth: AgentAuth, written: Callable[[str], str]) -> Iterator[str]:
+    """What can't be meant of a login, beside the policy's own way to log in."""
+    if given["secret_id"] and given["secret_id_command"]:
+        yield f"{written('secret_id_command')}: found one beside {written('secret_id')}, expected one of the two"
+    for name in ("role_id", "secret_id", "secret_id_command"):
+        if given[name] and auth.method != "approle":
+            yield f"{written(name)}: found one, expected none: the policy's secrets.agent.auth.method is {auth.method}"
+
+
+COMMAND_SECONDS, MOST_WORDS = 60, 400
+FETCHES = ("secrets.agent", "secrets.agent-fresh")
+
+
+def works(compiled: Compiled, asked: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
+    """Whether the agent runs as the policy has it, and fetches: it is logged in then, and an apply does not start it
+    anew."""
+    bundle = compiled.bundle()
+    seen = Seen.of(bundle, asked({"do": "read", "bundle": bundle}))
+    judged = verdict.judge(compiled, "", seen, [each for each in controls.CATALOGUE if each.id in FETCHES])
+    return all(result.status == "pass" for result in judged.results)
+
+
+def misgiven(given: Mapping[str, str], pin: str | None, written: Callable[[str], str], key: str) -> Iterator[str]:
+    """What can't be meant of a package, a binary and its SHA-256, beside the pin that the policy has as `key`; each
+    called as the user knows it."""
     package, binary, sha256 = (written(name) for name in ("package", "binary", "sha256"))
     if given["package"] and given["binary"]:
         yield f"{binary}: found a file beside {package}, expected one of the two"
     if given["sha256"] and pin:
-        yield f"{sha256}: found one, expected none: the policy has gateway.sha256, which counts"
+        yield f"{sha256}: found one, expected none: the policy has {key}, which counts"
     elif given["sha256"] and not SHA256.fullmatch(given["sha256"]):
         yield f"{sha256}: found {given['sha256']!r}, expected 64 hexadecimal digits in lower case"
     elif given["binary"] and not (given["sha256"] or pin):
-        yield f"{sha256}: found nothing, expected the SHA-256 of {given['binary']} (or gateway.sha256 in the policy)"
+        yield f"{sha256}: found nothing, expected the SHA-256 of {given['binary']} (or {key} in the policy)"
 
 
 SHA256 = re.compile("[0-9a-f]{64}")

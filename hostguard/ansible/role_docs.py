@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from hostguard import generated
-from hostguard.ansible.action import APPLY_SPEC, GATEWAY_SPEC
+from hostguard.ansible.action import APPLY_SPEC, LOGIN_SPEC, PROGRAM_SPEC, SECRET_AGENT_SPEC
 from hostguard.controls import AREAS
 from hostguard.policy import model
 from hostguard.policy.settings import Setting, settings
@@ -41,26 +41,26 @@ class Role:
     @property
     def own(self) -> dict[str, dict[str, Any]]:
         """Variables that no other role has: those of a role with tasks of its own."""
-        return GATEWAY if self.name == "gateway" else {}
+        return OWN.get(self.name, {})
 
 
 GATEWAY: dict[str, dict[str, Any]] = {
     "hostguard_gateway_package": {
-        **GATEWAY_SPEC["package"],
+        **PROGRAM_SPEC["package"],
         "description": [
             "The package that brings the program, for the distribution's package manager: from a repository that you "
             "have set up, such as apt.envoyproxy.io."
         ],
     },
     "hostguard_gateway_binary": {
-        **GATEWAY_SPEC["binary"],
+        **PROGRAM_SPEC["binary"],
         "description": [
             "Or else the program itself: a file on the controller, absolute or beside the playbook, that is copied to "
             "C(gateway.program)."
         ],
     },
     "hostguard_gateway_sha256": {
-        **GATEWAY_SPEC["sha256"],
+        **PROGRAM_SPEC["sha256"],
         "description": [
             "What the program's file must be; needed with O(hostguard_gateway_binary). Where the policy has "
             "C(gateway.sha256) that counts, and this stays empty."
@@ -75,13 +75,76 @@ GATEWAY: dict[str, dict[str, Any]] = {
         ],
     },
 }
+SECRET_AGENT: dict[str, dict[str, Any]] = {
+    "hostguard_secret_agent_package": {
+        **SECRET_AGENT_SPEC["package"],
+        "description": [
+            "The package that brings the program, for the distribution's package manager: from a repository that you "
+            "have set up, such as OpenBao's or HashiCorp's."
+        ],
+    },
+    "hostguard_secret_agent_binary": {
+        **SECRET_AGENT_SPEC["binary"],
+        "description": [
+            "Or else the program itself: a file on the controller, absolute or beside the playbook, that is copied to "
+            "C(secrets.agent.program)."
+        ],
+    },
+    "hostguard_secret_agent_sha256": {
+        **SECRET_AGENT_SPEC["sha256"],
+        "description": [
+            "What the program's file must be; needed with O(hostguard_secret_agent_binary). Where the policy has "
+            "C(secrets.agent.sha256) that counts, and this stays empty."
+        ],
+    },
+    "hostguard_secret_agent_accounts": {
+        "type": "bool",
+        "default": True,
+        "description": [
+            "Make the account C(secrets.owner), the gateway's where it reads secrets, and the groups that read others, "
+            "where they are missing."
+        ],
+    },
+    "hostguard_secret_agent_ca": {
+        **SECRET_AGENT_SPEC["ca"],
+        "description": [
+            "The certificates by which the server is verified: a file on the controller, that is copied to "
+            "C(secrets.agent.ca)."
+        ],
+    },
+    "hostguard_secret_agent_role_id": {
+        **LOGIN_SPEC["role_id"],
+        "description": ["AppRole: the role_id, for its file. Left out, the file must be there."],
+    },
+    "hostguard_secret_agent_secret_id": {
+        **LOGIN_SPEC["secret_id"],
+        "description": [
+            "AppRole: the secret_id, for its file, or with C(wrapped_by) the token that wraps it: a variable from a "
+            "vault of ansible's, or the like. A lookup here would make a new one at each run."
+        ],
+    },
+    "hostguard_secret_agent_secret_id_command": {
+        **LOGIN_SPEC["secret_id_command"],
+        "description": [
+            "Or else a program of the controller's, with its arguments, that prints it. It runs where the host needs "
+            "one, and not in check mode."
+        ],
+    },
+}
+OWN = {"gateway": GATEWAY, "secret_agent": SECRET_AGENT}
 
 
 EVERY = tuple(name for name in model.Policy.model_fields if name != "version")
 WHOLE = Role("hostguard", "The whole policy, in one transaction", "", EVERY)
 OF_AREAS = tuple(Role(area.role, area.does, area.name, (area.name, *area.reads)) for area in AREAS)
 EGRESS = next(role.sections for role in OF_AREAS if role.area == "egress")
-ALL_ROLES = (WHOLE, *OF_AREAS, Role("name_resolver", "What the host may reach by its name", "egress", EGRESS))
+SECRETS = next(role.sections for role in OF_AREAS if role.area == "secrets")
+BESIDE = (
+    Role("name_resolver", "What the host may reach by its name", "egress", EGRESS),
+    Role("secret_agent", "An agent that fetches secrets into memory and keeps them fresh there", "secrets", SECRETS),
+)
+"""Roles that do more for an area than the one that speaks for it alone."""
+ALL_ROLES = (WHOLE, *OF_AREAS, *BESIDE)
 CHECKED = {area.name for area in AREAS if area.checks_only}
 """Areas of which apply changes nothing: their role audits."""
 
@@ -262,7 +325,7 @@ def written(role: Role) -> dict[Path, str]:
     """Each file that is written, and its whole text."""
     folder = ROLES / role.name
     found = {folder / "meta" / "argument_specs.yml": specification(role), folder / "README.md": readme(role)}
-    if role in (WHOLE, *OF_AREAS):
+    if role.own or role in (WHOLE, *OF_AREAS):
         found |= {
             folder / "defaults" / "main.yml": defaults(role),
             folder / "meta" / "main.yml": galaxy(role),

@@ -10,7 +10,7 @@ from .resource import HostError, NotRoot
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what a request asks: {"do": read | image | apply | rollback | confirm | history | drift | prove, …}."""
+    """Do what a request asks: {"do": read | image | apply | rollback | confirm | history | drift | prove | login, …}"""
     # Imported where they are used: a host compiles what is imported, at every call.
     do = request["do"]
     if do == "read":
@@ -46,6 +46,10 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
         from .attack import prove
 
         return prove.prove(request)
+    if do == "login":
+        from . import login
+
+        return {"files": login.keep(request)}
     raise HostError("the host program does not know {!r}: the controller is newer than it".format(do))
 
 

@@ -130,6 +130,18 @@ def reader(policy: Policy, said: model.Stored) -> str:
     return said.group or proxy or "root"
 
 
+def holders(policy: Policy) -> tuple[list[str], list[str]]:
+    """Accounts and groups that must be on the host before the agent is: its own, and those who read. The gateway's
+    group is its account's."""
+    agent = derive(policy)
+    if policy.secrets is None or agent is None:
+        return [], []
+    proxy = policy.egress.proxy_user if policy.egress else None
+    read = {policy.secrets.group, *(secret.group for secret in agent.secrets), agent.socket_group} - {"root", None}
+    accounts = {agent.account, proxy} & {agent.account, *read}
+    return sorted(filter(None, accounts)), sorted(filter(None, read - accounts))
+
+
 def endpoint(url: str) -> tuple[str, str, int]:
     """Scheme, name or address, and port of a URL that the grammar let through."""
     parts = urlsplit(url)

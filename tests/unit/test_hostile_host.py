@@ -188,6 +188,7 @@ def test_what_is_wrong_with_an_answer_is_said(raw: bytes, words: str) -> None:
         ("apply", {"outcome": "failed", "generation": 3, "error": "e", "trouble": ["t"]}),
         ("apply", {"outcome": "blocked", "obstacles": ["o"]}),
         ("prove", {"results": [{"status": "held", "evidence": "seen"}]}),
+        ("login", {"files": {"/etc/vault-agent/role-id": "written"}}),
         ("observe", {"is": "lost", "at": 1.5, "packets": 3, "why": "flood"}),
         ("observe", {"is": "attempt", "id": 1, "at": 1.5, "account": "", "process": {}, "verdict": "deny", "hook": "o",
                      "answer": False, "protocol": "tcp", "from": "::1", "from_port": 1, "to": "::1", "port": 2,

@@ -266,3 +266,19 @@ def test_size_counts_the_connections_of_both_keys(changed: Change) -> None:
 
 def test_a_policy_without_secrets_has_no_places() -> None:
     assert keys.places(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "accounts", "groups"),
+    [
+        ({}, ["envoy", "vault-agent"], []),
+        ({"secrets.agent.socket": {"group": "shop"}}, ["envoy", "vault-agent"], ["shop"]),
+        ({"secrets.group": "vault-agent", "secrets.mode": "0711"}, ["envoy", "vault-agent"], []),
+        ({"secrets.agent": GONE, "gateway": GONE}, [], []),
+    ],
+)
+def test_who_must_be_there_before_the_agent(
+    changed: Change, changes: Mapping[str, Any], accounts: list[str], groups: list[str]
+) -> None:
+    """The gateway's group is made with its account: a group of that name would be in its way."""
+    assert keys.holders(changed(changes).policy) == (accounts, groups)

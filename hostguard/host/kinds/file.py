@@ -224,7 +224,7 @@ def _changed(saved: Dict[str, Any]) -> Optional[int]:
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     for resource in resources:
-        _place(resource["path"], resource["content"].encode(), int(resource["mode"], 8), 0, 0)
+        put(resource["path"], resource["content"].encode(), int(resource["mode"], 8), 0, 0)
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -275,7 +275,7 @@ def put_back(saved: Dict[str, Any]) -> None:
     if any(now.get(key) != saved.get(key) for key in SAID):
         if saved["type"] == "file":
             content, times = base64.b64decode(saved["content"]), (saved["times"][0], saved["times"][1])
-            _place(path, content, saved["mode"], saved["uid"], saved["gid"], times)
+            put(path, content, saved["mode"], saved["uid"], saved["gid"], times)
         elif saved["type"] == "link":
             _replace(path, lambda beside: _link(beside, saved))
         else:
@@ -305,7 +305,7 @@ def _remove(folders: List[str]) -> None:
             store.sync(os.path.dirname(folder))
 
 
-def _place(path: str, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]] = None) -> None:
+def put(path: str, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]] = None) -> None:
     """A reader sees the old file or the new one, a power cut too; but not of one that is mounted there by itself. What
     fails leaves nothing behind. `times`: of the last look and the last change, in nanoseconds; now if left out."""
     made = store.missing(os.path.dirname(path))
