@@ -11,7 +11,7 @@ from pathlib import Path
 from hostguard.ansible import collection
 from tests.lab.lab import KEEP, OWNER
 from tests.lab.process import call
-from tests.programs import ENVOY
+from tests.programs import BAO, ENVOY
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "molecule"
@@ -31,6 +31,7 @@ def molecule(
             "MOLECULE_GLOB": "molecule/*/molecule.yml",
             "HOSTGUARD_COLLECTIONS": found.get("ANSIBLE_COLLECTIONS_PATH", ""),
             "HOSTGUARD_ENVOY": ENVOY or "",
+            "HOSTGUARD_BAO": BAO or "",
             OWNER: os.environ.get(OWNER, KEEP),
             **(env or {}),
         }

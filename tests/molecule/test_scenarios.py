@@ -10,7 +10,7 @@ from tests.lab.machine import PANIC, panics
 from tests.molecule.run import SCENARIOS, molecule
 
 MACHINE = "machine"
-NEEDS = {"gateway": pytest.mark.needs("envoy")}
+NEEDS = {"gateway": pytest.mark.needs("envoy"), "secret_agent": pytest.mark.needs("bao")}
 CONTAINERS = [pytest.param(name, marks=NEEDS.get(name, ())) for name in SCENARIOS if name != MACHINE]
 
 
@@ -42,4 +42,4 @@ def test_scenario_on_a_machine(lab: Lab) -> None:
 
 @pytest.mark.alone
 def test_every_scenario_is_run() -> None:
-    assert set(SCENARIOS) == {"default", "debian13", "gateway", "legacy", "machine", "names", "observe"}
+    assert set(SCENARIOS) == {"default", "debian13", "gateway", "legacy", "machine", "names", "observe", "secret_agent"}

@@ -296,6 +296,7 @@ def wrapped() -> dict[str, str]:
 def test_what_wraps_is_handed_out_where_the_agent_needs_it_and_never_else(fleet: Fleet, host: Host) -> None:
     given = {"hostguard_secret_agent_secret_id_command": WRAPPED,
              "hostguard_secret_agent_sha256": sha256(fleet.folder / "bao")}  # fmt: skip
+    assert play(fleet, {"vars": given}, auth=wrapped()).code == 0
     first = len(handed_out(fleet))
 
     def done(*options: str, **agent: Any) -> tuple[int, int]:
