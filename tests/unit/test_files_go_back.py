@@ -17,7 +17,7 @@ from tests.lab.process import call
 
 
 def place(path: Path, content: bytes = b"ours") -> None:
-    file._place(str(path), content, 0o640, os.getuid(), os.getgid())
+    file.put(str(path), content, 0o640, os.getuid(), os.getgid())
 
 
 def test_what_is_as_it_was_is_not_written(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ for name in ("ours", "of-the-engine", "shut"):
         made.write("longer than what is written")
 sh("mount", "--bind", "of-the-engine", "ours")
 before = file.snapshot(here + "/ours")
-file._place(here + "/ours", b"new", 0o644, 0, 0)
+file.put(here + "/ours", b"new", 0o644, 0, 0)
 there = [open("ours").read(), open("of-the-engine").read(), sorted(os.listdir("."))]
 file.put_back(before)
 there.append(open("of-the-engine").read())

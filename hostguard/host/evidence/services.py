@@ -20,7 +20,15 @@ def units(request: Request) -> Any:
 
 
 ENVIRONMENT = ["Environment", "EnvironmentFiles", "MainPID"]
-NAMES = re.compile(r'(?:^|\s)"?([A-Za-z_][A-Za-z0-9_]*)=')
+# A value may hold what looks like another variable (a key's base64 ends with `=`), so whole ones are read over.
+WORDS = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|[^\s"'\\])+""", re.DOTALL)
+NAME = re.compile(r"""\$?["']?([A-Za-z_][A-Za-z0-9_]*)=""")
+# systemd.exec(5): quotes count where a value begins, and may hold line ends; a backslash joins lines.
+ENTRIES = re.compile(
+    r"""^[ \t]*(?:[#;](?:\\.|[^\n\\])*|([A-Za-z_][A-Za-z0-9_]*)[ \t]*="""
+    r"""(?:"(?:[^"\\]|\\.)*(?:"|\Z)|'[^']*(?:'|\Z)|[ \t])*(?:\\.|[^\n\\])*)""",
+    re.MULTILINE | re.DOTALL,
+)
 EVERY_SERVICE = "systemd itself"
 
 
@@ -29,9 +37,9 @@ def unit_environment(_request: Request) -> Any:
     and those that the running one got when it was started. Their values stay here."""
     if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    found = {EVERY_SERVICE: NAMES.findall(systemctl.show([""], ["Environment"])[""].get("Environment", ""))}
+    found = {EVERY_SERVICE: names_shown(systemctl.show([""], ["Environment"])[""].get("Environment", ""))}
     for block in systemctl.services(ENVIRONMENT):
-        names = set(NAMES.findall(block.get("Environment", "")))
+        names = set(names_shown(block.get("Environment", "")))
         for path in re.findall(r"(\S+) \(ignore_errors=", block.get("EnvironmentFiles", "")):
             names |= {"{} ({})".format(name, path) for name in _variables(path)}
         got = _got(int(block.get("MainPID") or 0)) - names - set(found[EVERY_SERVICE])
@@ -57,11 +65,22 @@ OF_TASKS = ["TasksCurrent", "TasksMax"]
 UNSET = 2**64 - 1  # what systemd before 250 says of a service that does not run
 
 
+def names_shown(text: str) -> List[str]:
+    """Of variables as systemctl shows them: quoted as for a shell."""
+    return [match[1] for match in map(NAME.match, WORDS.findall(text)) if match]
+
+
+def names_in_file(text: str) -> List[str]:
+    """Of the variables of an EnvironmentFile=."""
+    return [match[1] for match in ENTRIES.finditer(text) if match[1]]
+
+
 def _got(pid: int) -> Set[str]:
     """The names of the variables that a process was started with."""
     try:
         with open("/proc/{}/environ".format(pid), "rb") as file:
-            return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0") if entry}
+            return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0")
+                    if b"=" in entry}  # fmt: skip
     except (FileNotFoundError, ProcessLookupError):
         return set()  # none runs, or it ended while we looked
 
@@ -70,5 +89,5 @@ def _variables(pattern: str) -> List[str]:
     found: List[str] = []
     for path in sorted(glob.glob(pattern)):
         with open(path, encoding="utf-8", errors="replace") as file:
-            found += re.findall(r"^\s*([A-Za-z_][A-Za-z0-9_]*)=", file.read(), re.MULTILINE)
+            found += names_in_file(file.read())
     return found
