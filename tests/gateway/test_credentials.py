@@ -291,6 +291,49 @@ def test_a_refused_key_without_an_old_one_is_no_401_of_the_gateway_s(pki: Path, 
     assert sent(first) == [K1]
 
 
+# Keys that are none
+
+
+ODD = {
+    "two lines": "5ecret\r\nX-Injected: 1",
+    "a line feed": "5ecret\nX-Injected: 1",
+    "a return": "5ecret\rX-Injected: 1",
+    "a zero": "5ecret\0X-Injected: 1",
+    "an escape": "5ecret\x1b[2J",
+    "no text": "5ecret\xff\xfe\x01",
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("protocol", ["http1", "auto"])
+def test_what_no_header_can_hold_is_sent_to_nobody_and_told_nowhere(
+    pki: Path, first: Provider, keys: Path, case: str, protocol: str
+) -> None:
+    for name in ("new", "old"):
+        (keys / ".put").write_bytes(ODD[case].encode("latin-1"))
+        (keys / ".put").rename(keys / name)
+    with running(gateway(keyed(keys, protocol=protocol), ca=pki / "ca.pem"), log="debug") as proxy:
+        got = ask()
+        assert (got.status, "invalid_header_value" in got.headers[REASON]) == (503, True)
+        proxy.stop()
+        told = got.body.decode() + str(got.headers) + proxy.said() + Path(proxy.places.log).read_text()
+    assert first.seen == []
+    assert "5ecret" not in told
+    assert "X-Injected" not in told
+
+
+@pytest.mark.parametrize("key", ["5ecret::error::x", "5ecret" * (MIB // 6)], ids=["a pipeline's word", "1 MiB"])
+def test_a_key_of_any_other_form_is_sent_as_it_is_and_told_nowhere(
+    pki: Path, first: Provider, keys: Path, key: str
+) -> None:
+    put(keys / "new", key)
+    with running(gateway(keyed(keys), ca=pki / "ca.pem")) as proxy:
+        assert ask().status == 200
+        proxy.stop()
+        assert "5ecret" not in proxy.said() + Path(proxy.places.log).read_text()
+    assert sent(first) == [key]
+
+
 # While keys change
 
 
