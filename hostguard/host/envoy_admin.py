@@ -18,7 +18,10 @@ from .resource import HostError
 
 SECONDS = 10.0
 MOST = 64 * 1024**2
-"""Bytes of an answer: /config_dump has some 20 KiB for each provider."""
+"""Bytes of an answer: a dump has some 20 KiB for each provider."""
+DUMP = "/config_dump?name_regex=%5B%5E%3A%5D%2A"
+"""What a gateway of ours tells of itself: all whose name has no colon, so no secret. Envoy takes no private key for one
+where its certificate is in the same file, and tells it."""
 CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -62,8 +65,13 @@ def ask(admin: str, target: str, account: Optional[int] = None, seconds: float =
     except (http.client.HTTPException, ValueError) as error:
         raise HostError("{}: what it says to GET {} is no HTTP ({!r})".format(admin, target, error)) from None
     if answer.status != http.client.OK:
-        raise HostError("{}: GET {} is answered with {}: {}".format(admin, target, answer.status, body.strip()[:200]))
+        kind = Refused if answer.status == http.client.FORBIDDEN else HostError
+        raise kind("{}: GET {} is answered with {}: {}".format(admin, target, answer.status, body.strip()[:200]))
     return body
+
+
+class Refused(HostError):
+    """What was asked for is not to be told."""
 
 
 class _Heard:

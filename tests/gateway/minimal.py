@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Gateway, Payload, Retry, Tls, Upstream
 
 TYPES = "type.googleapis.com/envoy."
@@ -56,7 +57,7 @@ def bootstrap(admin: str, folder: str, **more: Any) -> str:
         source = {"path": f"{folder}/{name}.json", "watched_directory": {"path": folder}}
         return {"path_config_source": source, "resource_api_version": "V3"}
 
-    allowed = [{"exact": "/ready"}, {"exact": "/config_dump"}, {"prefix": "/stats?filter="},
+    allowed = [{"exact": "/ready"}, {"exact": DUMP}, {"prefix": "/stats?filter="},
                {"exact": "/drain_listeners?graceful"}]  # fmt: skip
     return json.dumps({
         "node": {"id": "hostguard", "cluster": "hostguard"},

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.controls.gateway import envoy
+from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Gateway, Payload, Retry, Tls, Upstream
 from tests.patience import ended, until
 from tests.programs import ENVOY
@@ -122,7 +123,7 @@ class Proxy:
         """As for a provider that is added: clusters first."""
         for name, tree in (("cds", envoy.clusters(g, self.places)), ("lds", envoy.listeners(g, self.places))):
             self.put(f"{name}.json", envoy.text(tree))
-            until(lambda tree=tree: tree["version_info"] in self.admin("/config_dump").body.decode(), f"the new {name}")
+            until(lambda tree=tree: tree["version_info"] in self.admin(DUMP).body.decode(), f"the new {name}")
 
     def addresses(self, provider: str = "payments") -> list[str]:
         lines = self.admin("/clusters").body.decode().splitlines()

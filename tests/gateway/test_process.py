@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hostguard.controls.gateway import envoy, metrics
+from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Credential, OAuth
 from hostguard.policy.keys import Place
 from tests.gateway.provider import Provider, answers, in_turn
@@ -105,7 +106,7 @@ def test_validation_looks_at_the_twin_and_not_at_files_that_a_bootstrap_leads_to
 
 
 def version(proxy: Proxy, kind: str) -> str:
-    dumps = json.loads(proxy.admin("/config_dump").body)["configs"]
+    dumps = json.loads(proxy.admin(DUMP).body)["configs"]
     return next(str(each.get("version_info", "")) for each in dumps if each["@type"].endswith(f"{kind}ConfigDump"))
 
 
@@ -160,7 +161,9 @@ def test_the_admin_is_a_socket_of_its_own_account_and_ends_nothing(pki: Path) ->
         assert stat.S_IMODE(Path(proxy.places.admin).stat().st_mode) == 0o600
         refused = ["/quitquitquit", "/runtime_modify?a=b", "/healthcheck/fail", "/logging?level=off", "/reset_counters"]
         assert {path: proxy.admin(path, "POST").status for path in refused} == dict.fromkeys(refused, 403)
-        taken = ["/ready", "/stats?filter=x", "/config_dump", "/clusters", "/certs", "/listeners", "/server_info"]
+        whole = ["/config_dump", "/config_dump?include_eds", f"{DUMP}|.*"]
+        assert {path: proxy.admin(path).status for path in whole} == dict.fromkeys(whole, 403), "secrets are in it"
+        taken = ["/ready", "/stats?filter=x", DUMP, "/clusters", "/certs", "/listeners", "/server_info"]
         assert {path: proxy.admin(path).status for path in taken} == dict.fromkeys(taken, 200)
         assert proxy.admin("/reopen_logs", "POST").status == 200
         assert proxy.admin("/drain_listeners?graceful", "POST").status == 200

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hostguard.controls.gateway import lua, metrics
+from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import (
     FOLDER,
     LOGS,
@@ -71,12 +72,13 @@ ADMIN = "admin"
 """The cluster of our own admin socket, for the metrics. No provider has this name."""
 METRICS = "metrics"
 TRUST = "trust"
+HIDDEN = "secret:"
+"""Before the names of secrets, and of nothing else: by its colon a dump leaves them out."""
 NEW, OLD, CERTIFICATE = "new", "old", "certificate"
 """What a secret is called after its own name."""
 ADMIN_PATHS = (
     "/certs",
     "/clusters",
-    "/config_dump",
     "/drain_listeners",
     "/listeners",
     "/ready",
@@ -137,7 +139,7 @@ def trust(g: Gateway) -> Tree:
 def secrets(g: Gateway, places: Places = HOST) -> dict[str, Tree]:
     """Content by path: where each secret lies, and never what it is. Envoy reads the files that are named there anew
     when one is renamed into their folder. A file for each: it refuses one with two."""
-    return {places.secret(each["name"]): _secret(each) for each in _sent(g)}
+    return {places.secret(each["name"].removeprefix(HIDDEN)): _secret(each) for each in _sent(g)}
 
 
 def _secret(found: Tree) -> Tree:
@@ -151,10 +153,10 @@ def _sent(g: Gateway) -> list[Tree]:
 def _of_place(at: Place) -> Iterator[Tree]:
     for which, path in ((NEW, at.new), (OLD, at.old)):
         if path is not None:
-            yield {"name": f"{at.name}-{which}", "generic_secret": {"secret": {"filename": path}}}
+            yield {"name": f"{HIDDEN}{at.name}-{which}", "generic_secret": {"secret": {"filename": path}}}
     if at.certificate is not None:
         pair = {"certificate_chain": {"filename": at.certificate}, "private_key": {"filename": at.key}}
-        yield {"name": f"{at.name}-{CERTIFICATE}", "tls_certificate": pair}
+        yield {"name": f"{HIDDEN}{at.name}-{CERTIFICATE}", "tls_certificate": pair}
 
 
 def twin(g: Gateway, places: Places = HOST) -> Tree:
@@ -204,8 +206,8 @@ def _process(g: Gateway, places: Places) -> Tree:
         "node": {"id": "hostguard", "cluster": "hostguard"},
         "admin": {
             "address": {"pipe": {"path": places.admin, "mode": 0o600}},
-            # An exact match would be one of the path with its query.
-            "allow_paths": [{"safe_regex": {"regex": rf"({'|'.join(ADMIN_PATHS)})(\?.*)?"}}],
+            # An exact match is one of the path with its query.
+            "allow_paths": [{"safe_regex": {"regex": rf"({'|'.join(ADMIN_PATHS)})(\?.*)?"}}, {"exact": DUMP}],
         },
         "stats_config": metrics.stats_config(),
         "overload_manager": _overload(g),
@@ -246,7 +248,7 @@ class _BySds:
 
     def key(self, at: Place, which: str) -> Tree:
         name = f"{at.name}-{which}"
-        return {"name": name, "sds_config": _watched(self.places.secret(name), self.places.folder)}
+        return {"name": HIDDEN + name, "sds_config": _watched(self.places.secret(name), self.places.folder)}
 
     def certificate(self, at: Place) -> Tree:
         return {"tls_certificate_sds_secret_configs": [self.key(at, CERTIFICATE)]}
@@ -262,7 +264,7 @@ class _InPlace:
         return {"validation_context": _bundle(self.tls)}
 
     def key(self, at: Place, which: str) -> Tree:
-        return {"name": f"{at.name}-{which}"}
+        return {"name": f"{HIDDEN}{at.name}-{which}"}
 
     def certificate(self, _at: Place) -> Tree:
         return {}

@@ -14,7 +14,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from ..envoy_admin import ask
+from ..envoy_admin import DUMP, Refused, ask
 from ..facts import gather
 from ..kinds import process
 from ..program import run
@@ -65,8 +65,13 @@ def envoy(request: Request) -> Any:
 
 
 def _asked(admin: str, target: str) -> Any:
-    # The path alone: Envoy holds the question mark and what follows against `allow_paths` too.
-    text = ask(admin, "/" + target)
+    try:
+        # The path alone: Envoy holds the question mark and what follows against `allow_paths` too.
+        text = ask(admin, "/" + target)
+    except Refused:
+        if target != "config_dump":
+            raise
+        text = ask(admin, DUMP)  # ours
     if text is None:
         raise HostError("nobody answers at {}: no Envoy runs, or its admin is elsewhere".format(admin))
     if target == "clusters":

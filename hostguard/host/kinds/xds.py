@@ -65,7 +65,7 @@ def _running(resource: Resource) -> Optional[Dict[str, Any]]:
     """What the running Envoy has: by clusters and listeners the version that it took without a word against it, the
     names that are in force, those that still wait for something, and what it says against others."""
     counted = _counted(resource)
-    dump = envoy_admin.ask_json(resource["admin"], "/config_dump", int(resource["user"]))
+    dump = envoy_admin.ask_json(resource["admin"], envoy_admin.DUMP, int(resource["user"]))
     if counted is None or dump is None:
         return None
     found: Dict[str, Any] = {
