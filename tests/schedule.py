@@ -17,6 +17,7 @@ import pytest
 # By group, the longest first: what is begun last is short, and no core waits for long at the end.
 LONGEST_FIRST = (
     "witness/test_on_a_machine",
+    "witness/test_nothing_on_a_disk",
     "molecule on a machine",
     "breaks on debian 12, nft",
     "witness/test_others",

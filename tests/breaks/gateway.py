@@ -83,7 +83,7 @@ BEHIND = (
           f"{RELOAD}", f"{RESTART}; {UP}", SANDBOX),
     Break("shadowed: another Envoy of its account's has taken the sockets over",
           "systemd-run --quiet --unit=holding --property=User=envoy "
-          "--property=AmbientCapabilities=CAP_NET_BIND_SERVICE --property=LimitCORE=0 "
+          "--property=AmbientCapabilities=CAP_NET_BIND_SERVICE --property=LimitCORE=1 "
           f"{PROGRAM} -c {FOLDER}/bootstrap.json --disable-hot-restart --concurrency 1; "
           "until [ $(ss -Hlx | grep -c gateway/letters) = 2 ]; do sleep 0.1; done; sleep 1; "
           f"for it in {RUN}/*/.http.sock; do ln $it $it.new; mv $it.new ${{it%/*}}/http.sock; done",

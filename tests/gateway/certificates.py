@@ -33,7 +33,8 @@ def authority(folder: Path, name: str, days: int = 30) -> None:
 
 
 def leaf(folder: Path, name: str, ca: str, hosts: Sequence[str], days: int = 30, subject: str = "a provider") -> None:
-    (folder / "names").write_text("subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts))
+    names = (f"{'IP' if host[-1].isdigit() else 'DNS'}:{host}" for host in hosts)
+    (folder / "names").write_text("subjectAltName=" + ",".join(names))
     _openssl(folder, "req", *KEY, "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", "request")
     _openssl(folder, "x509", "-req", "-in", "request", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial",
              "-days", str(days), "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip

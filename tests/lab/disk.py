@@ -20,7 +20,7 @@ LIBRARIES = "/opt/hostguard-lib"
 SOURCES = "/opt/hostguard-src"
 SIZE = "3G"  # sparse: what the machine writes goes into an overlay
 
-PACKAGES = (*debian.PACKAGES, "linux-image-cloud-amd64", "initramfs-tools", "udev", "zstd")
+PACKAGES = (*debian.PACKAGES, "dnsmasq-base", "linux-image-cloud-amd64", "initramfs-tools", "udev", "zstd")
 MASKED = (
     "systemd-networkd-wait-online.service",
     "serial-getty@ttyS0.service",
@@ -36,10 +36,11 @@ MASKED = (
     *debian.TIMERS,
 )
 
+CARD = "52:54:00:12:34:56"
 # What qemu's user network hands out. By hand, since it never changes: a DHCP client would write leases to /run.
-NETWORK = """\
+NETWORK = f"""\
 [Match]
-Type=ether
+MACAddress={CARD}
 
 [Network]
 Address=10.0.2.15/24

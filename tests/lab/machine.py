@@ -4,8 +4,8 @@ What only such a machine shows: a kernel that has never tracked a connection, sy
 host's own, cgroups of version 2 alone, swap and noswap, high limits, reboots and resets. It costs a boot of half
 a minute and programs that run ten times slower, so what a container can show is shown there.
 
-Its one neighbour is qemu's user network: callers come from CALLER, RESOLVER answers, and SERVERS accept any
-connection and say nothing. Nothing else can be reached from it.
+Its neighbour is qemu's user network: callers come from CALLER, RESOLVER answers, and SERVERS accept any connection
+and say nothing. Nothing else can be reached from it, unless it is given a cable to the world of a lab.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from typing import Any
 from tests.lab import debian, disk
 from tests.lab.any_host import AnyHost, Completed
 from tests.lab.lab import PREFIX, is_alive, this_process
+from tests.lab.network import MACHINES_NUMBER, Address
 from tests.lab.process import LabError, call, checked
 from tests.patience import Patience, ended
 
 ADDRESS, CALLER, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 SERVERS = ("10.0.2.100", "10.0.2.101")  # on port 443
+WIRED = Address(MACHINES_NUMBER)
+"""Where a machine lives that has a cable, once it has given itself this address."""
 MACHINES = debian.CACHE / "machines"
 BOOT_SECONDS = 300
 END_SECONDS = 120
@@ -52,8 +55,11 @@ class Machine(AnyHost):
         "PYTHONPYCACHEPREFIX": debian.PYCACHE,
     }
 
-    def __init__(self, name: str = "machine") -> None:
+    def __init__(self, name: str = "machine", *, disks: Sequence[Path] = (), cable: int | None = None) -> None:
+        """`disks`: raw images that are /dev/vdc and so on, and may be written; `cable`: of World.cable(), at WIRED."""
         self.name = name
+        self.disks = tuple(disks)
+        self.cable = cable
         self.disk = disk.ensure()
         self.folder = MACHINES / f"{this_process()}-{name}"
         self.port = 0
@@ -77,7 +83,10 @@ class Machine(AnyHost):
     def start(self, *, cpu: str = "max") -> str:
         """Switch it on and wait until it has booted."""
         with (self.folder / "qemu.log").open("wb") as log:
-            self._qemu = subprocess.Popen(self._command(cpu), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            kept = () if self.cable is None else (self.cable,)
+            self._qemu = subprocess.Popen(
+                self._command(cpu), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=kept
+            )
         atexit.register(self.remove)
         if self not in _on:
             _on.append(self)
@@ -106,11 +115,15 @@ class Machine(AnyHost):
         return self.start()
 
     def reset(self) -> str:
-        """Cut the power and switch it on again: nothing is shut down, nothing is written any more."""
+        """Cut the power and switch it on again."""
+        self.cut()
+        return self.start()
+
+    def cut(self) -> None:
+        """Cut the power: nothing is shut down, nothing is written any more. start() goes on from there."""
         assert self._qemu is not None
         self._ask("quit")  # killed, qemu would lose what the guest has written
         ended(self._qemu, seconds=END_SECONDS)
-        return self.start()
 
     def shut_down(self) -> None:
         """Switch it off in order. Its disk stays, and start() goes on from there."""
@@ -259,10 +272,18 @@ class Machine(AnyHost):
             # The disk is thrown away: what the guest writes need not reach ours before it goes on.
             *("-drive", f"file={self.folder}/root.qcow2,if=virtio,format=qcow2,cache=unsafe"),
             *("-drive", f"file={self.folder}/sources.img,if=virtio,format=raw,readonly=on"),
-            *("-netdev", ",".join(network), "-device", "virtio-net-pci,netdev=net,romfile="),
+            *(word for each in self.disks for word in ("-drive", f"file={each},if=virtio,format=raw,cache=unsafe")),
+            *("-netdev", ",".join(network), "-device", f"virtio-net-pci,netdev=net,romfile=,mac={disk.CARD}"),
+            *self._wired(),
             *("-nodefaults", "-display", "none", "-serial", f"file:{self.folder}/console.log"),
             *("-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"),
         ]
+
+    def _wired(self) -> list[str]:
+        if self.cable is None:
+            return []
+        return ["-netdev", f"tap,id=world,fd={self.cable}",
+                "-device", f"virtio-net-pci,netdev=world,romfile=,mac={WIRED.mac}"]  # fmt: skip
 
 
 class Session:

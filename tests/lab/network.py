@@ -7,6 +7,10 @@ never touched: links are born inside the namespaces that they join.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import os
+import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +31,9 @@ ENEMY_V6 = "2001:db8:bad::66"
 BRIDGE = "br0"
 GATEWAY_LINK_LOCAL = "fe80::1"
 LAST_NUMBER = 200
+MACHINES_NUMBER = 240
+CABLE = "machine"
+TUNSETIFF, TAP, NO_HEADER, NEW_NETWORK = 0x400454CA, 0x0002, 0x1000, 0x40000000  # linux/if_tun.h, linux/sched.h
 WORLD_ADDRESSES = (
     f"{MANAGEMENT}/24",
     f"{MANAGEMENT_V6}/64",
@@ -115,6 +122,19 @@ class World:
             raise
         return address
 
+    def cable(self) -> int:
+        """The other end of an Ethernet cable that hangs on the bridge, for a virtual machine, as a file descriptor: it
+        is unplugged when nobody has it open any more."""
+        with Path("/proc/thread-self/ns/net").open() as ours, Path("/run/netns", self.name).open() as theirs:
+            _enter(theirs.fileno())  # the interface is born where it is asked for
+            try:
+                end = os.open("/dev/net/tun", os.O_RDWR)
+                fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH22x", CABLE.encode(), TAP | NO_HEADER))
+            finally:
+                _enter(ours.fileno())
+        _batch(self.name, f"link set {CABLE} addrgenmode none master {BRIDGE} up")
+        return end
+
     def detach(self, namespace: str, number: int) -> None:
         """Destroy a host's namespace, and its link first: the kernel clears a namespace up later."""
         call(["ip", "-n", self.name, "link", "delete", Address(number).world_end], check=False)
@@ -157,6 +177,13 @@ class World:
             f"route add default via {MANAGEMENT} dev eth0",
             f"route add default via {MANAGEMENT_V6} dev eth0",
         )
+
+
+def _enter(namespace: int) -> None:
+    """Only this thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, NEW_NETWORK):
+        raise LabError(f"setns: {os.strerror(ctypes.get_errno())}")
 
 
 def _nodad(address: str) -> str:

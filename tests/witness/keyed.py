@@ -1,6 +1,7 @@
-"""A provider that takes some keys and no others, as a program: `python -m tests.witness.keyed FOLDER ADDRESS`.
+"""A provider that takes some keys and no others: `python -m tests.witness.keyed FOLDER ADDRESS [CLIENTS]`.
 
-The keys are the lines of FOLDER/keys, read anew for each request. It tells what it was asked with in FOLDER/asked.json.
+The keys are the lines of FOLDER/keys, read anew for each request; CLIENTS is the authority of the certificate that a
+client must show. It tells what it was asked with in FOLDER/asked.json.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def takes(folder: Path, asked: Counter[str]) -> Behaviour:
 
 
 def main() -> None:
-    folder, asked = Path(sys.argv[1]), Counter[str]()
-    with Provider(sys.argv[2], 443, folder, behave=takes(folder, asked)):
+    folder, asked, clients = Path(sys.argv[1]), Counter[str](), "".join(sys.argv[3:])
+    with Provider(sys.argv[2], 443, folder, behave=takes(folder, asked), clients=clients):
         print("ready", flush=True)
         while True:
             (folder / "asked.new").write_text(json.dumps(dict(asked)))

@@ -114,7 +114,7 @@ def test_the_agent_may_do_nothing_else(host: Host) -> None:
     for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
         assert line in said
     shown = host.out(["systemctl", "show", "--property=MemorySwapMax,LimitCORE,Restart,StartLimitIntervalUSec", UNIT])
-    assert set(shown.split()) == {"MemorySwapMax=0", "LimitCORE=0", "Restart=always", "StartLimitIntervalUSec=0"}
+    assert set(shown.split()) == {"MemorySwapMax=0", "LimitCORE=1", "Restart=always", "StartLimitIntervalUSec=0"}
 
 
 def test_a_hardened_host_is_clean(well: Host) -> None:

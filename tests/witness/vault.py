@@ -1,11 +1,16 @@
-"""OpenBao on a lab host: a server that keeps all of it in memory, and that a boot fills anew."""
+"""OpenBao with all of it in memory: on a lab host, where a boot fills it anew, or in the lab's world."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
-from tests.lab import Host
+from tests.gateway import certificates
+from tests.lab import Host, Lab
+from tests.lab.network import VAULT
 from tests.patience import until
 from tests.programs import BAO
 
@@ -16,14 +21,15 @@ CA = "/etc/hostguard/vault-ca.pem"
 FILES = "/etc/hostguard/role-id /etc/hostguard/secret-id"
 FILL = f"""#!/bin/sh
 set -e
-export HOME=/root BAO_ADDR=http://127.0.0.1:8200 BAO_TOKEN=root
+cd ${{1:-/root}}
+export HOME=$PWD BAO_ADDR=http://127.0.0.1:8200 BAO_TOKEN=root
 until bao status; do sleep 0.1; done
 bao auth enable approle
-bao policy write reader /root/reader.hcl
+bao policy write reader reader.hcl
 bao write auth/approle/role/host token_policies=reader token_ttl=20s token_max_ttl=1h role_id={ROLE_ID}
-bao write auth/approle/role/host/custom-secret-id secret_id={SECRET_ID}
-bao kv put secret/payments @/root/payments.json
-bao kv put secret/mtls @/root/mtls.json
+bao write auth/approle/role/host/custom-secret-id secret_id=${{2:-{SECRET_ID}}}
+bao kv put secret/payments @payments.json
+bao kv put secret/mtls @mtls.json
 """
 READER = 'path "secret/data/*" {capabilities = ["read"]}\n'
 SERVICE = f"""[Service]
@@ -47,6 +53,52 @@ def install(host: Host, payments: str, mtls: str) -> None:
     host.write("/etc/hostguard/secret-id", SECRET_ID)
     host.run(f"chgrp vault-agent {FILES}; chmod 640 {FILES}")
     host.run("systemctl daemon-reload; systemctl enable --quiet --now vault")
+
+
+class Server:
+    """One in the world, at VAULT over TLS, with the same secrets: a host knows of it what it fetches, and no more."""
+
+    def __init__(self, lab: Lab, folder: Path, secret_id: str, payments: str, mtls: str) -> None:
+        self.lab, self.folder = lab, folder
+        certificates.authority(folder, "vault-ca")
+        certificates.leaf(folder, "vault", "vault-ca", [VAULT])
+        tls = {
+            "address": f"{VAULT}:8200",
+            "tls_cert_file": f"{folder}/vault.pem",
+            "tls_key_file": f"{folder}/vault.key",
+        }
+        for name, text in (("payments.json", payments), ("mtls.json", mtls), ("reader.hcl", READER), ("fill", FILL),
+                           ("server.json", json.dumps({"listener": [{"tcp": tls}]}))):  # fmt: skip
+            (folder / name).write_text(text)
+        options = ["-dev", "-dev-root-token-id=root", "-dev-no-store-token", f"-config={folder}/server.json"]
+        self.process = lab.world.start_program(
+            ["env", f"HOME={folder}", str(BAO), "server", "-log-level=err", *options]
+        )
+        self.run("sh", "fill", str(folder), secret_id)
+
+    def run(self, *words: str) -> str:
+        where = ["env", f"--chdir={self.folder}", f"PATH={Path(str(BAO)).parent}:/usr/bin:/bin", f"HOME={self.folder}",
+                 f"BAO_ADDR={PLAIN}", "BAO_TOKEN=root"]  # fmt: skip
+        return self.lab.world.run([*where, *words]).stdout
+
+    def put(self, **fields: str) -> None:
+        self.run("bao", "kv", "put", "secret/payments", *(f"{field}={said}" for field, said in fields.items()))
+
+    def knows(self, token: str) -> bool:
+        return bool(self.run("sh", "-c", f"bao token lookup -format=json {token} 2> /dev/null || :"))
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """It is there, and says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 @contextlib.contextmanager

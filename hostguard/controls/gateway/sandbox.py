@@ -42,4 +42,4 @@ def _free(running: Mapping[str, Any], uid: int | None, account: str) -> Iterator
     if not running["read_only"]:
         yield "may write the host's files (no ProtectSystem=strict)"
     if running["dumps"]:
-        yield "leaves its memory on a disk when it crashes (LimitCORE= is not 0)"
+        yield "leaves its memory on a disk when it crashes (LimitCORE= is not 1)"

@@ -197,7 +197,8 @@ def _process(pid: int) -> Dict[str, Any]:
         "filtered": status["Seccomp"] == "2",
         "capabilities": int(status["CapPrm"], 16) | int(status["CapEff"], 16) | int(status["CapBnd"], 16),
         "read_only": _options_of_root(pid).startswith("ro"),
-        "dumps": core != "0",
+        # Under 0 too, where kernel.core_pattern is a pipe: 1 alone ends that as well (core(5)).
+        "dumps": core != "1",
     }
 
 
