@@ -34,11 +34,12 @@ class Fleet:
         with ThreadPoolExecutor(4) as pool:
             started = pool.map(lambda name: lab.host(name, backend=backend, suite=suite, made_of=made_of), names)
             self.hosts = dict(zip(names, started, strict=True))
-            list(pool.map(self._authorise, self.hosts.values()))
+            list(pool.map(self.authorise, self.hosts.values()))
         self.inventory = folder / "inventory.yml"
         self.write_inventory({name: host.address.ipv4 for name, host in self.hosts.items()})
 
-    def _authorise(self, host: Host) -> None:
+    def authorise(self, host: Host) -> None:
+        """Let the controller in."""
         host.write("/root/.ssh/authorized_keys", self.key.with_suffix(".pub").read_text(), mode="600")
         host.run("systemctl start ssh")
 
