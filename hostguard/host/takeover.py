@@ -45,13 +45,8 @@ def main(arguments: List[str]) -> int:
     old = _connect(given.admin)
     folder = os.path.dirname(os.path.dirname(given.admin))
     kept = _keep(folder)
-    options = ["-c", given.bootstrap, "--disable-hot-restart", "--reject-unknown-dynamic-fields"]
-    options += ["--concurrency", given.workers, "--drain-time-s", given.drain, "--log-level", "warning"]
-    # Else, in a drain of 1 s, nobody is asked to close his connection before it is cut.
-    options += ["--drain-strategy", "immediate"]
-    # Else a log is 10 s behind: who watches it wants to see what fails now.
-    options += ["--file-flush-interval-msec", "1000"]
-    new = subprocess.Popen([given.program, *options], stdin=subprocess.DEVNULL)
+    started = options(given.bootstrap, given.workers, given.drain)
+    new = subprocess.Popen([given.program, *started], stdin=subprocess.DEVNULL)
     if not _within(READY, lambda: new.poll() is not None or _is_ready(given.admin, new.pid)) or new.poll() is not None:
         code = new.poll()
         new.kill()
@@ -70,6 +65,15 @@ def main(arguments: List[str]) -> int:
     if before:
         _end(before, given.bootstrap, old, float(given.drain))
     return 0
+
+
+def options(bootstrap: str, workers: str, drain: str) -> List[str]:
+    found = ["-c", bootstrap, "--disable-hot-restart", "--reject-unknown-dynamic-fields"]
+    found += ["--concurrency", workers, "--drain-time-s", drain, "--log-level", "warning"]
+    # Else, in a drain of 1 s, nobody is asked to close his connection before it is cut.
+    found += ["--drain-strategy", "immediate"]
+    # Else a log is 10 s behind: who watches it wants to see what fails now.
+    return [*found, "--file-flush-interval-msec", "1000"]
 
 
 def _fail(why: str) -> int:

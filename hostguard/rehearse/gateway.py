@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from hostguard.controls.gateway import instance
 from hostguard.host import envoy_admin, takeover
@@ -21,7 +22,8 @@ from hostguard.rehearse.mounts import MS_BIND, MS_NODEV, MS_NOSUID, mount
 
 PLACE = "/run/hostguard-rehearsal"
 """Of the rehearsal's own, in the stage's /run: another account may come there, whatever leads to the program itself."""
-PROGRAM, CA = f"{PLACE}/envoy", f"{PLACE}/ca.pem"
+PROGRAM, CA, SAID = f"{PLACE}/envoy", f"{PLACE}/ca.pem", f"{PLACE}/said"
+WORKERS = "1"
 SECONDS, PAUSE = 10.0, 0.02
 """An Envoy has to become ready, and between two looks."""
 LAST_WORDS = 400
@@ -38,6 +40,14 @@ class Behind:
     """Of the groups of its sockets, the accounts that may use them."""
     program: str = ""
     why_not: str = ""
+    address: str = ""
+    """Of its ports."""
+    drain: int = 1
+    """Seconds that it goes on when another takes over from it."""
+    leaves: Mapping[str, certificates.Leaf] = field(default_factory=dict)
+    """Certificates beside that of its providers."""
+    authorities: tuple[str, ...] = ("ca",)
+    """Who signs them; the gateway trusts the first."""
 
 
 def behind(g: Gateway, program: str | None) -> Behind:
@@ -51,7 +61,7 @@ def behind(g: Gateway, program: str | None) -> Behind:
     for needed, package in (("dnsmasq", "dnsmasq-base"), ("openssl", "openssl"), ("setpriv", "util-linux")):
         if not why_not and find(needed) is None:
             why_not = f"{needed} is not installed here (Debian: {package})"
-    return Behind(g.account, hosts, members, os.path.realpath(found or ""), why_not)
+    return Behind(g.account, hosts, members, os.path.realpath(found or ""), why_not, g.address)
 
 
 def staged(policy: Policy) -> Policy:
@@ -70,7 +80,7 @@ def prepare(b: Behind) -> str:
         place.mkdir(mode=0o755)
         Path(PROGRAM).touch()
         mount(b.program, PROGRAM, "", MS_BIND)
-        certificates.make(place, {"provider": certificates.Leaf(b.hosts)})
+        certificates.make(place, {"provider": certificates.Leaf(b.hosts), **b.leaves}, b.authorities)
         Path(XDS).mkdir(parents=True)
         mount("tmpfs", str(Path(LOGS).parent), "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     except (OSError, HostError) as error:
@@ -81,28 +91,39 @@ def prepare(b: Behind) -> str:
 @contextlib.contextmanager
 def running(b: Behind, accounts: Mapping[str, int], all_accounts: bool) -> Iterator[str]:
     """Envoy, as its unit starts it; yields why there is none, "" where it serves."""
-    uid = accounts[b.account]
-    settle(uid)
-    said = Path(PLACE, "said")
-    options = ["-c", instance.BOOTSTRAP, "--disable-hot-restart", "--reject-unknown-dynamic-fields"]
-    options += ["--concurrency", "1", "--log-level", "warning"]
-    become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs",
-              "--inh-caps=-all,+net_bind_service", "--ambient-caps=-all,+net_bind_service"]  # fmt: skip
-    with said.open("wb") as log:
-        argv = [*(become if all_accounts else []), PROGRAM, *options]
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    settle(accounts[b.account])
+    with Path(SAID).open("wb") as log:
+        process = launch(b, accounts, all_accounts, log)
     try:
-        if _within(lambda: process.poll() is not None or ready(b)) and process.poll() is None:
-            takeover.publish(RUN)
-            yield ""
-        else:
-            process.kill()  # what it has of ports by now is in the way of who stands in its place
-            process.wait()
-            words = said.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
-            yield f"envoy did not start: {words or f'it was not ready after {SECONDS:.0f} s'}"
+        yield why_not(process, b)
     finally:
         process.kill()
         process.wait()
+
+
+def launch(b: Behind, accounts: Mapping[str, int], all_accounts: bool, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The process, which may serve yet or not."""
+    options = takeover.options(instance.BOOTSTRAP, WORKERS, str(b.drain))
+    argv = [*(become(accounts[b.account]) if all_accounts else []), PROGRAM, *options]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def become(uid: int) -> list[str]:
+    """The words before a command that make it the account's, with no more than its unit gives it."""
+    caps = "-all,+net_bind_service"
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs", f"--inh-caps={caps}",
+            f"--ambient-caps={caps}"]  # fmt: skip
+
+
+def why_not(process: subprocess.Popen[bytes], b: Behind) -> str:
+    """Why it does not serve; "" as soon as it does."""
+    if within(lambda: process.poll() is not None or ready(b)) and process.poll() is None:
+        takeover.publish(RUN)
+        return ""
+    process.kill()  # what it has of ports by now is in the way of who stands in its place
+    process.wait()
+    words = Path(SAID).read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
+    return f"envoy did not start: {words or f'it was not ready after {SECONDS:.0f} s'}"
 
 
 def settle(uid: int) -> None:
@@ -121,15 +142,22 @@ def settle(uid: int) -> None:
 def ready(b: Behind) -> bool:
     """Whether it serves, and knows where each provider is."""
     try:
-        if not (envoy_admin.ask(ADMIN, "/ready") or "").startswith("LIVE"):
-            return False
-        clusters = envoy_admin.ask(ADMIN, "/clusters") or ""
+        clusters = (live() and envoy_admin.ask(ADMIN, "/clusters")) or ""
     except HostError:
         return False
     return all(f"::hostname::{host}\n" in clusters for host in b.hosts)
 
 
-def _within(holds: Callable[[], bool]) -> bool:
+def live() -> bool:
+    """Whether it serves."""
+    try:
+        return (envoy_admin.ask(ADMIN, "/ready") or "").startswith("LIVE")
+    except HostError:
+        return False
+
+
+def within(holds: Callable[[], bool]) -> bool:
+    """Wait for it; whether it came within the time that an Envoy has."""
     end = time.monotonic() + SECONDS
     while not holds():
         if time.monotonic() > end:

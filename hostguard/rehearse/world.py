@@ -6,7 +6,6 @@ import contextlib
 import json
 import selectors
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hostguard.attack.aim import NAMED
 from hostguard.host.attack import packets
 from hostguard.host.attack.shot import MAGIC, Shot, family_of, shows, signs, token
 from hostguard.policy.destinations import DNS
-from hostguard.rehearse import links
+from hostguard.rehearse import dns, links
 from hostguard.rehearse.outside import tell
 from hostguard.rehearse.provider import Provider
 
@@ -24,19 +23,8 @@ TIMEOUT = 3.0
 FLOW_PORT = 4446
 """Whoever connects here is kept, and answered when it is said."""
 ETH_P_ALL = 0x0003
-IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_FREEBIND = 8, 49, 50, 78
-# IPv4 sends from whatever a local route holds, IPv6 from an address alone: unless it is told that it may.
 UNSPOKEN = 253
 """A protocol that the host's kernel answers with an error."""
-
-
-def answer(question: bytes) -> bytes:
-    """What a resolver says (RFC 1035): every name leads to one address of IPv4, and has nothing else."""
-    end = question.index(b"\0", 12) + 5
-    has = question[end - 4 : end] == b"\0\1\0\1"
-    record = b"\xc0\x0c" + struct.pack("!HHIH4s", 1, 1, 60, 4, socket.inet_aton(NAMED))
-    header = question[:2] + struct.pack("!HHHHH", 0x8180, 1, has, 0, 0)
-    return header + question[12:end] + (record if has else b"")
 
 
 def world(line: socket.socket) -> None:
@@ -75,11 +63,7 @@ class _World:
             opened.listen()
             self.selector.register(opened, selectors.EVENT_READ, self._keep if port == FLOW_PORT else self._accept)
             return
-        if family == socket.AF_INET:
-            opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        else:
-            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        dns.tells_where(opened)
         self.selector.register(opened, selectors.EVENT_READ, self._echo)
 
     def run(self, questions: Any) -> None:
@@ -156,7 +140,7 @@ class _World:
         caller = socket.socket(family, kind, number)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            caller.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+            caller.setsockopt(socket.IPPROTO_IPV6, dns.IPV6_FREEBIND, 1)
         caller.bind((question["source"], question["mark"] if kind != socket.SOCK_RAW else 0))
         caller.setblocking(False)
         return caller
@@ -196,17 +180,10 @@ class _World:
         self.kept[peer[1]] = connection
 
     def _echo(self, opened: socket.socket) -> None:
-        """Answer from the very address that was asked: a wildcard socket would choose another."""
-        data, ancillary, _, peer = opened.recvmsg(2048, 256)
-        for level, kind, value in ancillary:
-            if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-                # struct in_pktinfo: interface, the address to send from, the address of the packet
-                info = struct.pack("@I4s4s", 0, value[8:12], b"\0" * 4)
-            elif (level, kind) == (socket.IPPROTO_IPV6, IPV6_PKTINFO):
-                info = value[:16] + struct.pack("@I", 0)
-            else:
-                continue
-            if not data.startswith(MAGIC) and opened.getsockname()[1] == DNS:
-                data = answer(data)
-            with contextlib.suppress(OSError):
-                opened.sendmsg([data], [(level, kind, info)], 0, peer)
+        """What came goes back; a question is answered: every name leads to one address, and has nothing else."""
+        asked = opened.getsockname()[1] == DNS
+
+        def say(data: bytes) -> bytes:
+            return dns.answer(data, [NAMED]) if asked and not data.startswith(MAGIC) else data
+
+        dns.reply(opened, say)
