@@ -21,7 +21,7 @@ from hostguard.policy.model import NO_SECTIONS, Policy
 PLACES = (FilePath("hostguard.yml"), FilePath("/etc/hostguard/policy.yml"))
 LONGEST_SHOWN = 60
 MOST_ROUNDS = 50
-LINES_DEEP = 2  # sections and their keys
+LINES_DEEP = 5  # as far as gateway.providers.NAME.timeouts.try
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,14 @@ def _loaded(
     lines = {
         tuple(map(str, path)): line
         for path, line in source.document.lines.items()
-        if len(path) <= LINES_DEEP and not source.overlays(path)
+        if len(path) <= LINES_DEEP and _by_name(path) and not source.overlays(path)
     }
     return LoadedPolicy(policy, source.file, digest.hexdigest(), warnings, lines, data, tuple(files))
+
+
+def _by_name(path: Path) -> bool:
+    """Lists may have a hundred thousand items, and nobody asks for the line of one."""
+    return all(isinstance(step, str) for step in path)
 
 
 class _Source:
