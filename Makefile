@@ -1,5 +1,5 @@
 # Nothing comes before these: each sets up what it needs.
-.PHONY: help rehearse check test times steady crash molecule wheel docs lint lock bench lab clean
+.PHONY: help rehearse faults check test times steady crash molecule wheel docs lint lock bench lab clean
 
 BIN := .venv/bin
 POLICY ?= examples/hostguard.yml
@@ -12,6 +12,13 @@ help: ## what there is
 rehearse: ## the example policy on this kernel, in namespaces that vanish: no root, nothing left behind
 	@.ci/prepare rehearse
 	@.ci/with-tools $(BIN)/hostguard rehearse --policy $(POLICY) --partial-ok
+
+# The proxy itself, of the wheel that brings it: the command in .venv/bin is a Python program that becomes it.
+faults: POLICY = examples/gateway.yml
+faults: ## every fault of a provider at once, with the gateway and without, no root; ARGS="--fast" for half the time
+	@.ci/prepare faults
+	@.ci/with-tools $(BIN)/hostguard rehearse --faults --policy $(POLICY) --partial-ok \
+		--program $(BIN)/../lib/python3*/site-packages/envoy/_bin/envoy $(ARGS)
 
 check: ## while you edit, no root: linters, types, unit and architecture tests, packets in namespaces
 	@.ci/prepare check

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hostguard.attack.aim import Attempt
     from hostguard.attack.case import Case
     from hostguard.policy import Policy
+    from hostguard.policy.load import LoadedPolicy
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
 SCHEMA = "hostguard.rehearsal/1"
@@ -46,14 +47,46 @@ def command(
             show_default=False,
         ),
     ] = None,
-    format_: Annotated[str, table_or_json(SCHEMA)] = "table",
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Have the providers of the gateway fail, in every way, instead.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="FAULT", help="With --faults: this one; can be repeated.")
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option("--provider", metavar="NAME", help="With --faults: the numbers of this one; can be repeated."),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="With --faults: `outlier.ejection` and `outlier.interval` a tenth as long.")
+    ] = False,
+    caller: Annotated[
+        str | None,
+        typer.Option("--caller", metavar="TIME", help="With --faults: how long those wait who ask it (30s)."),
+    ] = None,
+    format_: Annotated[str, table_or_json(f"{SCHEMA}, with --faults hostguard.faults/1")] = "table",
 ) -> None:
     """Try the policy in throw-away namespaces.
 
     Applies it with the real code on the real kernel, tries some hundreds of ways out before and after, and shows which
-    ways are allowed, which are held, and which hostguard does not hold. Needs no root and leaves nothing behind.
+    ways are allowed, which are held, and which hostguard does not hold. With --faults it has providers fail behind the
+    real gateway, all at once, and shows what applications get of it, with the gateway and without. Needs no root and
+    leaves nothing behind.
     """
-    from hostguard.cli import screen
+    from hostguard.cli import faults as failing
+
+    if faults:
+        asked = failing.Asked(tuple(only or ()), tuple(provider or ()), fast, caller, program)
+        code = failing.rehearse(ready(policy), asked, format_, everything)
+        raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
+    given = {"--only": only, "--provider": provider, "--fast": fast, "--caller": caller}
+    if alone := [name for name, value in given.items() if value]:
+        raise Stop(Exit.CALL, [f"{', '.join(alone)}: only with --faults"])
+    raise typer.Exit(ways_out(ready(policy), partial_ok, everything, program, format_))
+
+
+def ready(policy: Path | None) -> LoadedPolicy:
+    """The policy as it is rehearsed. Ends the command where there is nothing to rehearse, or nothing to do it with."""
     from hostguard.host.program import find
 
     loaded = load(policy, harmless=True)
@@ -66,12 +99,22 @@ def command(
     if loaded.policy.egress.mode == "observe":
         typer.echo("hostguard: the policy observes; rehearsed as if it enforced", err=True)
         egress = loaded.policy.egress.model_copy(update={"mode": "enforce"})
-        loaded = type(loaded)(
-            loaded.policy.model_copy(update={"egress": egress}), loaded.path, loaded.sha256, loaded.warnings
-        )
+        return replace(loaded, policy=loaded.policy.model_copy(update={"egress": egress}))
+    return loaded
 
+
+def forbidden(refused: Exception) -> Stop:
+    """The end of the command where this machine allows no namespaces."""
+    said = str(refused) if called.is_root() else f"{refused}: {called.again_as_root()}"
+    return Stop(Exit.UNSEEN, [said])
+
+
+def ways_out(loaded: LoadedPolicy, partial_ok: bool, everything: bool, program: Path | None, format_: str) -> int:
+    """Try every way out, and print what came of it; the exit code."""
     from hostguard.attack.aim import attempts
     from hostguard.bundle import compile_policy
+    from hostguard.cli import screen
+    from hostguard.host.program import find
     from hostguard.policy.gateway import derive
     from hostguard.rehearse import gateway, links, stage
     from hostguard.rehearse.namespaces import Forbidden, perform
@@ -98,10 +141,9 @@ def command(
                 outcome.hear(told)
                 progress(told.get("step", f"try {told['try'] + 1} of {len(tries)}" if "try" in told else "applied"))
     except Forbidden as refused:
-        said = str(refused) if called.is_root() else f"{refused}: {called.again_as_root()}"
-        raise Stop(Exit.UNSEEN, [said]) from None
+        raise forbidden(refused) from None
     code = tell(outcome) if format_ == "json" else show(outcome, everything)
-    raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
+    return 0 if partial_ok and code == Exit.UNSEEN else code
 
 
 def accounts(policy: Policy) -> set[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hostguard.controls.gateway import envoy
+from hostguard.rehearse.faults import article
 from tests.gateway import certificates
 from tests.gateway.provider import Provider, answers
 from tests.gateway.proxy import (
@@ -33,62 +34,32 @@ from tests.patience import until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 
-AS_PRINTED: dict[str, Any] = {
-    "name": "third_party_api",
-    "connect_timeout": "0.25s",
-    "type": "STRICT_DNS",
-    "lb_policy": "ROUND_ROBIN",
-    "load_assignment": {
-        "cluster_name": "third_party_api",
-        "endpoints": [
-            {
-                "lb_endpoints": [
-                    {"endpoint": {"address": {"socket_address": {"address": "api.provider.com", "port_value": 443}}}}
-                ]
-            }
-        ],
-    },
-    "transport_socket": {"name": "envoy.transport_sockets.tls"},
-    "outlier_detection": {
-        "consecutive_5xx": 5,
-        "interval": "10s",
-        "base_ejection_time": "30s",
-        "max_ejection_percent": 100,
-    },
-}
-TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+NAME = "third_party_api"
 
 
-def with_its_type() -> dict[str, Any]:
-    socket = {**AS_PRINTED["transport_socket"], "typed_config": {"@type": TYPE}}
-    return {**AS_PRINTED, "transport_socket": socket}
-
-
-def found_here(cluster: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+def found_here(ours: dict[str, Any]) -> dict[str, Any]:
     """With our provider's address and our resolver."""
-    where = {"address": {"socket_address": {"address": API, "port_value": PROVIDERS_PORT}}}
-    assignment = {"cluster_name": cluster["name"], "endpoints": [{"lb_endpoints": [{"endpoint": where}]}]}
     resolver = ours["cluster_type"]["typed_config"]["typed_dns_resolver_config"]
-    return {**cluster, "load_assignment": assignment, "typed_dns_resolver_config": resolver}
+    return {**article.cluster(NAME, API, PROVIDERS_PORT), "typed_dns_resolver_config": resolver}
 
 
 @contextmanager
 def the_article_s(pki: Path) -> Iterator[None]:
     """Our listener without retries, in front of the article's cluster."""
-    g = gateway(upstream(name="third_party_api", retry={"tries": 1}), ca=pki / "ca.pem")
+    g = gateway(upstream(name=NAME, retry={"tries": 1}), ca=pki / "ca.pem")
     with places(g) as (folder, at):
         write(g, at)
         tree = envoy.twin(g, at)
         (ours,) = tree["static_resources"]["clusters"]
-        tree["static_resources"]["clusters"] = [found_here(with_its_type(), ours)]
+        tree["static_resources"]["clusters"] = [found_here(ours)]
         put(Path(at.folder, "twin.json"), envoy.text(tree))
         with launched(folder, at, f"{at.folder}/twin.json") as proxy:
-            until(lambda: bool(proxy.addresses("third_party_api")), "its address")
+            until(lambda: bool(proxy.addresses(NAME)), "its address")
             yield
 
 
 def test_it_is_refused_as_it_is_printed(tmp_path: Path) -> None:
-    for cluster, code in ((AS_PRINTED, 1), (with_its_type(), 0)):
+    for cluster, code in ((article.AS_PRINTED, 1), (article.cluster(NAME, "api.provider.com", 443), 0)):
         put(tmp_path / "bootstrap.json", envoy.text({"static_resources": {"clusters": [cluster]}}))
         assert validated(tmp_path / "bootstrap.json").returncode == code
 

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import ansible_test
 import pytest
@@ -17,11 +18,19 @@ CHECKOUT = Path(__file__).parents[2]
 LOCKED = CHECKOUT / ".ci" / "locked"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL, GROUPS = PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]
+
+
+def asked(group: list[Any]) -> list[str]:
+    """What a group asks for, and those that it includes."""
+    return [name for each in group for name in ([each] if isinstance(each, str) else GROUPS[each["include-group"]])]
+
+
 SANITY = Path(ansible_test.__path__[0], "_data", "requirements").glob("sanity.*.txt")
 LISTS = {
     "wheel": WHEEL,
     "build": GROUPS["build"],
-    "test": [*WHEEL, *GROUPS["build"], *GROUPS["test"], *GROUPS["lint"]],
+    "test": [*WHEEL, *GROUPS["build"], *asked(GROUPS["test"]), *GROUPS["lint"]],
+    "faults": GROUPS["faults"],
     "bench": [*WHEEL, *GROUPS["build"], *GROUPS["bench"]],
     "legacy": GROUPS["legacy"],
     "sanity": [line for path in SANITY for line in path.read_text().splitlines() if not line.startswith("#")],

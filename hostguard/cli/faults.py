@@ -1,0 +1,271 @@
+"""hostguard rehearse --faults: every fault of a provider at once, with the gateway and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hostguard.cli.failure import Stop, need_one_of
+from hostguard.status import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from hostguard.policy.gateway import Gateway
+    from hostguard.policy.load import LoadedPolicy
+    from hostguard.rehearse.faults.fault import Fault as Rule
+    from hostguard.rehearse.faults.result import Fault, Faults, Way
+
+CALLER = 30.0
+"""Seconds after which what stands in front of applications commonly gives up (gunicorn, PHP-FPM, AWS API Gateway)."""
+WORDS = {"held": ("held", "green"), "wrong": ("WRONG", "bold red"), "no_proof": ("no proof", "yellow"),
+         "not_tried": ("not tried", "yellow")}  # fmt: skip
+ARTICLE = (
+    "By the article's Envoy (JSON, --all): its cluster as it is printed, with the type of its TLS context, without "
+    "which Envoy refuses it, and a plain listener."
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says. `caller` as it is written there."""
+
+    only: tuple[str, ...]
+    providers: tuple[str, ...]
+    fast: bool
+    caller: str | None
+    program: Path | None
+
+
+def rehearse(loaded: LoadedPolicy, asked: Asked, format_: str, everything: bool) -> int:
+    """Have every fault come, and print what came of it; the exit code."""
+    found = _rehearsed(loaded, asked)
+    if format_ == "json":
+        import json
+
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _show(found, everything)
+    summary = found["summary"]
+    if summary["wrong"]:
+        return Exit.FAILED
+    return Exit.UNSEEN if summary["no_proof"] or summary["not_tried"] else Exit.WELL
+
+
+def _rehearsed(loaded: LoadedPolicy, asked: Asked) -> Faults:
+    from hostguard.rehearse.faults import judge
+
+    g = _gateway(loaded)
+    chosen, left_out = _providers(g, asked.providers)
+    rules = _faults(asked.only)
+    found = _once(loaded, asked, chosen, rules, left_out)
+    busy = {(fault["provider"], fault["id"]) for fault in found["faults"] if judge.is_busy(fault)}
+    if not busy:
+        return found
+    few = [rule for rule in rules if any(rule.id == id for _, id in busy)]
+    again = _once(loaded, asked, [each for each in chosen if any(each == of for of, _ in busy)], few, [])
+    newer = {(fault["provider"], fault["id"]): fault for fault in again["faults"]}
+    faults = [
+        newer.get(key, fault) if key in busy else fault
+        for fault in found["faults"]
+        for key in [(fault["provider"], fault["id"])]
+    ]
+    took = found["summary"]["seconds"] + again["summary"]["seconds"]
+    return {**found, "faults": faults, "summary": judge.count(faults, took)}
+
+
+def _once(
+    loaded: LoadedPolicy, asked: Asked, providers: Sequence[str], rules: Sequence[Rule], left_out: Sequence[str]
+) -> Faults:
+    from hostguard.bundle import compile_policy
+    from hostguard.cli import screen
+    from hostguard.cli.rehearse import accounts, forbidden
+    from hostguard.rehearse.faults import run, stage
+    from hostguard.rehearse.faults.clones import cloned
+    from hostguard.rehearse.namespaces import Forbidden
+
+    try:
+        made = cloned(loaded.policy, providers, rules, fast=asked.fast, caller=_caller(asked.caller))
+    except ValueError as error:
+        raise Stop(Exit.CALL, [f"{loaded.path}: {error}"]) from None
+    if not made.acts:
+        raise Stop(Exit.CALL, [f"{loaded.path}: {each}" for each in made.left_out])
+    acts = []
+    for act in made.acts:
+        behind = run.behind(act, made.plans, str(asked.program) if asked.program else None)
+        if behind.why_not:
+            raise Stop(Exit.UNSEEN, [f"faults are not rehearsed: {behind.why_not}"])
+        bundle = compile_policy(replace(loaded, policy=act.policy)).bundle()
+        acts.append(stage.Act(bundle, behind, act.clones, act.control))
+    play = stage.Play(tuple(acts), made.plans, frozenset(accounts(loaded.policy)), asked.fast)
+    try:
+        with screen.progress() as progress:
+            return run.rehearse(
+                play,
+                {"path": loaded.path, "sha256": loaded.sha256},
+                [*left_out, *made.left_out],
+                lambda key: loaded.line(key.split(".")),
+                progress,
+            )
+    except Forbidden as refused:
+        raise forbidden(refused) from None
+    except run.Ended as ended:
+        raise Stop(Exit.UNSEEN, [f"the rehearsal ended early: {ended}"]) from None
+
+
+def _gateway(loaded: LoadedPolicy) -> Gateway:
+    from hostguard.policy.gateway import derive
+
+    g = derive(loaded.policy)
+    if g is None:
+        words = "the policy has no section `gateway`: faults are what it is there for"
+        raise Stop(Exit.CALL, [f"{loaded.path}: {words}"])
+    if not g.manage:
+        words = "gateway.manage is false: somebody else configures it, and the policy has no numbers to rehearse"
+        raise Stop(Exit.CALL, [f"{loaded.path}: {words}"])
+    return g
+
+
+def _faults(only: Sequence[str]) -> list[Rule]:
+    from hostguard.rehearse.faults.cases import FAULTS
+
+    for each in only:
+        need_one_of("--only", each, FAULTS)
+    return [fault for id, fault in FAULTS.items() if not only or id in only]
+
+
+def _providers(g: Gateway, asked: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of which the numbers are rehearsed; and what is left out, in words."""
+    from hostguard.rehearse.faults.clones import MOST_SETS, distinct
+
+    for each in asked:
+        need_one_of("--provider", each, [up.name for up in g.upstreams])
+    if asked:
+        return list(dict.fromkeys(asked)), []
+    sets = distinct(g)
+    same = [f"{', '.join(others)}: the same numbers as {first}" for first, *others in sets if others]
+    more = [each[0] for each in sets[MOST_SETS:]]
+    late = [f"{', '.join(more)}: more than {MOST_SETS} at once would measure this machine: --provider"] if more else []
+    return [each[0] for each in sets[:MOST_SETS]], [*same, *late]
+
+
+def _caller(said: str | None) -> float:
+    from hostguard.policy.grammar import duration
+
+    if said is None:
+        return CALLER
+    try:
+        return duration(said)
+    except ValueError as error:
+        raise Stop(Exit.CALL, [f"--caller: found {said!r}, expected {error}"]) from None
+
+
+# For people
+
+
+def _show(found: Faults, everything: bool) -> None:
+    from rich.text import Text
+
+    from hostguard.cli import screen
+    from hostguard.cli.rehearse import MORE_ACCOUNTS
+    from hostguard.rehearse.outcome import ONE_ACCOUNT
+
+    console = screen.result()
+    several = len({fault["provider"] for fault in found["faults"]}) > 1
+    _table(console, found["faults"], several)
+    console.print()
+    for fault in found["faults"]:
+        if everything or fault["verdict"] != "held":
+            console.print(_detail(fault, everything))
+    for reason in found["not_rehearsed"]:
+        console.print(Text.assemble(("Not rehearsed: ", "yellow"), reason))
+    if any(fault["actual"] == ONE_ACCOUNT for fault in found["faults"]):
+        console.print(Text.assemble(("Not tried: ", "yellow"), MORE_ACCOUNTS))
+    if found["fast"]:
+        console.print("In a hurry (--fast): outlier.ejection and outlier.interval are a tenth of the policy's.")
+    if everything:
+        console.print(ARTICLE)
+    summary, version = found["summary"], found["program"]["version"]
+    console.print(
+        f"{_faults_in_words(len(found['faults']))} in {summary['seconds']:.0f} s, Envoy {version}: "
+        f"{summary['held']} held, {summary['wrong']} wrong, {summary['no_proof']} without proof, "
+        f"{summary['not_tried']} not tried."
+    )
+
+
+def _table(console: Console, faults: Sequence[Fault], several: bool) -> None:
+    """A line a fault, as wide as the terminal: what was seen is cut first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [
+        (
+            _name(fault, several),
+            _brief(fault["direct"]).partition("; reached")[0],
+            _brief(fault["gateway"]),
+            fault["verdict"],
+            _key(fault),
+        )
+        for fault in faults
+    ]
+    widths = [
+        max(map(len, column)) for column in zip(*((row[0], WORDS[row[3]][0], row[4]) for row in rows), strict=True)
+    ]
+    seen = max((console.width - sum(widths) - 4 * GAP) // 2, LEAST)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title, width in zip(
+        ("fault", "directly", "with the gateway", "", "key"), (widths[0], seen, seen, widths[1], widths[2]), strict=True
+    ):
+        table.add_column(title, no_wrap=True, overflow="ellipsis", width=width)
+    for name, direct, gateway, verdict, key in rows:
+        table.add_row(name, direct, gateway, Text(*WORDS[verdict]), key)
+    console.print(table)
+
+
+def _faults_in_words(count: int) -> str:
+    return "1 fault" if count == 1 else f"{count} faults"
+
+
+GAP, LEAST = 1, 12
+"""Columns between two, and of what was seen at least."""
+
+
+def _name(fault: Fault, several: bool) -> str:
+    return f"{fault['provider']} {fault['id']}" if several else fault["id"]
+
+
+def _brief(way: Way) -> str:
+    return "–" if way["not_tried"] else way["summary"]
+
+
+def _key(fault: Fault) -> str:
+    """As short as it can be: below its provider, or below the gateway."""
+    return fault["key"].removeprefix(f"gateway.providers.{fault['provider']}.")
+
+
+def _detail(fault: Fault, everything: bool) -> Text:
+    from rich.text import Text
+
+    word, style = WORDS[fault["verdict"]]
+    line = f" (line {fault['line']})" if fault["line"] else ""
+    said = [("expected", fault["expected"])]
+    said += [("seen", fault["actual"])] if fault["actual"] else []
+    if everything or fault["verdict"] == "wrong":
+        said += [(name, _told(fault[way])) for name, way in WAYS]  # type: ignore[literal-required]
+    said.append(("decides", f"{fault['key']}{line}: {fault['value']}"))
+    text = Text.assemble((word, style), f" {fault['provider']}, {fault['id']}: {fault['title']}\n")
+    for name, words in said:
+        text.append(f"    {name:<10}{words}\n")
+    return text
+
+
+WAYS = (("directly", "direct"), ("article", "article"), ("gateway", "gateway"))
+
+
+def _told(way: Way) -> str:
+    return f"not tried: {way['not_tried']}" if way["not_tried"] else way["summary"]
