@@ -176,9 +176,13 @@ def _show(found: Faults, everything: bool) -> None:
     from hostguard.rehearse.outcome import ONE_ACCOUNT
 
     console = screen.result()
-    several = len({fault["provider"] for fault in found["faults"]}) > 1
-    _table(console, found["faults"], several)
-    console.print()
+    providers = list(dict.fromkeys(fault["provider"] for fault in found["faults"]))
+    for provider in providers:
+        if len(providers) > 1:
+            console.print(Text(f"Provider {provider}", "bold"))
+        _table(console, [fault for fault in found["faults"] if fault["provider"] == provider])
+        console.print()
+    console.print(NOTE)
     for fault in found["faults"]:
         if everything or fault["verdict"] != "held":
             console.print(_detail(fault, everything))
@@ -192,55 +196,47 @@ def _show(found: Faults, everything: bool) -> None:
         console.print(ARTICLE)
     summary, version = found["summary"], found["program"]["version"]
     console.print(
-        f"{_faults_in_words(len(found['faults']))} in {summary['seconds']:.0f} s, Envoy {version}: "
+        f"{_in_words(len(found['faults']))} in {summary['seconds']:.0f} s, Envoy {version}: "
         f"{summary['held']} held, {summary['wrong']} wrong, {summary['no_proof']} without proof, "
         f"{summary['not_tried']} not tried."
     )
 
 
-def _table(console: Console, faults: Sequence[Fault], several: bool) -> None:
+def _table(console: Console, faults: Sequence[Fault]) -> None:
     """A line a fault, as wide as the terminal: what was seen is cut first."""
     from rich.table import Table
     from rich.text import Text
 
-    rows = [
-        (
-            _name(fault, several),
-            _brief(fault["direct"]).partition("; reached")[0],
-            _brief(fault["gateway"]),
-            fault["verdict"],
-            _key(fault),
-        )
-        for fault in faults
-    ]
-    widths = [
-        max(map(len, column)) for column in zip(*((row[0], WORDS[row[3]][0], row[4]) for row in rows), strict=True)
-    ]
-    seen = max((console.width - sum(widths) - 4 * GAP) // 2, LEAST)
+    kept = [(fault["id"], WORDS[fault["verdict"]][0], _key(fault)) for fault in faults]
+    name, word, key = (max(map(len, column)) for column in zip(*kept, strict=True))
+    seen = max((console.width - name - word - key - 4 * GAP) // 2, LEAST)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for title, width in zip(
-        ("fault", "directly", "with the gateway", "", "key"), (widths[0], seen, seen, widths[1], widths[2]), strict=True
-    ):
-        table.add_column(title, no_wrap=True, overflow="ellipsis", width=width)
-    for name, direct, gateway, verdict, key in rows:
-        table.add_row(name, direct, gateway, Text(*WORDS[verdict]), key)
+    for title, width in (("fault", name), ("directly", seen), ("with the gateway", seen), ("", word), ("key", key)):
+        table.add_column(title, no_wrap=True, width=width)
+    for fault in faults:
+        direct = _brief(fault["direct"], seen, reached=False)
+        gateway = _brief(fault["gateway"], seen, reached=True)
+        table.add_row(fault["id"], direct, gateway, Text(*WORDS[fault["verdict"]]), _key(fault))
     console.print(table)
-
-
-def _faults_in_words(count: int) -> str:
-    return "1 fault" if count == 1 else f"{count} faults"
 
 
 GAP, LEAST = 1, 12
 """Columns between two, and of what was seen at least."""
+NOTE = "→ N: so many requests reached the provider, where it was not one for each."
 
 
-def _name(fault: Fault, several: bool) -> str:
-    return f"{fault['provider']} {fault['id']}" if several else fault["id"]
+def _brief(way: Way, width: int, *, reached: bool) -> str:
+    """What the application got, cut to a width, and maybe how many requests reached the provider."""
+    if way["not_tried"]:
+        return "–"
+    words, _, count = way["summary"].partition("; reached ")
+    behind = f" → {count}" if count and reached else ""
+    room = width - len(behind)
+    return (words if len(words) <= room else words[: room - 1].rstrip() + "…") + behind
 
 
-def _brief(way: Way) -> str:
-    return "–" if way["not_tried"] else way["summary"]
+def _in_words(count: int) -> str:
+    return "1 fault" if count == 1 else f"{count} faults"
 
 
 def _key(fault: Fault) -> str:

@@ -25,8 +25,8 @@ from hostguard.rehearse.faults.result import Call, Event, Mark
 
 PIECE = 65536
 PATH = "/v1/pay"
-BY_RULE = {errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
-"""What a REJECT with icmp-admin-prohibited becomes."""
+REFUSED = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM}
+"""By whoever is there, or by a rule: a REJECT with icmp-admin-prohibited becomes EHOSTUNREACH."""
 
 
 class Route(Protocol):
@@ -198,9 +198,7 @@ def _words(problem: BaseException) -> str:
         return f"TLS: {(problem.reason or str(problem)).lower().replace('_', ' ')}"
     if isinstance(problem, socket.gaierror):
         return "no such name" if problem.errno == socket.EAI_NONAME else "name not resolved"
-    if isinstance(problem, OSError) and problem.errno in BY_RULE:
-        return "refused by a rule"
-    if isinstance(problem, ConnectionRefusedError):
+    if isinstance(problem, OSError) and problem.errno in REFUSED:
         return "refused"
     if isinstance(problem, http.client.RemoteDisconnected | ConnectionError):
         return "closed"
