@@ -7,12 +7,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostguard.bundle import compile_policy
+from hostguard.cli.rehearse import accounts
+from hostguard.policy.load import load
+from hostguard.rehearse.faults import run, stage
 from hostguard.rehearse.faults.cases import FAULTS
+from hostguard.rehearse.faults.clones import cloned
+from hostguard.rehearse.faults.result import Fault
+from tests.packets.test_rehearse import rules_of
 from tests.programs import ENVOY
 
 TWO, EXAMPLE = Path(__file__).parent / "faults.yml", Path(__file__).parents[2] / "examples" / "gateway.yml"
@@ -137,12 +146,53 @@ def test_numbers_that_contradict_each_other_are_rows_that_are_wrong(
     assert code == 1
 
 
-@pytest.mark.needs("root", "envoy")
-def test_an_account_that_may_is_seen_to_be_let_in(tmp_path: Path) -> None:
-    """The row of a stranger fails where the rules let him through."""
-    path = changed(tmp_path, ("users: [shop]", "users: [shop, nobody]"))
-    code, told = rehearsed(path, "--fast", "--provider", "payments", "--only", "stranger")
-    assert (verdicts(told, "payments"), code) == ({"stranger": "wrong"}, 1)
+def broken(id: str, change: Callable[[dict[str, Any]], None]) -> Fault:
+    """The row of a fault, where what is applied is not what the policy's own compiler wrote."""
+    loaded = load(TWO)
+    made = cloned(loaded.policy, ["payments"], [FAULTS[id]], fast=True, caller=30.0)
+    (act,) = made.acts
+    bundle = compile_policy(replace(loaded, policy=act.policy)).bundle()
+    change(bundle)
+    acts = (stage.Act(bundle, run.behind(act, made.plans, ENVOY), act.clones, act.control),)
+    play = stage.Play(acts, made.plans, frozenset(accounts(loaded.policy)), fast=True)
+    told = run.rehearse(play, {"path": "", "sha256": ""}, [], lambda _: None, lambda _: None)
+    return told["faults"][0]
+
+
+def guards_no_port(bundle: dict[str, Any]) -> None:
+    for _, rules in rules_of(bundle, "HOSTGUARD-GATEWAY"):
+        rules.clear()
+
+
+def verifies_nobody(bundle: dict[str, Any]) -> None:
+    (xds,) = (each for each in bundle["resources"] if each["kind"] == "xds")
+    tree = json.loads(xds["clusters"])
+    for cluster in tree["resources"]:
+        config = cluster["transport_socket"]["typed_config"]
+        del config["auto_sni_san_validation"]
+        del config["common_tls_context"]["validation_context_sds_secret_config"]
+    xds["clusters"] = json.dumps(tree)
+
+
+def tries_everything_again(bundle: dict[str, Any]) -> None:
+    (xds,) = (each for each in bundle["resources"] if each["kind"] == "xds")
+    xds["listeners"] = xds["listeners"].replace("connect-failure,refused-stream,reset-before-request", "reset,5xx")
+
+
+@pytest.mark.needs("envoy")
+@pytest.mark.parametrize(
+    ("id", "change", "words"),
+    [
+        pytest.param("stranger", guards_no_port, "200, and the provider was reached", marks=pytest.mark.needs("root")),
+        ("other-ca", verifies_nobody, "the request was sent, once"),
+        ("reset-unsafe", tries_everything_again, "it was sent 4 times"),
+    ],
+)
+def test_a_gateway_that_does_not_do_what_it_says_is_seen(
+    id: str, change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    found = broken(id, change)
+    assert (found["verdict"], found["actual"]) == ("wrong", words)
 
 
 @pytest.mark.parametrize(

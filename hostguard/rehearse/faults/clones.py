@@ -176,8 +176,9 @@ def _clone(policy: Policy, up: Upstream, fault: Fault, port: int, name: str, fas
     outlier, breaker = said.outlier, said.breaker
     if fast:
         outlier = outlier.model_copy(update={"interval": outlier.interval / FAST, "ejection": outlier.ejection / FAST})
-    if said.protocol == "http2":
-        breaker = breaker.model_copy(update={"connections": up.requests})
+    if said.protocol == "http2":  # spoken as HTTP/1.1, which has one request on each connection
+        up = replace(up, connections=up.requests)
+        breaker = breaker.model_copy(update={"connections": up.connections})
     if fault.id == "overload" and up.requests > MOST_UNDER_WAY:
         share = MOST_UNDER_WAY / up.requests
         scaled = {"requests": up.requests, "connections": up.connections, "pending": up.pending, "retries": up.retries}

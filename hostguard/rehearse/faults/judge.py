@@ -128,7 +128,7 @@ def way(clone: Clone, name: str, heard: Heard) -> Way:
         return {**EMPTY, "not_tried": NOT_TOLD if told is None else str(told["not tried"])}
     began = float(told["began"])
     calls = [_rounded(call) for call in told["calls"]]
-    seen = heard.reached.get(clone.plans[name].key, ())
+    seen = sorted(heard.reached.get(clone.plans[name].key, ()), key=lambda each: each["at"])
     reached = [{**each, "at": round(each["at"] - began, PLACES)} for each in seen]
     found: Way = {"summary": "", "calls": calls, "reached": reached, "not_tried": ""}  # type: ignore[typeddict-item]
     return {**found, "summary": summary(found)}

@@ -12,6 +12,9 @@ class Stranger(Fault):
     title = "an account asks that may not"
     account = STRANGER
 
+    def unfit(self, n: Numbers) -> str:
+        return f"{STRANGER} among its users" if STRANGER in n.own.users else ""
+
     def decides(self, n: Numbers) -> Key:
         return Key("users", ", ".join(n.own.users))
 
