@@ -19,7 +19,7 @@ from hostguard.rehearse import gateway
 from hostguard.rehearse.faults.result import Event, Mark
 
 PID_FILE = f"{RUN}/pid"
-DRAIN = 2
+DRAIN = 1
 """Seconds that a process goes on when another takes over, whatever the policy says: nobody's request here is longer."""
 
 

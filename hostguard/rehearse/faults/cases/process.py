@@ -17,7 +17,7 @@ class _Process(Fault):
     directly = "there is no gateway on this way"
     ttl = 60
     """As names commonly have it: a new process finds them in the host's cache."""
-    lasts = 3.0
+    lasts = 2.5
 
     def calls(self, app: Application) -> None:
         app.steadily(self.lasts, PAUSE)
