@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
@@ -11,11 +12,13 @@ from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 @dataclass
 class Names:
-    """Addresses and TTL by name. `silent` it says nothing; `code` is the answer's, as "SERVFAIL"."""
+    """Addresses and TTL by name. `silent` it says nothing; `late` it says it after so many seconds; `code` is the
+    answer's, as "SERVFAIL"."""
 
     address: tuple[str, int]
     of: dict[str, tuple[list[str], int]] = field(default_factory=dict)
     silent: bool = False
+    late: float = 0.0
     code: str = "NOERROR"
     questions: list[str] = field(default_factory=list)
 
@@ -38,6 +41,7 @@ class Names:
                 return
             asked = DNSRecord.parse(packet)
             self.questions.append(str(asked.q.qname).rstrip("."))
+            time.sleep(self.late)
             if not self.silent:
                 self.socket.sendto(self._answer(asked), sender)
 

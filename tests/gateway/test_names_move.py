@@ -58,6 +58,14 @@ def test_a_name_that_is_gone_takes_its_addresses_along(pki: Path, names: Names, 
         until(lambda: ask().status == 503, "no address left", seconds=20)
 
 
+@pytest.mark.usefixtures("first")
+def test_a_process_that_starts_takes_no_request_before_it_knows_where_to(pki: Path, names: Names) -> None:
+    """Another one that knows may have the port too: this one would fail what that one would not."""
+    names.of[API], names.late = ([FIRST], 60), 0.5
+    with running(gateway(ca=pki / "ca.pem"), wait=False):
+        assert ask().status == 200
+
+
 def test_a_resolver_that_is_silent_at_the_start_closes_no_listener(pki: Path, names: Names) -> None:
     names.silent = True
     with running(gateway(ca=pki / "ca.pem"), wait=False):

@@ -101,6 +101,11 @@ gateways at once, and a balancer that took them all out would hide why."""
 TOKEN_RETRY = 1
 """Seconds until a token is asked for again; the least that Envoy takes. Its first question always fails: it has not
 read the secret yet."""
+ANSWER = 1
+"""Seconds until a question to the host's resolver is in vain; Envoy asks again a second later. A process that starts
+opens no listener before it has an answer about each name, or none in time: it may share its ports with one that knows
+them all, and would answer 503 in its place. As c-ares has it, 5 s and four tries, a resolver that is silent at a boot
+would keep every listener closed for half a minute."""
 PING, PING_ANSWER = 30, 5
 """Seconds between two pings of an HTTP/2 connection, and until one without an answer ends the connection."""
 
@@ -325,6 +330,8 @@ def _names(places: Places) -> Tree:
         "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
         resolvers=[_tcp(*places.resolver)],
         dns_resolver_options={"no_default_search_domain": True},
+        query_timeout_seconds=ANSWER,
+        query_tries=1,
     )
     strict = _typed(
         "envoy.clusters.dns",
@@ -334,8 +341,7 @@ def _names(places: Places) -> Tree:
         dns_lookup_family="V4_PREFERRED",  # Envoy's own asks for IPv6 first, routed or not
         typed_dns_resolver_config=resolver,
     )
-    # Else one name without an answer keeps every listener closed.
-    return {"cluster_type": strict, "wait_for_warm_on_init": False}
+    return {"cluster_type": strict}
 
 
 def _regions(hosts: Iterable[str], port: int) -> list[Tree]:
