@@ -109,7 +109,7 @@ def _once(
                 play,
                 {"path": loaded.path, "sha256": loaded.sha256},
                 [*left_out, *made.left_out],
-                lambda key: loaded.line(key.split(".")),
+                lambda key: loaded.line_of(key.split(".")),
                 progress,
             )
     except Forbidden as refused:

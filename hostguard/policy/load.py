@@ -68,7 +68,7 @@ class LoadedPolicy:
     files: tuple[FilePath, ...] = ()
     """The other files that it was read from."""
 
-    def line_of(self, path: Path) -> int | None:
+    def line_of(self, path: Sequence[str | int]) -> int | None:
         """That of the key at this path, or of the nearest one above it that the file has."""
         steps = tuple(str(step) for step in path)
         return next((self.lines[steps[:end]] for end in range(len(steps), 0, -1) if steps[:end] in self.lines), None)
