@@ -42,19 +42,41 @@ class Asked:
     program: Path | None
 
 
-def rehearse(loaded: LoadedPolicy, asked: Asked, format_: str, everything: bool) -> int:
-    """Have every fault come, and print what came of it; the exit code."""
+def rehearse(loaded: LoadedPolicy, asked: Asked, format_: str, everything: bool, output: Path | None) -> int:
+    """Have every fault come, and tell what came of it, there or on stdout; the exit code."""
+    if output and format_ == "table":
+        raise Stop(Exit.CALL, ["--output: only with --format json or --format html"])
     found = _rehearsed(loaded, asked)
-    if format_ == "json":
-        import json
-
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
+    if format_ == "table":
         _show(found, everything)
+    else:
+        _write(_for_others(found, format_), output)
     summary = found["summary"]
     if summary["wrong"]:
         return Exit.FAILED
     return Exit.UNSEEN if summary["no_proof"] or summary["not_tried"] else Exit.WELL
+
+
+def _for_others(found: Faults, format_: str) -> str:
+    if format_ == "json":
+        import json
+
+        return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+    from hostguard.report.faults import render
+
+    return render(found)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from hostguard.cli.whole_file import replace as replaced
+
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        replaced(output, text)
+    except OSError as error:
+        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
 
 
 def _rehearsed(loaded: LoadedPolicy, asked: Asked) -> Faults:

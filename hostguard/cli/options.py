@@ -18,7 +18,7 @@ def formats(*names: str, says: str = "") -> Any:
         need_one_of("--format", found, names)
         return found
 
-    text = " or ".join(names) + says + "."
+    text = f"{', '.join(names[:-1])} or {names[-1]}{says}."
     return typer.Option("--format", metavar="F", help=text, callback=known, autocompletion=lambda: names)
 
 

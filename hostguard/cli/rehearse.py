@@ -10,7 +10,7 @@ import typer
 
 from hostguard.cli import called
 from hostguard.cli.failure import Stop
-from hostguard.cli.options import EverythingOption, PolicyOption, table_or_json
+from hostguard.cli.options import EverythingOption, OutputOption, PolicyOption, formats
 from hostguard.cli.policy import load
 from hostguard.status import Exit
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hostguard.rehearse.outcome import Figure, Outcome, Verdict
 
 SCHEMA = "hostguard.rehearsal/1"
+PAGE = "html"
 MORE_ACCOUNTS = (
     "ways that are held by account can't be tried with one account alone: install newuidmap (Debian: uidmap) and give "
     "this user a range in /etc/subuid and /etc/subgid, or rehearse as root."
@@ -64,7 +65,11 @@ def command(
         str | None,
         typer.Option("--caller", metavar="TIME", help="With --faults: how long those wait who ask it (30s)."),
     ] = None,
-    format_: Annotated[str, table_or_json(f"{SCHEMA}, with --faults hostguard.faults/1")] = "table",
+    format_: Annotated[
+        str,
+        formats("table", PAGE, "json", says=f" ({SCHEMA}); with --faults alone {PAGE}, and json is hostguard.faults/1"),
+    ] = "table",
+    output: OutputOption = None,
 ) -> None:
     """Try the policy in throw-away namespaces.
 
@@ -77,9 +82,10 @@ def command(
 
     if faults:
         asked = failing.Asked(tuple(only or ()), tuple(provider or ()), fast, caller, program)
-        code = failing.rehearse(ready(policy), asked, format_, everything)
+        code = failing.rehearse(ready(policy), asked, format_, everything, output)
         raise typer.Exit(0 if partial_ok and code == Exit.UNSEEN else code)
-    given = {"--only": only, "--provider": provider, "--fast": fast, "--caller": caller}
+    given = {"--only": only, "--provider": provider, "--fast": fast, "--caller": caller, "--output": output,
+             f"--format {PAGE}": format_ == PAGE}  # fmt: skip
     if alone := [name for name, value in given.items() if value]:
         raise Stop(Exit.CALL, [f"{', '.join(alone)}: only with --faults"])
     raise typer.Exit(ways_out(ready(policy), partial_ok, everything, program, format_))
