@@ -1,7 +1,7 @@
 """What the gateway counts, and what of it is told to whoever may read its metrics (pure).
 
-Envoy has some 45 KiB for each provider. Told are those that monitoring/ asks for, about a fifth; all but those of a
-status from the start, at 0: a counter that first appears at 1 has not risen, and no alert sees the first failure.
+Envoy has some 45 KiB for each provider. About a fifth is told: what monitoring/ asks for, and what explains it. But for
+counters of a status all are there from the start, at 0: one that first appears at 1 has not risen, no alert sees it.
 """
 
 from __future__ import annotations
