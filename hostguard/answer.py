@@ -697,6 +697,11 @@ class Tasks(TypedDict):
     most: int
 
 
+class UnitWords(TypedDict):
+    counts: dict[str, int]
+    waits: list[int]
+
+
 Group = TypedDict("Group", {"from": str, "to": str, "port": int, "state": str, "account": str, "process": str,
                             "count": int})  # fmt: skip
 
@@ -855,6 +860,7 @@ SAID: dict[str, Any] = {
     "denials": list[Denial] | None,
     "set-members": dict[str, list[str] | None],
     "tasks": list[Tasks],
+    "units-words": dict[str, UnitWords] | None,
     "connections": Connections,
     "queues": list[Queue],
     "kernel-log": list[str] | None,

@@ -153,7 +153,8 @@ def test_a_finding_fits_a_terminal_and_names_the_policy_s_line(monkeypatch: pyte
     text = told(diagnosed(replace(RULE, judges=lambda _, __: [long]), asked(), UNAME))
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
-    line = (EXAMPLES / "hostguard.yml").read_text().splitlines().index("  providers:") + 1
+    lines = enumerate((EXAMPLES / "hostguard.yml").read_text().splitlines(), 1)
+    line = next(number for number, text in lines if text.startswith("    payments:"))
     assert f"key   {dotted(FAULT.key)} (line {line})" in text
     found = shown.plain(Diagnosis("", asked(), (diagnosed(RULE, asked(), UNAME),)))
     (plain,) = found["hosts"][0]["findings"]

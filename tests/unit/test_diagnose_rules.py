@@ -23,6 +23,7 @@ from hostguard.diagnose.rules import (
     lookups,
     open_files,
     ports,
+    refused,
     stale_addresses,
     tasks,
     tls,
@@ -62,7 +63,7 @@ def about(only: str = "", **more: Any) -> Asked:
     return Asked(policy(**more), only=only)
 
 
-ASKED = about()
+ASKED, ALONE = about(), about(gateway=None)
 ANSWER = {"code": "NOERROR", "addresses": [HERE], "ttl": 60}
 CERTIFICATE = {"subject": NAME, "issuer": "An Authority", "names": [NAME], "begins": AT - DAY, "ends": AT + 90 * DAY,
                "own": False}  # fmt: skip
@@ -127,6 +128,8 @@ def well(request: Mapping[str, Any]) -> Any:
         "queues": [LISTENER],
         "kernel-log": [],
         "denials": [],
+        "unit-words": {},
+        "units-words": {unit: {"counts": {"429": 0, "401": 0}, "waits": []} for unit in request.get("units", ())},
         "adjtimex": {"code": 0, "status": 0, "maxerror": 10, "esterror": 1},
     }[collect]
 
@@ -140,11 +143,16 @@ def of(module: Any, at: str, new: Any, of_: Asked = ASKED) -> list[Finding]:
     return findings(module.RULE, of_, {**said, name: hostile.changed(said[name], path, new)})
 
 
+def about_which(rule: Any) -> Asked:
+    """A policy of which the rule asks something."""
+    return ALONE if rule is refused.RULE else ASKED
+
+
 @pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULES])
 def test_what_is_well_is_no_finding(rule: Any) -> None:
-    requests = rule.asks(ASKED)
+    requests = rule.asks(about_which(rule))
     assert not isinstance(requests, str)
-    found = diagnosed(rule, ASKED, {name: well(request) for name, request in requests.items()})
+    found = diagnosed(rule, about_which(rule), {name: well(request) for name, request in requests.items()})
     assert (found.findings, found.unread, len(found.looked)) == ((), (), 1)
 
 
@@ -385,13 +393,16 @@ def test_without_probes_nothing_is_sent_and_that_is_said() -> None:
     for rule in RULES:
         requests = rule.asks(of_)
         if isinstance(requests, str):
-            assert "--no-probe" in requests
+            assert "--no-probe" in requests or rule is refused.RULE
         else:
             assert not sending & {each["collect"] for each in requests.values()}
     assert isinstance(tls.RULE.asks(of_), str)
 
 
-TRUE = {rule.id: {name: well(request) for name, request in rule.asks(ASKED).items()} for rule in RULES}  # type: ignore[union-attr]
+TRUE: dict[str, dict[str, Any]] = {
+    rule.id: {name: well(request) for name, request in rule.asks(about_which(rule)).items()}  # type: ignore[union-attr]
+    for rule in RULES
+}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULES])
@@ -399,7 +410,7 @@ def test_an_odd_answer_is_read_or_is_not_and_is_told_in_words_that_print(rule: A
     count = 0
     for name in TRUE[rule.id]:
         for _, odd in hostile.mutations(TRUE[rule.id][name], 6):
-            found = diagnosed(rule, ASKED, {**TRUE[rule.id], name: odd})
+            found = diagnosed(rule, about_which(rule), {**TRUE[rule.id], name: odd})
             text = shown.table(Diagnosis("", ASKED, (found,)), width=80)
             assert all(letter.isprintable() or letter == "\n" for letter in text), text
             count += 1
@@ -419,7 +430,7 @@ def test_what_was_asked_and_is_not_told_was_not_read(rule: Any) -> None:
             ):
                 continue  # a kernel may lack a file
             odd = hostile.without(told, node) if node else None
-            found = diagnosed(rule, ASKED, {**TRUE[rule.id], name: odd})
+            found = diagnosed(rule, about_which(rule), {**TRUE[rule.id], name: odd})
             assert found.unread or found.findings, (name, node)
 
 

@@ -31,6 +31,12 @@ kept = [os.open("/", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
 print("ready", flush=True)
 time.sleep(9999)
 """
+SAYS = """
+import sys, time
+print(sys.argv[1], file=sys.stderr, flush=True)
+print("ready", flush=True)
+time.sleep(9999)
+"""
 THREADS = """
 import sys, threading
 for _ in range(int(sys.argv[1])):
@@ -168,6 +174,14 @@ def few_ports(_world: World, host: Host) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def limited(_world: World, host: Host) -> Iterator[None]:
+    said = "POST /v1/charges: 429 Too Many Requests, Retry-After: 30"
+    with service(host, "shop.service", SAYS, said, StandardError="journal"):
+        until(lambda: "429" in host.out("journalctl -q -u shop.service"), "the journal has it")
+        yield
+
+
+@contextlib.contextmanager
 def many_closed(_world: World, host: Host) -> Iterator[None]:
     host.run("sysctl -qw net.ipv4.tcp_max_tw_buckets=100000")
     with service(host, "closer.service", CLOSER, "31000"):
@@ -223,6 +237,8 @@ FAULTS = {
     "one resolver is silent": Fault("lookups", f"resolver {SECOND}", lambda world, _: world.second.silent()),
     "all resolvers are silent": Fault("lookups", "EAI_AGAIN", lambda world, _: silent_resolvers(world)),
     "one resolver fails": Fault("lookups", "SERVFAIL", lambda world, _: world.names("SERVFAIL", where="second")),
+    "the resolvers do not agree": Fault(
+        "lookups", f"NXDOMAIN from {SECOND}", lambda world, _: world.names("NXDOMAIN", where="second")),
     "no resolver knows the name": Fault("lookups", "NXDOMAIN", lambda world, _: world.names("NXDOMAIN")),
     "the name leads nowhere": Fault("lookups", "no address", lambda world, _: world.names([])),
     "the host's own resolver is gone": Fault(
@@ -235,6 +251,7 @@ FAULTS = {
     "nscd keeps names": Fault("stale-addresses", "nscd", lambda _, host: undone(host, *NSCD)),
     "the ports to one address are taken": Fault("ports", "of 100 ports", few_ports),
     "30,000 closed connections": Fault("ports", "in TIME_WAIT", many_closed, alone=True),
+    "a provider says 429": Fault("refused", "Retry-After 30 s", limited, alone=True),
     "callers are not accepted": Fault("accept-queue", "slow.service", not_accepted),
     "a flood of SYNs": Fault("accept-queue", "half open", flooded, alone=True),
     "the clock is behind": Fault("clock", "behind", lambda world, _: world.ahead(5)),

@@ -37,6 +37,7 @@ COLLECTORS = {
     "set-members": "firewall",
     "units": "services",
     "tasks": "services",
+    "units-words": "journal",
     "unit-environment": "services",
     "routes": "routes",
     "listeners": "sockets",
