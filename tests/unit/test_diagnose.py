@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hostguard.diagnose import diagnosis, page, shown
 from hostguard.diagnose.diagnosis import Diagnosis, HostDiagnosis
@@ -86,6 +87,17 @@ def test_the_page_leads_from_each_symptom_to_its_fault() -> None:
         assert f'<a id="{rule.id}"></a>' in text
         for symptom in rule.symptoms:
             assert any(f"`{symptom}`" in line and f"(#{rule.id})" in line for line in text.splitlines()), symptom
+
+
+def test_each_alert_that_sends_to_diagnose_leads_to_a_fault() -> None:
+    told: dict[str, str] = {}
+    for path in sorted((EXAMPLES.parent / "monitoring").glob("*alerts.yml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            told |= {rule["alert"]: str(rule["annotations"]) for rule in group["rules"] if "alert" in rule}
+    sent = {name for name, words in told.items() if "hostguard diagnose" in words}
+    symptoms = {symptom for rule in RULES for symptom in rule.symptoms if symptom.startswith("Hostguard")}
+    assert sent
+    assert sent <= symptoms <= set(told)
 
 
 def test_the_same_question_of_two_rules_is_asked_once() -> None:

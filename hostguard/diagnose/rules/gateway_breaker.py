@@ -55,7 +55,13 @@ def _finding(each: Failed, full: list[str]) -> Finding:
 RULE = Rule(
     id="gateway-breaker",
     title="The breaker is open",
-    symptoms=("503 UO", "overflow", "upstream_reset_before_response_started{overflow}", "BreakerOpen", "RetriesLost"),
+    symptoms=(
+        "503 UO",
+        "overflow",
+        "upstream_reset_before_response_started{overflow}",
+        "HostguardBreakerOpen",
+        "HostguardRetriesLost",
+    ),
     article="Step 3: circuit breaker",
     by_hand=r"""grep -c '"flags":"[A-Z,]*UO' /var/log/hostguard-gateway/access.log
 curl --unix-socket /run/hostguard-gateway/admin/admin.sock 'http://admin/stats?filter=circuit_breakers|overflow'""",

@@ -90,7 +90,7 @@ def _ends(days: int, state: Mapping[str, Any]) -> str:
 RULE = Rule(
     id="gateway-certificates",
     title="The gateway has a certificate that ends",
-    symptoms=("CertificateEnds", "days_until_expiration"),
+    symptoms=("HostguardCertificateEnds", "HostguardCertificateEndsThisWeek", "days_until_expiration"),
     article="Dependency Fault Lines: certificates",
     by_hand=r"""curl --unix-socket /run/hostguard-gateway/admin/admin.sock http://admin/certs
 grep -o '"cert_ends":"[^"]*' /var/log/hostguard-gateway/access.log | tail -1""",

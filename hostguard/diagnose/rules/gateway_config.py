@@ -39,7 +39,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
 RULE = Rule(
     id="gateway-config",
     title="The gateway goes on with an older configuration",
-    symptoms=("a change has no effect", "update_rejected", "ConfigRefused"),
+    symptoms=("a change has no effect", "update_rejected", "HostguardConfigRefused"),
     article="",
     by_hand="""\
 grep version_info /etc/hostguard/gateway/xds/?ds.json

@@ -100,7 +100,15 @@ def _until(each: Failed, cut: list[str], now: float) -> str:
 RULE = Rule(
     id="gateway-cut",
     title="The provider fails, and is cut",
-    symptoms=("503", "503 UH", "no_healthy_upstream", "no healthy upstream", "ProviderEjected", "OnSecondRegion"),
+    symptoms=(
+        "503",
+        "503 UH",
+        "no_healthy_upstream",
+        "no healthy upstream",
+        "HostguardProviderCut",
+        "HostguardOnSecondRegion",
+        "HostguardProviderFails",
+    ),
     article="Step 3: outlier detection",
     by_hand=r"""curl --unix-socket /run/hostguard-gateway/admin/admin.sock http://admin/clusters | grep health_flags
 grep -c '"flags":"[A-Z,]*UH' /var/log/hostguard-gateway/access.log""",

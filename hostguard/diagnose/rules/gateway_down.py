@@ -28,7 +28,7 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
 RULE = Rule(
     id="gateway-down",
     title="The gateway does not run",
-    symptoms=("Connection refused at the gateway's own address", "ECONNREFUSED", "GatewayGone"),
+    symptoms=("Connection refused at the gateway's own address", "ECONNREFUSED", "HostguardGatewayGone"),
     article="",
     by_hand=f"""\
 systemctl status {UNIT}

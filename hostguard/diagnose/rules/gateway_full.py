@@ -52,7 +52,12 @@ def judges(asked: Asked, said: Said) -> Iterator[Finding]:
 RULE = Rule(
     id="gateway-full",
     title="The gateway is full",
-    symptoms=("Connection reset by peer at the gateway's own address", "ECONNRESET", "GatewayFull", "Overloaded"),
+    symptoms=(
+        "Connection reset by peer at the gateway's own address",
+        "ECONNRESET",
+        "HostguardGatewayFull",
+        "HostguardGatewayOverloaded",
+    ),
     article="",
     by_hand="""\
 curl --unix-socket /run/hostguard-gateway/admin/admin.sock 'http://admin/stats?filter=downstream_(cx_active|global_cx)'

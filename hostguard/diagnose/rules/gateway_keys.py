@@ -202,9 +202,9 @@ RULE = Rule(
         "Unauthorized",
         "invalid API key",
         "503 failed_to_inject_credential",
-        "KeyRefused",
-        "KeyMissing",
-        "OldKeyInUse",
+        "HostguardKeyRefused",
+        "HostguardKeyMissing",
+        "HostguardOldKeyInUse",
     ),
     article="Key rotation",
     by_hand=r"""grep -E '"status":401|failed_to_inject' /var/log/hostguard-gateway/access.log | tail

@@ -62,7 +62,7 @@ def _finding(g: Gateway, up: Upstream, host: str, why: str, unsure: str, state: 
 RULE = Rule(
     id="gateway-names",
     title="The gateway has an address that the name left",
-    symptoms=("No Route to Host", "Connection Refused, now and then", "503 UH", "update_failure"),
+    symptoms=("No route to host", "Connection refused, now and then", "503 UH", "update_failure"),
     article="Dependency Fault Lines: DNS TTL",
     by_hand=r"""curl --unix-socket /run/hostguard-gateway/admin/admin.sock http://admin/clusters | grep hostname
 runuser -u envoy -- getent ahosts api.provider.com""",

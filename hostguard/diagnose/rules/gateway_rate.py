@@ -82,7 +82,7 @@ def _mend(each: Failed, waits: list[int]) -> tuple[str, tuple[str, ...]]:
 RULE = Rule(
     id="gateway-rate",
     title="The provider takes fewer requests than are sent",
-    symptoms=("429", "Too Many Requests", "rate limit exceeded", "Retry-After"),
+    symptoms=("429", "Too Many Requests", "rate limit exceeded", "Retry-After", "HostguardRateLimited"),
     article="Too Many Requests",
     by_hand=r"""grep '"status":429' /var/log/hostguard-gateway/access.log | grep -o '"retry_after":[^,]*'""",
     means="The provider counts requests, mostly by key, and answers the rest with 429 and a Retry-After. The gateway "

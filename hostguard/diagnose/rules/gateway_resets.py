@@ -74,7 +74,12 @@ def _cut(each: Failed, found: list[Kind]) -> Finding:
 RULE = Rule(
     id="gateway-resets",
     title="The provider closes connections in use",
-    symptoms=("503 UC", "upstream_reset_before_response_started{connection_termination}", "Connection reset by peer"),
+    symptoms=(
+        "503 UC",
+        "upstream_reset_before_response_started{connection_termination}",
+        "Connection reset by peer",
+        "HostguardProviderResets",
+    ),
     article="Upstream Reset",
     by_hand=r"""tail -f /var/log/hostguard-gateway/access.log | grep '"flags":"[A-Z,]*UC'""",
     means="The gateway keeps connections open and uses them again. A provider that closes one at the same moment takes "

@@ -73,7 +73,13 @@ def _finding(each: Failed, kinds: list[Kind], whose: str) -> Finding:
 RULE = Rule(
     id="gateway-slow",
     title="Answers come late",
-    symptoms=("latency spikes", "P99 above 500 ms", "P99 above 2000 ms", "ProviderSlow"),
+    symptoms=(
+        "latency spikes",
+        "P99 above 500 ms",
+        "P99 above 2000 ms",
+        "HostguardProviderSlow",
+        "HostguardProviderVerySlow",
+    ),
     article="Latency spikes",
     by_hand=r"""jq -r 'select(.ms > 500) | [.at, .ttfb, .ms] | @tsv' /var/log/hostguard-gateway/access.log""",
     means="`ttfb` is the time from the last byte of the request to the first one of the answer: the provider's own. "

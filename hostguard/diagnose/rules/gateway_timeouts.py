@@ -87,7 +87,14 @@ def _told(took: Mapping[str, int]) -> str:
 RULE = Rule(
     id="gateway-timeouts",
     title="The provider does not answer in time",
-    symptoms=("504", "504 UT", "Gateway Timeout", "upstream request timeout", "response_timeout"),
+    symptoms=(
+        "504",
+        "504 UT",
+        "Gateway Timeout",
+        "upstream request timeout",
+        "response_timeout",
+        "HostguardProviderTimeouts",
+    ),
     article="Gateway Timeout",
     by_hand=r"""grep '"flags":"[A-Z,]*UT' /var/log/hostguard-gateway/access.log | jq '{connect, handshake, ttfb, ms}'
 curl -w '%{time_connect} %{time_appconnect} %{time_starttransfer} %{time_total}' https://api.provider.com""",

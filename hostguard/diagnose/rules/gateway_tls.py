@@ -162,6 +162,7 @@ RULE = Rule(
         "alert 42",
         "SSLV3_ALERT_BAD_CERTIFICATE",
         "certificate has expired",
+        "HostguardVerificationFails",
     ),
     article="TLS Handshake Fail",
     by_hand=r"""grep -o '"failure":"TLS_error[^"]*' /var/log/hostguard-gateway/access.log | sort | uniq -c

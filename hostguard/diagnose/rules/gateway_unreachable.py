@@ -62,7 +62,7 @@ def _words(each: Failed, kind: Kind) -> tuple[str, str, tuple[str, ...]]:
 RULE = Rule(
     id="gateway-unreachable",
     title="No connection to the provider",
-    symptoms=("503 UF", "Connection Refused", "No Route to Host", "delayed_connect_error", "connection_timeout"),
+    symptoms=("503 UF", "Connection refused", "No route to host", "delayed_connect_error", "connection_timeout"),
     article="Dependency Fault Lines: DNS TTL, black hole",
     by_hand=r"""grep '"flags":"[A-Z,]*UF' /var/log/hostguard-gateway/access.log | tail
 runuser -u envoy -- nc -zv -w 1 api.provider.com 443""",

@@ -117,6 +117,7 @@ RULE = Rule(
         "EADDRNOTAVAIL",
         "[Errno 99]",
         "connections time out, and the CPUs idle",
+        "HostguardTimeWait",
     ),
     article="Ephemeral port exhaustion: TIME_WAIT above 30,000",
     by_hand="""\
