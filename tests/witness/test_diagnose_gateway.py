@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -196,9 +197,11 @@ class Fault:
 @contextlib.contextmanager
 def without_a_key(world: World) -> Iterator[None]:
     world.stores("")
-    until(lambda: 503 in world.asks(1), "the gateway notices")
-    yield
-    world.stores("key-one")
+    try:
+        until(lambda: 503 in world.asks(1), "the gateway notices")
+        yield
+    finally:
+        world.stores("key-one")
 
 
 @contextlib.contextmanager
@@ -207,21 +210,25 @@ def moved(world: World) -> Iterator[None]:
     there = world.start("none", ELSEWHERE)
     world.leads_to(ELSEWHERE)
     world.host.run("systemctl restart hostguard-names")
-    yield
-    world.leads_to(PROVIDER)
-    world.host.run("systemctl restart hostguard-names")
-    there.kill()
-    there.wait()
+    try:
+        yield
+    finally:
+        world.leads_to(PROVIDER)
+        world.host.run("systemctl restart hostguard-names")
+        there.kill()
+        there.wait()
 
 
 @contextlib.contextmanager
 def crowded(world: World) -> Iterator[None]:
     unit = ["systemd-run", "--quiet", "--collect", "--unit=crowd", "--uid=shop"]
     world.host.run([*unit, "--property=StandardOutput=file:/run/said", "python3", "-c", CROWD, str(ROOM)])
-    until(lambda: world.host.run("test -s /run/said", check=False).returncode == 0, "all are open")
-    assert world.asks(1) == [0]
-    yield
-    world.host.run("systemctl stop crowd; rm /run/said")
+    try:
+        until(lambda: world.host.run("test -s /run/said", check=False).returncode == 0, "all are open")
+        assert world.asks(1) == [0]
+        yield
+    finally:
+        world.host.run("systemctl stop crowd; rm -f /run/said")
 
 
 @contextlib.contextmanager
@@ -229,11 +236,15 @@ def refused(world: World) -> Iterator[None]:
     """A file that Envoy takes no cluster of is renamed into its folder."""
     path, beside = f"{XDS}/cds.json", f"{XDS}/.beside"
     change = 's/connect_timeout/no_such_field/; s/version_info": "/&0/'
-    world.host.run(f"cp -p {path} /root/cds.json && cp -p {path} {beside}")
-    world.host.run(f"sed -i '{change}' {beside} && mv {beside} {path}")
-    until(lambda: "cds.update_rejected: 1" in world.admin("/stats?filter=cds.update_rejected"), "it is refused")
-    yield
-    world.host.run(f"mv /root/cds.json {path}")
+    # One rename alone: each wakes Envoy, and it counts what it refuses each time.
+    world.host.run(f"cp -p {path} /root/cds.json && sed '{change}' {path} > {beside}")
+    world.host.run(f"chown --reference={path} {beside} && chmod --reference={path} {beside} && mv {beside} {path}")
+    try:
+        said = re.compile("cds.update_rejected: [1-9]")
+        until(lambda: said.search(world.admin("/stats?filter=cds")) is not None, "it is refused")
+        yield
+    finally:
+        world.host.run(f"mv /root/cds.json {path}")
 
 
 @contextlib.contextmanager
