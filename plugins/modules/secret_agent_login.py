@@ -50,8 +50,7 @@ options:
     default: 64M
 author: hostguard (!UNKNOWN)
 """
-RETURN = """
-"""
+RETURN = "# No more than what every module returns."
 EXAMPLES = """
 - name: What the agent logs in with
   hostguard.hostguard.secret_agent_login:

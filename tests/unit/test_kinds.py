@@ -398,7 +398,7 @@ def test_a_slice_is_read_from_the_files_of_both_hierarchies(
 def test_a_file_goes_back_to_the_last_detail(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     before = file.snapshot(str(path))
-    file._place(str(path), b"ours", 0o640, os.getuid(), os.getgid())
+    file.put(str(path), b"ours", 0o640, os.getuid(), os.getgid())
     assert path.read_bytes() == b"ours"
     file.put_back(before)
     assert list(tmp_path.iterdir()) == []
@@ -411,7 +411,7 @@ def test_a_file_goes_back_to_the_last_detail(tmp_path: Path) -> None:
     link.symlink_to("kept")
     captured = [file.snapshot(str(kept)), file.snapshot(str(link))]
     for path in (kept, link):
-        file._place(str(path), b"ours", 0o600, os.getuid(), os.getgid())
+        file.put(str(path), b"ours", 0o600, os.getuid(), os.getgid())
     for saved in captured:
         file.put_back(saved)
     status = kept.stat()
