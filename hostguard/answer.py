@@ -860,7 +860,7 @@ SAID: dict[str, Any] = {
     "denials": list[Denial] | None,
     "set-members": dict[str, list[str] | None],
     "tasks": list[Tasks],
-    "units-words": dict[str, UnitWords] | None,
+    "log-counts": dict[str, UnitWords] | None,
     "connections": Connections,
     "queues": list[Queue],
     "kernel-log": list[str] | None,

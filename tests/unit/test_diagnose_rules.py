@@ -129,7 +129,7 @@ def well(request: Mapping[str, Any]) -> Any:
         "kernel-log": [],
         "denials": [],
         "unit-words": {},
-        "units-words": {unit: {"counts": {"429": 0, "401": 0}, "waits": []} for unit in request.get("units", ())},
+        "log-counts": {unit: {"counts": {"429": 0, "401": 0}, "waits": []} for unit in request.get("units", ())},
         "adjtimex": {"code": 0, "status": 0, "maxerror": 10, "esterror": 1},
     }[collect]
 

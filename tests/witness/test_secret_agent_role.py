@@ -32,7 +32,7 @@ pytestmark = pytest.mark.needs("lab", "bao")
 
 README = (ROLES / "secret_agent" / "README.md").read_text(encoding="utf-8")
 PLAYBOOK, TASKS = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-PROGRAM, KEY = "/usr/bin/bao", "/run/secrets/payments/new"
+PROGRAM, KEY, NOTE = "/usr/bin/bao", "/run/secrets/payments/new", "/run/secrets/.agent/payments"
 ROLE_ID, SECRET_ID = "/etc/vault-agent/role-id", "/etc/vault-agent/secret-id"
 AT_SERVER = "auth/approle/role/web1"
 WRAPPED = ["bao", "write", "-wrap-ttl=10m", "-field=wrapping_token", "-f", f"{AT_SERVER}/secret-id"]
@@ -305,7 +305,8 @@ def test_what_wraps_is_handed_out_where_the_agent_needs_it_and_never_else(fleet:
         return changed(ran), len(handed_out(fleet)) - first
 
     assert done() == (0, 0)
-    host.run(["systemctl", "restart", UNIT])  # what it had was in its memory
+    # What it had was in its memory; that it does not fetch any more shows once its last note is old.
+    host.run(f"systemctl restart {UNIT}; touch -d '-1 hour' {NOTE}")
     assert done("--check") == (2, 0)  # and it would be started
     assert done()[1] == 1
     put(host, key="of the next login", at=vault.TLS)

@@ -24,7 +24,7 @@ def asks(asked: Asked) -> Mapping[str, Any] | str:
     units = [unit for unit in asked.units if asked.is_about(unit)]
     if not units:
         return "the policy names no unit under `limits` or `slices` that may call a provider"
-    return {"words": {"collect": "units-words", "units": units, "seconds": asked.since, "words": WORDS, "wait": WAIT}}
+    return {"words": {"collect": "log-counts", "units": units, "seconds": asked.since, "words": WORDS, "wait": WAIT}}
 
 
 def judges(asked: Asked, said: Said) -> Iterator[Finding | Unread]:

@@ -37,7 +37,7 @@ COLLECTORS = {
     "set-members": "firewall",
     "units": "services",
     "tasks": "services",
-    "units-words": "journal",
+    "log-counts": "journal",
     "unit-environment": "services",
     "routes": "routes",
     "listeners": "sockets",

@@ -24,7 +24,7 @@ def unit_words(request: Request) -> Any:
         return {}  # it hangs, or says too much
 
 
-def units_words(request: Request) -> Any:
+def log_counts(request: Request) -> Any:
     """{unit: {"counts": {word: lines}, "waits": [seconds, …]}} of the journals of `units` in the last `seconds`: how
     many lines each of `words` (regular expressions) finds, and the least and the most of what `wait` finds in those;
     None where there is no journal."""
