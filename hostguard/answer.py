@@ -626,6 +626,29 @@ class Routes(TypedDict):
     found: list[str]
 
 
+class AddressRoute(TypedDict):
+    address: str
+    error: str
+    device: str
+    source: str
+    ours: bool
+
+
+class SetElements(TypedDict):
+    type: str
+    elements: list[str | None]
+
+
+class WayOut(TypedDict):
+    uid: int | None
+    code: str
+    unasked: str
+    addresses: list[AddressRoute]
+    sets: dict[str, SetElements]
+    dormant: list[str]
+    egress: list[str]
+
+
 class Envoy(TypedDict):
     config_dump: NotRequired[dict[str, Any]]
     clusters: NotRequired[str]
@@ -837,6 +860,7 @@ SAID: dict[str, Any] = {
     "chains": list[str],
     "rules": AllRules,
     "routes": Routes,
+    "way-out": WayOut,
     "denied": Denied,
     "firewalld": str,
     "tree": list[Entry],

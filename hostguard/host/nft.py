@@ -13,6 +13,8 @@ from .resource import HostError
 FAMILY = {"ipv4": "ip", "ipv6": "ip6"}
 BUILT_IN = ("filter", "mangle", "nat", "raw", "security")
 """The tables that iptables may have."""
+OURS = "hostguard"
+"""The table of our own, of the family netdev: see kinds/frames.py."""
 NO_SUCH = "No such file or directory"
 """What nft says of a table that is not there."""
 Chains = Dict[str, List[str]]
@@ -102,6 +104,17 @@ def of_others() -> List[Dict[str, Any]]:
     """The chains and rules of nft's own, as `nft --json` tells them: of tables that are none of iptables'."""
     listed = json.loads(_listed("-j") or '{"nftables": []}')["nftables"]
     return [each for each in listed if _of_others(each.get("chain") or each.get("rule"))]
+
+
+def of_others_on_egress() -> List[str]:
+    """The chains of others that see what leaves a device, behind all of iptables' (kernel 5.16)."""
+    listed = json.loads(_listed("-j") or '{"nftables": []}')["nftables"]
+    chains = [each["chain"] for each in listed if "chain" in each]
+    return sorted(
+        "{} {}".format(chain["table"], chain["name"])
+        for chain in chains
+        if chain["family"] in ("netdev", "inet") and chain.get("hook") == "egress" and chain["table"] != OURS
+    )
 
 
 def _listed(form: str) -> str:

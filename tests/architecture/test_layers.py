@@ -90,6 +90,7 @@ ALLOWED = {
         "seen",
         "visible",
     },
+    "why_on_host": {"bundle", "controls", "policy", "seen"},
 }
 
 

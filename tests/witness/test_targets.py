@@ -70,6 +70,22 @@ def test_over_ssh_and_by_podman_a_host_is_what_it_says_itself(fleet: Fleet, host
     assert (by_podman["host"], statuses(by_podman["results"])) == (host.container, own(host))
 
 
+def test_why_tells_the_rule_of_a_host_elsewhere(fleet: Fleet, host: Host) -> None:
+    argv = [sys.executable, "-m", "hostguard", "why", "-p", str(fleet.folder / "policy.yml"), "--format", "json"]
+    argv += ["--host", f"podman://{host.container}"]
+
+    def told(*words: str) -> tuple[int, dict[str, Any]]:
+        done = subprocess.run([*argv, *words], capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(done.stdout)["host"]
+
+    code, found = told("envoy", "203.0.113.5")
+    assert (code, found["may"], found["agrees"], found["name"]) == (0, True, True, host.container), found
+    assert found["addresses"][0]["set"] == "hostguard-4-envoy", found
+    code, found = told("root", "203.0.113.5")
+    assert (code, found["may"], found["agrees"]) == (1, False, True), found
+    assert found["addresses"][0]["rule"] == "filter HOSTGUARD-OUTPUT -j DROP"
+
+
 def test_nothing_of_us_is_left_on_a_host_that_was_asked(fleet: Fleet, host: Host) -> None:
     host.run("touch /root/before; sleep 0.01")
     audit(fleet, "--host", f"ssh://root@{host.address.ipv4}")

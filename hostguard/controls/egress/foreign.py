@@ -1,7 +1,7 @@
 """The rules of a host as packets meet them, those of iptables and of nft in one form (pure).
 
-Of what a rule asks for, addresses, ports, protocols, devices, accounts and states are understood. All else may hold or
-not: it covers some of every packet.
+Of what a rule asks for, addresses, ports, protocols, devices, accounts, states, TCP flags and sets are understood. All
+else may hold or not: it covers some of every packet.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import enum
 import ipaddress
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from hostguard.host.iptables import UNSHOWN
 from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.policy.grammar import Network
 
@@ -44,7 +45,7 @@ class Covers(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Packet:
-    """Packets of one kind; what is None may be anything."""
+    """Packets of one kind; what is None may be anything, and so may a state or direction of ""."""
 
     family: str
     protocol: str
@@ -55,6 +56,17 @@ class Packet:
     to_port: Span | None = None
     uid: Span | None = None
     state: str = "NEW"
+    direction: str = ""
+    """ORIGINAL or REPLY: of who began the connection, or of who answers."""
+    flags: frozenset[str] | None = None
+    socket: bool | None = None
+    """Whether it has a socket on this host."""
+    to_us: bool = False
+    """Whether its destination is an address of this host."""
+    devices: tuple[str, str] | None = None
+    """Where it came in and where it goes out, "" for none. None: some device that is not the loopback's."""
+    sets: Mapping[str, bool] = field(default_factory=dict)
+    """Whether it is in a set, by the set's name and the directions that a rule asks for: `NAME dst,dst`."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +86,37 @@ class Match:
             return _networks(getattr(packet, self.field), self.values)
         if self.field in ("from_port", "to_port", "uid"):
             return _numbers(getattr(packet, self.field), self.values)
-        if self.field in ("protocol", "family", "state"):
-            return Covers.ALL if {getattr(packet, self.field), "all"} & set(self.values) else Covers.NO
-        if self.field == "device":  # no sanctioned way is one of the loopback's
-            return {"lo": Covers.NO, "+": Covers.ALL, "*": Covers.ALL}.get(",".join(self.values), Covers.SOME)
-        if self.field in ("source is local", "destination is local"):
-            return Covers.ALL if packet.leaves == self.field.startswith("source") else Covers.NO
+        if self.field in ("protocol", "family", "state", "direction"):
+            seen = getattr(packet, self.field)
+            return _whether({seen, "all"} & set(self.values)) if seen else Covers.SOME
+        if self.field in DEVICES:
+            return _device(packet, DEVICES.index(self.field), self.values)
+        if self.field == "source is local":
+            return _whether(packet.leaves)
+        if self.field == "destination is local":
+            return _whether(packet.to_us or not packet.leaves)
+        if self.field == "set" and self.values[0] in packet.sets:
+            return _whether(packet.sets[self.values[0]])
+        if self.field == "flags" and packet.flags is not None:
+            asked, wanted = self.values
+            return _whether(packet.flags & asked == wanted)
+        if self.field == "socket" and packet.socket is not None:
+            return _whether(packet.socket)
         return Covers.SOME
+
+
+DEVICES = ("in device", "out device")
+
+
+def _whether(holds: object) -> Covers:
+    return Covers.ALL if holds else Covers.NO
+
+
+def _device(packet: Packet, at: int, values: Sequence[str]) -> Covers:
+    if packet.devices is None:  # no sanctioned way is one of the loopback's
+        return {"lo": Covers.NO, "+": Covers.ALL, "*": Covers.ALL}.get(",".join(values), Covers.SOME)
+    name = packet.devices[at]
+    return _whether(any(each == name or (each[-1:] in ("+", "*") and name.startswith(each[:-1])) for each in values))
 
 
 def _networks(seen: Network | None, values: Sequence[tuple[int, int, int]]) -> Covers:
@@ -140,6 +176,8 @@ class Chain:
     hook: str
     policy: str
     rules: tuple[Rule, ...]
+    priority: int = 0
+    """Of two that have the same hook a packet passes that of the lower one first."""
 
     @property
     def title(self) -> str:
@@ -159,13 +197,19 @@ def _iptables(tables: Mapping[str, Any]) -> Iterator[Chain]:
         for name, rules in parsed["rules"].items():
             hook = HOOKS[name] if name in WALKED.get(table, ()) else ""
             policy = "drop" if parsed["policies"].get(name) == "DROP" else ""
-            read = [_of_iptables(f"{table} {name}", rule) for rule in rules]
-            if (table, name) == ("filter", "OUTPUT"):
-                # hostguard's own comes first, or will: what stands behind it is met by nothing that is sanctioned.
-                ours = (at for at, r in enumerate(read) if r.chain.startswith("HOSTGUARD-") and r.chain != GATEWAY)
-                at = next(ours, -1)
-                read, policy = read[: at + 1], ""
-            yield Chain(table, name, hook, policy, tuple(read))
+            read = tuple(_of_iptables(f"{table} {name}", rule) for rule in rules)
+            yield Chain(table, name, hook, policy, read, PRIORITY.get(table, 0))
+
+
+PRIORITY = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}  # linux/netfilter_ipv4.h
+
+
+def as_if_applied(chain: Chain) -> Chain:
+    """As it will be once hostguard's own chain comes first: what stands behind that is met by nothing sanctioned."""
+    if (chain.table, chain.name) != ("filter", "OUTPUT"):
+        return chain
+    ours = (at for at, r in enumerate(chain.rules) if r.chain.startswith("HOSTGUARD-") and r.chain != GATEWAY)
+    return replace(chain, policy="", rules=chain.rules[: next(ours, -1) + 1])
 
 
 TARGETS: dict[str, Does] = {
@@ -179,18 +223,22 @@ GOES_ON = (
     "IDLETIMER", "LED", "LOG", "MARK", "MASQUERADE", "NFLOG", "RATEEST", "SECMARK", "SET", "SNAT", "TCPMSS",
     "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG",
 )  # fmt: skip
-MODULES = ("tcp", "udp", "comment", "conntrack", "state", "multiport", "owner", "addrtype")
+MODULES = ("tcp", "udp", "comment", "conntrack", "state", "multiport", "owner", "addrtype", "set")
 """Those of which every option is known, or makes the rule one that covers some."""
 FIELDS = {
     "-s": "source", "--source": "source", "-d": "destination", "--destination": "destination", "-p": "protocol",
-    "--protocol": "protocol", "-i": "device", "-o": "device", "--sport": "from_port", "--dport": "to_port",
+    "--protocol": "protocol", "-i": "in device", "-o": "out device", "--sport": "from_port", "--dport": "to_port",
     "--sports": "from_port", "--dports": "to_port", "--uid-owner": "uid", "--ctstate": "state", "--state": "state",
-    "--dst-type": "destination is local", "--src-type": "source is local",
+    "--dst-type": "destination is local", "--src-type": "source is local", "--ctdir": "direction",
 }  # fmt: skip
+OF_TWO = {"--match-set": "set", "--tcp-flags": "flags"}
+"""Options with two values."""
 
 
 def _of_iptables(place: str, text: str) -> Rule:
     """A rule in the words of `iptables-save`."""
+    if text == UNSHOWN:
+        return Rule(f"`{place} {text}`", (), "unknown")
     try:
         words = shlex.split(text)
     except ValueError:
@@ -209,6 +257,12 @@ def _of_iptables(place: str, text: str) -> Rule:
                 matches.append(Match("other"))
         elif word in FIELDS:
             matches.append(_match(FIELDS[word], value, negated=negated))
+        elif word in OF_TWO:
+            matches.append(_of_two(OF_TWO[word], value, words[at + 2 : at + 3], negated=negated))
+            at += 1
+        elif word == "--socket-exists":
+            matches.append(Match("socket", (), negated))
+            at -= 1
         elif word != "--comment":
             matches.append(Match("other"))
             at -= value.startswith("-") or value == "!"  # an option without a value
@@ -240,6 +294,13 @@ def _match(field: str, value: str, *, negated: bool) -> Match:
     return Match(field, tuple(value.split(",")), negated)
 
 
+def _of_two(field: str, first: str, second: Sequence[str], *, negated: bool) -> Match:
+    if field == "set":
+        return Match(field, (" ".join((first, *second)),), negated)
+    asked, wanted = (frozenset(each.split(",")) - {"NONE"} for each in (first, "".join(second)))
+    return Match("other") if "ALL" in asked | wanted else Match(field, (asked, wanted), negated)
+
+
 def _span(text: str) -> Span:
     low, _, high = text.replace(":", "-").partition("-")
     return int(low), int(high or low)
@@ -263,7 +324,9 @@ def _nft(family: str, listed: Sequence[Mapping[str, Any]]) -> Iterator[Chain]:
             walked = hook in HOOKS.values() and not (chain.get("type") == "nat" and hook != "output")
             policy = "drop" if chain.get("policy") == "drop" else ""
             of_chain = tuple(rules.get((table, chain["name"]), ()))
-            yield Chain(table, chain["name"], hook if walked else "", policy, of_chain)
+            priority = chain.get("prio")
+            at = priority if isinstance(priority, int) else 0
+            yield Chain(table, chain["name"], hook if walked else "", policy, of_chain, at)
 
 
 VERDICTS: dict[str, Does] = {
@@ -290,8 +353,8 @@ def _of_nft(place: str, rule: Mapping[str, Any]) -> Iterator[Rule]:
                 matches.append(Match("other"))
 
 
-META = {"l4proto": "protocol", "nfproto": "family", "iifname": "device", "oifname": "device", "iif": "device",
-        "oif": "device", "skuid": "uid"}  # fmt: skip
+META = {"l4proto": "protocol", "nfproto": "family", "iifname": "in device", "oifname": "out device",
+        "iif": "in device", "oif": "out device", "skuid": "uid"}  # fmt: skip
 PAYLOADS = {
     "saddr": "source", "daddr": "destination", "sport": "from_port", "dport": "to_port", "protocol": "protocol",
     "nexthdr": "protocol",

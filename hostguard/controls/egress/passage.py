@@ -16,7 +16,7 @@ from typing import Any
 
 from hostguard.control import Context, Verdict
 from hostguard.controls.egress.allowlist import NETWORK
-from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, chains_of
+from hostguard.controls.egress.foreign import OF_A_CLIENT, Chain, Covers, Packet, Rule, as_if_applied, chains_of
 from hostguard.host import proc_net
 from hostguard.host.kinds.ruleset import GATEWAY
 from hostguard.policy.destinations import DNS, leaving
@@ -178,13 +178,13 @@ def _by_a_resolver(
     if egress.resolver_users is None or egress.hosts or not asked or not egress.resolvers:
         return
     may_ask = {uids.get(account) for account in egress.resolver_users}
-    uid = next(_who_answers(asked[1], listeners), None)
+    uid = next(who_listens(asked[1], "udp", DNS, listeners), None)
     if uid is not None and uid not in may_ask:
         yield f"/etc/resolv.conf leads lookups to {asked[1]}, where the account {uid} asks for everybody, {NAME_IT}"
 
 
-def _who_answers(text: str, listeners: Mapping[str, str | None]) -> Iterator[int]:
-    """The accounts that listen there for DNS: on the address itself, which is this host's then, else on every one."""
+def who_listens(text: str, protocol: str, port: int, listeners: Mapping[str, str | None]) -> Iterator[int]:
+    """The accounts that listen there: on the address itself, which is this host's then, else on every one."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -196,9 +196,13 @@ def _who_answers(text: str, listeners: Mapping[str, str | None]) -> Iterator[int
         places.append(ipaddress.ip_address(f"::ffff:{address}"))
         places += [ipaddress.ip_address("::")] if address.is_loopback else []
     for place in places:
-        table = listeners["udp" if place.version == 4 else "udp6"] or ""
-        there = f"{proc_net.listed(place.packed)}:{DNS:04X}"
-        yield from (row.uid for row in proc_net.rows(table) if row.place == there)
+        table = listeners[protocol if place.version == 4 else f"{protocol}6"] or ""
+        there = f"{proc_net.listed(place.packed)}:{port:04X}"
+        yield from (
+            row.uid
+            for row in proc_net.rows(table)
+            if row.place == there and (protocol == "udp" or row.state == proc_net.LISTEN)
+        )
 
 
 def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[str]:
@@ -209,7 +213,7 @@ def _by_routes(ways: Iterable[Sanctioned], routes: Iterable[str]) -> Iterator[st
 
 def _by_rules(ways: Iterable[Sanctioned], rules: Mapping[str, Any], uids: Mapping[str, int | None]) -> Iterator[str]:
     for family in NETWORK:
-        chains = chains_of(family, rules)
+        chains = tuple(map(as_if_applied, chains_of(family, rules)))
         if not any(_matters(chain) for chain in chains):
             continue
         for way in ways:

@@ -40,6 +40,7 @@ COLLECTORS = {
     "log-counts": "journal",
     "unit-environment": "services",
     "routes": "routes",
+    "way-out": "way_out",
     "listeners": "sockets",
     "sockets": "sockets",
     "packet-sockets": "sockets",

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ..nft import NO_SUCH, Chains, parse_table
+from ..nft import NO_SUCH, OURS, Chains, parse_table
 from ..program import find, run
 from ..resource import (
     VALUE,
@@ -23,7 +23,7 @@ from ..resource import (
     value,
 )
 
-TABLE = "netdev hostguard"
+TABLE = "netdev {}".format(OURS)
 PREFIX = "egress-"
 HARDWARE_ADDRESS = "ADDRESS"
 DEVICES = "/sys/class/net/"
