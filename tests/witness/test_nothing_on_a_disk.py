@@ -297,7 +297,7 @@ def test_under_pressure_others_are_swapped_and_they_are_not(world: World) -> Non
 @pytest.mark.parametrize("pattern", [f"{CORES}/%e.%p", "|/usr/local/bin/collects %e.%p"], ids=["file", "pipe"])
 def test_a_crash_leaves_no_core_dump(world: World, pattern: str) -> None:
     m = world.machine
-    m.write("/usr/local/bin/collects", f"#!/bin/sh\nexec cat > {CORES}/$1\n", mode="755")
+    m.write("/usr/local/bin/collects", f'#!/bin/sh\nexec cat > "{CORES}/$1"\n', mode="755")
     m.run(["sysctl", "-qw", f"kernel.core_pattern={pattern}"])
     world.holds("dumped", "--property=LimitCORE=infinity")
     m.run(f"systemctl kill --signal=ABRT dumped; until ls {CORES}/python3.*; do sleep 0.1; done; "

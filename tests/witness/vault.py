@@ -21,13 +21,13 @@ CA = "/etc/hostguard/vault-ca.pem"
 FILES = "/etc/hostguard/role-id /etc/hostguard/secret-id"
 FILL = f"""#!/bin/sh
 set -e
-cd ${{1:-/root}}
-export HOME=$PWD BAO_ADDR=http://127.0.0.1:8200 BAO_TOKEN=root
+cd "${{1:-/root}}"
+export HOME="$PWD" BAO_ADDR=http://127.0.0.1:8200 BAO_TOKEN=root
 until bao status; do sleep 0.1; done
 bao auth enable approle
 bao policy write reader reader.hcl
 bao write auth/approle/role/host token_policies=reader token_ttl=20s token_max_ttl=1h role_id={ROLE_ID}
-bao write auth/approle/role/host/custom-secret-id secret_id=${{2:-{SECRET_ID}}}
+bao write auth/approle/role/host/custom-secret-id "secret_id=${{2:-{SECRET_ID}}}"
 bao kv put secret/payments @payments.json
 bao kv put secret/mtls @mtls.json
 """
