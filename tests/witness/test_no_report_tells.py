@@ -46,6 +46,7 @@ DROP_IN = "/etc/systemd/system/envoy.service.d/secret.conf"
 ADMIN = "curl -s --unix-socket /run/hostguard-gateway/admin/admin.sock http://admin"
 ASK = "runuser -u shop -- curl -s -o /dev/null -w '%{http_code}' http://127.0.0.84:84/"
 AGAIN = (
+    f"iptables -D {TO_SERVER} 2>&-; "
     f"rm -f {KEYS}/*; systemctl restart {keys.UNIT}; chmod 711 {HERE}; until [ -s {KEYS}/new ] && [ -s {KEYS}/old ]; "
     "do sleep 0.1; done"
 )
@@ -166,7 +167,7 @@ BROKEN = {
     "a key that all may read": ("secrets.permissions", f"chmod 644 {KEYS}/new"),
     "a folder of another mode": ("secrets.mount", f"chmod 755 {HERE}"),
     "no agent": ("secrets.agent", f"systemctl stop {keys.UNIT}"),
-    "no server": ("secrets.agent-fresh", f"iptables -I {TO_SERVER}; {LATE}; iptables -D {TO_SERVER}"),
+    "no server": ("secrets.agent-fresh", f"iptables -I {TO_SERVER}; {LATE}"),
     "an old key, days later": ("secrets.rotation", f"touch -d '-2 days' {KEYS}/new {KEYS}/old"),
 }
 

@@ -18,7 +18,6 @@ IN_TURN = (
     of_agent.test_a_hardened_host_is_clean,
     of_agent.test_a_new_version_arrives_and_without_an_old_key_both_files_hold_the_new_one,
     of_agent.test_the_socket_answers_its_group_alone_and_no_request_without_the_header,
-    of_agent.test_the_secrets_stand_nowhere_else,
     of_agent.test_killed_it_comes_again_and_the_keys_stay_meanwhile,
     of_agent.test_an_unmounted_tmpfs_stops_it_and_a_new_one_starts_it,
     of_agent.test_a_boot_mounts_first_and_the_keys_are_there_when_it_starts_the_rest,

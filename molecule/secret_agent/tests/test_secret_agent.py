@@ -90,7 +90,7 @@ def test_the_unit_and_its_sandbox(host: Host) -> None:
     wanted = {
         "ActiveState": "active", "UnitFileState": "enabled", "User": "vault-agent", "NoNewPrivileges": "yes",
         "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateDevices": "yes", "MemoryDenyWriteExecute": "yes",
-        "CapabilityBoundingSet": "", "RestrictNamespaces": "yes", "LimitCORE": "0", "MemorySwapMax": "0",
+        "CapabilityBoundingSet": "", "RestrictNamespaces": "yes", "LimitCORE": "1", "MemorySwapMax": "0",
     }  # fmt: skip
     said = host.check_output(f"systemctl show --property={','.join(wanted)} {UNIT}").splitlines()
     assert dict(line.split("=", 1) for line in said) == wanted
