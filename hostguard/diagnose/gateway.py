@@ -14,10 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 from hostguard.diagnose.rule import Asked, Finding, Said, Unread
-from hostguard.policy.gateway import LOGS, UNIT, XDS, Gateway, Upstream
+from hostguard.policy.gateway import LOG, UNIT, XDS, Gateway, Upstream
 from hostguard.response_flags import flags
 
-LOG = f"{LOGS}/access.log"
 LONGEST_EJECTION = 300.0
 """Seconds: Envoy's own, of an address that is cut again and again."""
 

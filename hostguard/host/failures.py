@@ -5,12 +5,12 @@ Told are the provider, who may use it, status, flags and Envoy's words for it; n
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from . import logged
 from .follow import Follower
 
 Event = Dict[str, Any]
@@ -100,12 +100,8 @@ class Failures:
 
 
 def _line(raw: bytes) -> Optional[Dict[str, Any]]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    whole = isinstance(found, dict) and _text(found.get("provider")) and isinstance(found.get("status"), int)
-    return found if whole else None
+    found = logged.line(raw)
+    return found if found and _text(found.get("provider")) and isinstance(found.get("status"), int) else None
 
 
 def _key(line: Dict[str, Any]) -> Optional[Tuple[Any, ...]]:
@@ -120,11 +116,11 @@ def _key(line: Dict[str, Any]) -> Optional[Tuple[Any, ...]]:
 
 def _event(number: int, key: Tuple[Any, ...], line: Dict[str, Any]) -> Event:
     provider, users, status, *texts = key
-    tries = line.get("tries")
+    tries, began = line.get("tries"), logged.moment(line.get("at"))
     return {
         "is": "failed",
         "id": number,
-        "at": _time(line.get("at")),
+        "at": time.time() if began is None else float(int(began)),
         "provider": provider,
         "users": list(users),
         "status": status,
@@ -135,16 +131,8 @@ def _event(number: int, key: Tuple[Any, ...], line: Dict[str, Any]) -> Event:
 
 
 def _text(said: Any) -> str:
-    return said[:LONGEST_WORD] if isinstance(said, str) else ""
+    return logged.text(said, LONGEST_WORD)
 
 
 def _users(said: Any) -> Tuple[str, ...]:
     return tuple(filter(None, map(_text, said[:MOST_USERS]))) if isinstance(said, list) else ()
-
-
-def _time(said: Any) -> float:
-    """Seconds since 1970: when the request began, which is some seconds ago. Now, where that is not said."""
-    try:
-        return float(calendar.timegm(time.strptime(_text(said)[:19], "%Y-%m-%dT%H:%M:%S")))
-    except ValueError:
-        return time.time()

@@ -6,8 +6,9 @@ Who writes it may be broken into: it is opened as a plain file and as nothing el
 from __future__ import annotations
 
 import os
-import stat
 from typing import Iterator, List, Optional
+
+from .plain_file import descriptor
 
 LONGEST_LINE = 64 << 10
 AT_ONCE = 4 << 20
@@ -71,12 +72,8 @@ class Follower:
         self.close()
         self._at, self._rest, self._within, self.missing = 0, b"", False, False
         try:
-            # A pipe would keep us waiting, and a link lead us elsewhere.
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                raise OSError(0, "it is no plain file")
+            self._fd = descriptor(self.path)
         except OSError as error:
-            self.close()
             self.why = error.strerror or str(error)
             return
         self.why = ""

@@ -9,6 +9,7 @@ from typing import Any, Dict
 
 from . import store
 from .kinds import file
+from .plain_file import opened
 from .program import run
 from .resource import HostError
 
@@ -51,7 +52,7 @@ def _seen(wanted: Wanted, account: pwd.struct_passwd) -> str:
             return THERE
         if not stat.S_ISREG(status.st_mode) or status.st_size > len(wanted["content"]):
             return OTHER
-        with open(wanted["path"], "rb") as said:
+        with opened(wanted["path"]) as said:
             same = said.read() == wanted["content"].encode()
     except FileNotFoundError:
         return ABSENT

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hostguard.host import logged
 from hostguard.host.evidence import gateway_log, gateway_state
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -30,7 +31,7 @@ def sections(name: str) -> dict[str, str]:
 def log(name: str, folder: Path, slow: int = 800, since: float = 3600, **changes: Any) -> Any:
     """What the host makes of this log, as if it was written a moment ago; `changes` are of each of its lines."""
     lines = [{**json.loads(line), **changes} for line in sections(name)["log"].splitlines()]
-    times = [gateway_log._time(line["at"]) or 0.0 for line in lines]
+    times = [logged.moment(line["at"]) or 0.0 for line in lines]
     later = time.time() - AGO - max(times, default=0.0)
     for line, at in zip(lines, times, strict=True):
         whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at + later))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -89,3 +92,27 @@ def test_a_file_without_a_certificate_is_unreadable(tmp_path: Path) -> None:
 def test_an_account_that_is_not_there_has_no_number() -> None:
     asked = {"users": ["root", "no-such-account"], "groups": ["root"]}
     assert gateway.accounts(asked) == {"users": {"root": 0, "no-such-account": None}, "groups": {"root": 0}}
+
+
+OF_A_FILE = {
+    "certificate-ends": {"providers": ["payments"]},
+    "gateway-log": {"since": 60, "slow": {"payments": 500}},
+    "certificates": {},
+}
+
+
+@pytest.mark.parametrize("collector", OF_A_FILE)
+@pytest.mark.parametrize("made", ["pipe", "link", "folder"])
+def test_what_stands_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, collector: str, made: str) -> None:
+    """Its folder is the gateway's or the agent's own, and root reads there. In a process of its own, which can hang."""
+    path, target = tmp_path / "file", tmp_path / "pipe"
+    os.mkfifo(target)
+    made_by = {"pipe": lambda: target.rename(path), "link": lambda: path.symlink_to(target), "folder": path.mkdir}
+    made_by[made]()
+    request = {"collect": collector, "path": str(path), "paths": [str(path)], **OF_A_FILE[collector]}
+    look = "import json, sys; from hostguard.host import evidence; "
+    look += "print(json.dumps(evidence.collect({'it': json.loads(sys.argv[1])})))"
+    argv = [sys.executable, "-c", look, json.dumps(request)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    answer = json.loads(done.stdout)["it"]
+    assert answer.get("unreadable") or answer["said"][str(path)]["error"]

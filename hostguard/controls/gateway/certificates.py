@@ -8,7 +8,7 @@ from typing import Any
 
 from hostguard.control import Verdict
 from hostguard.controls.gateway.asked import envoy, verdict
-from hostguard.policy.gateway import LOGS, Gateway
+from hostguard.policy.gateway import LOG, Gateway
 from hostguard.status import Severity
 
 LEAST, EARLY = 14, 30
@@ -23,7 +23,7 @@ def asks(g: Gateway) -> Mapping[str, Any]:
     return {
         **envoy(g, "certs"),
         "authorities": {"collect": "authorities", "path": g.tls.ca},
-        "shown": {"collect": "certificate-ends", "path": f"{LOGS}/access.log", "providers": providers},
+        "shown": {"collect": "certificate-ends", "path": LOG, "providers": providers},
     }
 
 

@@ -16,7 +16,7 @@ from hostguard.controls.gateway import lua, metrics
 from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import (
     FOLDER,
-    LOGS,
+    LOG,
     RESOLVER,
     RUN,
     Credential,
@@ -38,7 +38,7 @@ class Places:
 
     folder: str = FOLDER
     run: str = RUN
-    log: str = f"{LOGS}/access.log"
+    log: str = LOG
     resolver: tuple[str, int] = (RESOLVER, 53)
 
     @property

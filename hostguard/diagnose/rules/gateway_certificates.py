@@ -7,10 +7,10 @@ from typing import Any
 
 from hostguard.controls.gateway import certificates
 from hostguard.controls.gateway.certificates import EARLY
-from hostguard.diagnose.gateway import LOG, asks_of_log, asks_of_state, clock, concerns, gateway, key
+from hostguard.diagnose.gateway import asks_of_log, asks_of_state, clock, concerns, gateway, key
 from hostguard.diagnose.rule import Asked, Finding, Rule, Said
 from hostguard.host.evidence.gateway import DAY
-from hostguard.policy.gateway import Gateway, Upstream
+from hostguard.policy.gateway import LOG, Gateway, Upstream
 
 
 def asks(asked: Asked) -> Mapping[str, Any] | str:

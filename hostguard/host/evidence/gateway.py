@@ -3,7 +3,6 @@ program in Lua or a line of its log."""
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import json
 import os
@@ -14,9 +13,11 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
+from .. import logged
 from ..envoy_admin import DUMP, Refused, ask
 from ..facts import gather
 from ..kinds import process
+from ..plain_file import tail
 from ..program import run
 from ..resource import HostError
 from . import Request
@@ -25,6 +26,7 @@ from .sockets import answering
 DAY = 86400
 LONGEST_TAIL = 4 << 20
 """Bytes of the log's end that are looked through."""
+LONGEST_NAME = 300
 DEEPEST = 24
 """Lists and mappings within each other: Envoy's own have 21, and 2 more for each transport within another."""
 SECONDS = 5
@@ -223,24 +225,16 @@ def certificate_ends(request: Request) -> Any:
     """{provider: days} until the certificate ends that each of `providers` showed last, by the log at `path`; of those
     that it does not tell of there is none."""
     found: Dict[str, int] = {}
-    for line in _tail(request["path"]):
-        try:
-            told = json.loads(line)
-            ends = calendar.timegm(time.strptime(told["cert_ends"][:19], "%Y-%m-%dT%H:%M:%S"))
-        except (ValueError, KeyError, TypeError):
-            continue  # a line that is cut, or a request that reached nobody
-        if told.get("provider") in request["providers"]:
-            found[told["provider"]] = int((ends - time.time()) // DAY)
-    return found
-
-
-def _tail(path: str) -> List[bytes]:
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST_TAIL))
-            return file.read(LONGEST_TAIL).splitlines()
+        lines = tail(request["path"], LONGEST_TAIL)
     except FileNotFoundError:
-        return []
+        return found
+    for told in filter(None, map(logged.line, lines)):
+        ends = logged.moment(told.get("cert_ends"))  # none of a request that reached nobody
+        provider = logged.text(told.get("provider"), LONGEST_NAME)
+        if ends is not None and provider in request["providers"]:
+            found[provider] = int((ends - time.time()) // DAY)
+    return found
 
 
 def authorities(request: Request) -> Any:

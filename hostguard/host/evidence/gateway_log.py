@@ -7,14 +7,15 @@ counted with others of its kind.
 
 from __future__ import annotations
 
-import calendar
+import contextlib
 import email.utils
-import json
 import os
 import re
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from .. import logged
+from ..plain_file import tail
 from . import Request
 
 LONGEST_TAIL = 16 << 20
@@ -22,7 +23,6 @@ LONGEST_TAIL = 16 << 20
 MOST_KINDS = 400
 LONGEST_WORD = 300
 BIGGEST = 10**9
-AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 TEXTS = ("cluster", "host", "to", "flags", "detail", "failure", "refused", "tls")
 PARTS = ("connect", "handshake", "ttfb", "ms")
 ENOUGH = 5
@@ -49,7 +49,7 @@ class _Kind:
         wait = line.get("retry_after")
         if wait is not None:
             self._wait(at, wait)
-        ends = _time(line.get("cert_ends"))
+        ends = logged.moment(line.get("cert_ends"))
         if ends is not None:
             self.ends, self.issuer = int(ends), _text(line.get("cert_issuer"))
 
@@ -85,8 +85,8 @@ def gateway_log(request: Request) -> Any:
     usual: Dict[str, Dict[str, List[int]]] = {}
     start, more, odd = 0.0, 0, 0
     for raw in _tail(request["path"]):
-        line = _line(raw)
-        at = _time(line.get("at")) if line else None
+        line = logged.line(raw)
+        at = logged.moment(line.get("at")) if line else None
         if line is None or at is None or _text(line.get("provider")) not in request["slow"]:
             odd += 1
             continue
@@ -138,45 +138,21 @@ def _tail(path: str) -> Iterator[bytes]:
     room = LONGEST_TAIL
     parts = []
     for name in _names(path):
-        try:
-            with open(name, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(max(0, size - room))
-                parts.append(file.read(room).splitlines())
-                room -= min(size, room)
-        except FileNotFoundError:
-            continue
-        if not room:
+        with contextlib.suppress(FileNotFoundError):
+            parts.append(tail(name, room))
+            room -= sum(len(line) + 1 for line in parts[-1])
+        if room <= 0:
             break
     for lines in reversed(parts):
         yield from lines
 
 
-def _line(raw: bytes) -> Optional[Dict[str, Any]]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None  # cut, or not Envoy's
-    return found if isinstance(found, dict) else None
-
-
 def _text(said: Any) -> str:
-    return said[:LONGEST_WORD] if isinstance(said, str) else ""
+    return logged.text(said, LONGEST_WORD)
 
 
 def _number(said: Any) -> Optional[int]:
     return int(said) if type(said) in (int, float) and 0 <= said <= BIGGEST else None
-
-
-def _time(said: Any) -> Optional[float]:
-    """Seconds since 1970."""
-    if not isinstance(said, str) or not AT.fullmatch(said):
-        return None
-    try:
-        whole = calendar.timegm(time.strptime(said[:19], "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
-        return None
-    return whole + float("0" + said[19:-1]) if len(said) > 20 else float(whole)
 
 
 def _wait(at: float, said: Any) -> Optional[int]:

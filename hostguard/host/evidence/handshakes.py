@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import encodings.idna  # noqa: F401 - who connects may be an account that can not read our Python
 import errno
-import os
 import socket
 import ssl
 import struct
@@ -17,6 +16,7 @@ from typing import Any, Dict, List
 
 from .. import x509
 from ..as_account import Call, together
+from ..plain_file import opened
 from ..resource import why
 from . import Request
 
@@ -168,9 +168,9 @@ def certificates(request: Request) -> Any:
 
 def _of_file(path: str) -> Any:
     try:
-        with open(path, "rb") as file:
+        with opened(path, links=True) as file:
             text = file.read(LARGEST + 1)
-        if os.path.isfile(path) and len(text) > LARGEST:
+        if len(text) > LARGEST:
             return {"error": "more than {} bytes".format(LARGEST), "all": 0, "first": []}
         found = sorted((x509.described(der) for der in x509.of_pem(text)), key=lambda each: each["ends"])
         for each in found:

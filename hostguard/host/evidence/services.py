@@ -8,6 +8,7 @@ from typing import Any, List, Set
 
 from .. import systemctl
 from ..kinds import unit
+from ..plain_file import opened
 from ..resource import HostError
 from . import Request
 
@@ -88,6 +89,6 @@ def _got(pid: int) -> Set[str]:
 def _variables(pattern: str) -> List[str]:
     found: List[str] = []
     for path in sorted(glob.glob(pattern)):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            found += names_in_file(file.read())
+        with opened(path, links=True) as file:
+            found += names_in_file(file.read().decode("utf-8", "replace"))
     return found
