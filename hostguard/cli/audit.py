@@ -182,7 +182,7 @@ def outputs(formats: list[str], output: Path | None) -> list[tuple[str, str]]:
 
 def write(name: str, place: str, report: object) -> None:
     from hostguard.cli import screen
-    from hostguard.cli.whole_file import replace
+    from hostguard.cli.whole_file import written
     from hostguard.report import render
     from hostguard.result import Report
 
@@ -191,7 +191,4 @@ def write(name: str, place: str, report: object) -> None:
         width = screen.result().width
         sys.stdout.write(render(name, report, colour=screen.colour(sys.stdout), width=width))
         return
-    try:
-        replace(Path(place), render(name, report, colour=False, width=screen.PIPE_WIDTH))
-    except OSError as error:
-        raise Stop(Exit.CALL, [f"{place}: can't write: {error.strerror}"]) from None
+    written(render(name, report, colour=False, width=screen.PIPE_WIDTH), Path(place))

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from hostguard.cli.failure import Stop, need_one_of
 from hostguard.status import Exit
 
@@ -46,11 +44,13 @@ def rehearse(loaded: LoadedPolicy, asked: Asked, format_: str, everything: bool,
     """Have every fault come, and tell what came of it, there or on stdout; the exit code."""
     if output and format_ == "table":
         raise Stop(Exit.CALL, ["--output: only with --format json or --format html"])
+    from hostguard.cli.whole_file import written
+
     found = _rehearsed(loaded, asked)
     if format_ == "table":
         _show(found, everything)
     else:
-        _write(_for_others(found, format_), output)
+        written(_for_others(found, format_), output)
     summary = found["summary"]
     if summary["wrong"]:
         return Exit.FAILED
@@ -65,18 +65,6 @@ def _for_others(found: Faults, format_: str) -> str:
     from hostguard.report.faults import render
 
     return render(found)
-
-
-def _write(text: str, output: Path | None) -> None:
-    from hostguard.cli.whole_file import replace as replaced
-
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        replaced(output, text)
-    except OSError as error:
-        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
 
 
 def _rehearsed(loaded: LoadedPolicy, asked: Asked) -> Faults:

@@ -9,7 +9,6 @@ import typer
 
 from hostguard.cli import fleet, targets
 from hostguard.cli.called import as_root
-from hostguard.cli.failure import Stop
 from hostguard.cli.options import (
     ForksOption,
     HostsOption,
@@ -98,16 +97,9 @@ def _show(plans: Sequence[tuple[str, Planned | str]], *, brief: bool, alone: boo
 
 def _write(loaded: LoadedPolicy, plans: Sequence[tuple[str, Planned | str]], output: Path | None) -> None:
     from hostguard import planned as plans_
-    from hostguard.cli.whole_file import replace
+    from hostguard.cli.whole_file import written
 
-    text = plans_.render(loaded.path, loaded.sha256, plans)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        replace(output, text)
-    except OSError as error:
-        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
+    written(plans_.render(loaded.path, loaded.sha256, plans), output)
 
 
 def of_this_host(loaded: LoadedPolicy) -> tuple[Looked, Planned]:

@@ -8,6 +8,11 @@ import secrets
 import shutil
 from pathlib import Path
 
+import typer
+
+from hostguard.cli.failure import Stop
+from hostguard.status import Exit
+
 
 def replace(path: Path, text: str) -> None:
     """Write beside, then rename. A link stays, and its target is replaced. Raises OSError."""
@@ -27,3 +32,14 @@ def replace(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def written(text: str, output: Path | None) -> None:
+    """What a command is to write, on stdout without a file. Ends the command where that can't be done."""
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        replace(output, text)
+    except OSError as error:
+        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None

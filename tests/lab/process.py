@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.patience import answer
 
@@ -93,3 +96,13 @@ def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProce
         said = (done.stderr.strip() or done.stdout.strip())[-4000:]
         raise LabError(f"{' '.join(done.args)}\nended with {done.returncode}: {said}")
     return done
+
+
+@contextlib.contextmanager
+def silent(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """It is there, and says nothing."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from tests.lab import Host, Lab
 from tests.lab.fleet import Fleet
 from tests.lab.network import BRIDGE, PROVIDER, RESOLVER, TIME_SERVER
+from tests.lab.process import silent
 from tests.witness.name_server import NameServer
 from tests.witness.policy import PLACE
 
@@ -148,14 +149,8 @@ class World:
         finally:
             (self.folder / "ahead").write_text("0")
 
-    @contextlib.contextmanager
-    def silent(self, name: str) -> Iterator[None]:
-        """A server is there, and says nothing."""
-        self.servers[name].send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.servers[name].send_signal(signal.SIGCONT)
+    def silent(self, name: str) -> AbstractContextManager[None]:
+        return silent(self.servers[name])
 
     @contextlib.contextmanager
     def without_address(self, address: str) -> Iterator[None]:

@@ -3,14 +3,14 @@ it was asked, and can be stopped."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.lab import Lab
+from tests.lab.process import silent
 
 SERVER = """
 import json, sys
@@ -62,14 +62,8 @@ class NameServer:
         """Every name that ever came here."""
         return set(self.log.read_text().split())
 
-    @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
-        """It is there, and says nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+    def silent(self) -> AbstractContextManager[None]:
+        return silent(self.process)
 
     def stop(self) -> None:
         self.process.kill()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.gateway import certificates
 from tests.lab import Host, Lab
 from tests.lab.network import VAULT
+from tests.lab.process import silent
 from tests.patience import until
 from tests.programs import BAO
 
@@ -87,14 +88,8 @@ class Server:
     def knows(self, token: str) -> bool:
         return bool(self.run("sh", "-c", f"bao token lookup -format=json {token} 2> /dev/null || :"))
 
-    @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
-        """It is there, and says nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+    def silent(self) -> AbstractContextManager[None]:
+        return silent(self.process)
 
     def stop(self) -> None:
         self.process.kill()

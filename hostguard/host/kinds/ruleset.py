@@ -255,24 +255,26 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     for family, members in by_family(resources).items():
         for table, of_table in _by_table(members).items():
             chains = nft_chains(family, table)
+            # The kernel has an empty table as it has none, and nft's list of tables tells which.
+            empty = chains == {} and table in nft.tables(family)
             for resource in of_table:
                 have = seen[resource["id"]]
                 if have.state == VALUE:  # what can't be read is in the way of an apply, and of no rollback
                     parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
                     parts["hook"] = chains is None or resource["hook"] in chains
-                    parts["left"] = _left(family, table, resource["hook"], chains)
+                    parts["left"] = _left(resource["hook"], chains, empty)
                     captured[resource["id"]] = parts
     return captured
 
 
-def _left(family: str, table: str, hook: str, chains: Optional[nft.Chains]) -> str:
+def _left(hook: str, chains: Optional[nft.Chains], empty: bool) -> str:
     """What we may have left of a table that was not there before us: an empty `chain`, an empty `table`; `unseen` where
     nft can't say, "" for nothing."""
     if chains is None:
         return "unseen" if find("nft") else ""
     if _idle(chains, hook):
         return "chain"
-    return "table" if chains == {} and table in nft.tables(family) else ""
+    return "table" if empty else ""
 
 
 def _idle(chains: nft.Chains, hook: str) -> bool:
