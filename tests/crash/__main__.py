@@ -12,6 +12,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 
+from tests.crash import ladders
 from tests.crash.judge import BAD, Verdict
 from tests.crash.scenarios import FAULTS, SCENARIOS
 from tests.crash.stage import Stage
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="so many hosts side by side (default: 1)")
     arguments = parser.parse_args()
     names = arguments.scenario or list(SCENARIOS)
-    with Lab() as lab:
+    with Lab() as lab, ladders.names(lab):
         if arguments.list:
             with Stage(lab, "crash") as stage:
                 for name in names:

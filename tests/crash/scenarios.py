@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tests.crash import ladders
 from tests.crash.stage import NO_WINDOW, ROLLBACK, Stage
 from tests.lab.any_host import Completed
 from tests.lab.process import LabError
@@ -17,8 +18,8 @@ FAULTS = ("kill", "kill-after", "enospc", "eio", "erofs", "enospc-on", "eio-on",
 
 @dataclass(frozen=True)
 class Scenario:
-    """`process` is whose calls are counted: the first word of its command. `base` and `goal` are levels: so many
-    generations are in force. Where nobody confirms, the host must not stay at the goal."""
+    """`process` is whose calls are counted: the first word of its command. `base` and `goal` are levels of the ladder:
+    so many generations are in force. Where nobody confirms, the host must not stay at the goal."""
 
     process: str
     base: int
@@ -26,6 +27,7 @@ class Scenario:
     act: Callable[[Stage], Sequence[Completed]]
     window: int = 0
     stays: bool = True
+    ladder: ladders.Ladder = ladders.HOST
 
 
 def apply(level: int, *window: str) -> Callable[[Stage], Sequence[Completed]]:
@@ -64,7 +66,7 @@ def next_command(stage: Stage) -> Sequence[Completed]:
 NO_WATCHER = "/usr/local/sbin/systemd-run"
 """Found before the real one: it says that all is well, and starts nothing."""
 NOT_CONFIRMED = ("--confirm-within", f"{WINDOW}s")
-SCENARIOS: dict[str, Scenario] = {
+OF_A_HOST: dict[str, Scenario] = {
     "first": Scenario("apply", 0, 1, apply(1, *NO_WINDOW)),
     "first-window": Scenario("apply", 0, 1, apply(1, *NOT_CONFIRMED), WINDOW, stays=False),
     "second": Scenario("apply", 1, 2, apply(2, *NO_WINDOW)),
@@ -78,3 +80,5 @@ SCENARIOS: dict[str, Scenario] = {
     "boot": Scenario("recover", 1, 2, boot, stays=False),
     "next": Scenario("apply", 1, 2, next_command),
 }
+OF_A_GATEWAY = {f"gateway-{name}": replace(each, ladder=ladders.GATEWAY) for name, each in OF_A_HOST.items()}
+SCENARIOS = {**OF_A_HOST, **OF_A_GATEWAY}

@@ -8,25 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.crash import injector
+from tests.crash import injector, ladders
 from tests.crash.judge import Dump, Seen, differences
 from tests.lab.any_host import Completed
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.process import LabError
 from tests.patience import Patience
-from tests.witness import policy
 
 STORE = "/var/lib/hostguard"
-# By level, so many generations are in force; what is wanted at each.
-POLICIES = {1: "/root/a.yml", 2: "/root/b.yml"}
-CHANGES: tuple[policy.Change, ...] = (
-    ("users: [vault-agent]", "users: [root]"),
-    ("from: [10.77.0.0/24]", "from: [10.77.0.0/25]"),
-    ('"10240 65535"', '"12000 65535"'),
-    ("memory_max: 512M", "memory_max: 256M"),
-    ("size: 16M", "size: 32M"),
-)
 NO_WINDOW = ("--confirm-within", "0")
 ROLLBACK = ("rollback", "--yes", "--restart", *NO_WINDOW)
 SAID = "/tmp/crash-said"
@@ -61,8 +51,9 @@ class Stage:
     def __init__(self, lab: Lab, name: str) -> None:
         self.lab, self.name = lab, name
         self.host: Host | None = None
-        self.level = 0
-        self.ladder: dict[int, Dump] = {}
+        self.ladder = ladders.HOST
+        self.level = 0  # so many generations are in force
+        self.known: dict[int, Dump] = {}
         self.unlike: list[str] = []  # how the host differs from what it was brought back to
 
     def __enter__(self) -> Stage:
@@ -82,9 +73,15 @@ class Stage:
         assert self.host
         return self.host
 
-    def be_at(self, level: int) -> None:
-        """Have this many generations in force, and all of the ladder up to the next level known."""
-        if self.host is None:
+    @property
+    def policies(self) -> dict[int, str]:
+        """By level, where the policy that is wanted there lies."""
+        return ladders.places(self.ladder.policies)
+
+    def be_at(self, ladder: ladders.Ladder, level: int) -> None:
+        """Have this many generations of the ladder in force, and know how the host looks at each of its levels."""
+        if self.host is None or self.ladder is not ladder:
+            self.ladder = ladder
             self._begin()
         while self.level > level:
             if not self.go_back(self.level - 1):
@@ -95,11 +92,12 @@ class Stage:
     def _begin(self) -> None:
         """A new host; what it will look like at every level is seen once, and again wherever it is brought there."""
         self.furnish()
-        self.there.write(POLICIES[1], policy.example())
-        self.there.write(POLICIES[2], policy.example(*CHANGES))
+        self.ladder.furnish(self.there)
+        for level, path in self.policies.items():
+            self.there.write(path, self.ladder.policies[level - 1])
         self.level = 0
         self._keep()
-        for _ in POLICIES:
+        for _ in self.policies:
             self._climb()
         if not self.go_back(0):
             raise LabError(f"a host that nothing happened to does not go back: {self.unlike}")
@@ -107,7 +105,7 @@ class Stage:
     def furnish(self) -> None:
         """Start a new host, with the Python that may strike."""
         self.leave()
-        self.host = self.lab.host(self.name)
+        self.host = self.lab.host(self.name, options=self.ladder.options)
         self.host.write(f"{injector.FOLDER}/injector.py", Path(injector.__file__).read_text())
         self.host.write(injector.PYTHON, injector.LAUNCHER, mode="755")
 
@@ -120,7 +118,7 @@ class Stage:
 
     def _keep(self) -> None:
         """Remember this level: the dump, and hostguard's own memory."""
-        self.ladder[self.level] = self.there.dump()
+        self.known[self.level] = self.there.dump()
         kept = f"{injector.FOLDER}/store-{self.level}"
         self.there.run(f"rm -rf {kept}; [ ! -e {STORE} ] || cp -a {STORE} {kept}")
 
@@ -133,7 +131,7 @@ class Stage:
 
     def is_at(self, level: int, dump: Dump) -> bool:
         """Take up from here, if the host is what it was at this level."""
-        found = self.unlike = differences(self.ladder[level], dump)
+        found = self.unlike = differences(self.known[level], dump)
         if not found:
             self.level = level
             kept = f"{injector.FOLDER}/store-{level}"
@@ -141,7 +139,7 @@ class Stage:
         return not found
 
     def apply(self, level: int) -> tuple[str, ...]:
-        return ("apply", "--policy", POLICIES[level], "--yes", "--restart")
+        return ("apply", "--policy", self.policies[level], "--yes", "--restart")
 
     def hostguard(self, *arguments: str) -> Completed:
         """A command of hostguard's, by the Python that may strike."""

@@ -24,7 +24,7 @@ from tests.crash.judge import (
     without_traces,
 )
 from tests.crash.scenarios import FAULTS, SCENARIOS, Scenario
-from tests.crash.stage import NO_WINDOW, POLICIES, ROOM_SECONDS, Stage, within
+from tests.crash.stage import NO_WINDOW, ROOM_SECONDS, Stage, within
 from tests.lab.any_host import Completed
 from tests.lab.process import LabError
 
@@ -59,7 +59,7 @@ class Result:
 def record(stage: Stage, name: str) -> list[Point]:
     """Every point of a scenario, in order, seen while nothing goes wrong."""
     scenario = SCENARIOS[name]
-    stage.be_at(scenario.base)
+    stage.be_at(scenario.ladder, scenario.base)
     stage.plan(scenario.process, "", record=True)
     said = scenario.act(stage)
     stage.settle(scenario.window)
@@ -67,7 +67,7 @@ def record(stage: Stage, name: str) -> list[Point]:
     points = stage.points()
     end = scenario.goal if scenario.stays else scenario.base
     seen = stage.look()
-    like = liken(seen, stage.ladder, scenario.base, {scenario.base, scenario.goal})
+    like = liken(seen, stage.known, scenario.base, {scenario.base, scenario.goal})
     if (like.level, like.traces) != (end, []) or not points:
         raise LabError(f"{name}, with no fault, ends at {like}: {[done.stderr for done in said]}")
     put_back(stage, scenario, seen.dump)
@@ -92,7 +92,7 @@ def attempt(stage: Stage, trial: Trial) -> Result:
 
 def _attempted(stage: Stage, trial: Trial) -> tuple[Verdict, str, str]:
     scenario = SCENARIOS[trial.scenario]
-    stage.be_at(scenario.base)
+    stage.be_at(scenario.ladder, scenario.base)
     stage.plan(scenario.process, trial.fault, at=trial.at, having=trial.having, room=ROOM_SECONDS)
     said = _suffer(stage, scenario, trial.fault)
     struck = stage.fired()
@@ -132,21 +132,21 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
     levels = {scenario.base, scenario.goal}
     settled = stage.settle(scenario.window)
     seen = stage.look()
-    like = liken(seen, stage.ladder, scenario.base, levels)
+    like = liken(seen, stage.known, scenario.base, levels)
     if not settled:
         return Verdict.STUCK, f"still at work after its window: {', '.join(like.traces[:3])}", seen
     booted = boots_open(seen)
     if booted:
         stage.there.reboot()
         seen = stage.look()
-        like = liken(seen, stage.ladder, scenario.base, levels)
-    if why := opened(seen, tuple(POLICIES.values())):
+        like = liken(seen, stage.known, scenario.base, levels)
+    if why := opened(seen, tuple(stage.policies.values())):
         return Verdict.OPEN, ("after a boot: " if booted else "") + why, seen
     if like.level == scenario.goal and not scenario.stays and not like.traces:
         return Verdict.OPEN, "kept, and nobody has confirmed it", seen
     wrong = untrue(said, like, scenario.base, scenario.goal)
     if like.level is not None and not like.traces:
-        wrong = wrong or out_of_date(seen, like.level, POLICIES)
+        wrong = wrong or out_of_date(seen, like.level, stage.policies)
         as_it_is = Verdict.OLD if like.level == scenario.base else Verdict.NEW
         return (Verdict.WORDS if wrong else as_it_is), wrong, seen
     # The command that comes next, whatever it is for: after it the host is whole, and what was cut short was said.
@@ -154,7 +154,7 @@ def _judged(stage: Stage, scenario: Scenario, said: Sequence[Completed]) -> tupl
     wanted = max(levels)
     done = stage.hostguard(*stage.apply(wanted), *NO_WINDOW)
     after = stage.look()
-    healed = liken(after, stage.ladder, -1, {wanted})  # it has written everything anew
+    healed = liken(after, stage.known, -1, {wanted})  # it has written everything anew
     if healed.level is None or done.returncode:
         kind = Verdict.STUCK if "waits to be confirmed" in done.stderr else Verdict.HALF
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]

@@ -30,7 +30,7 @@ VOLATILE_RUN = {"xtables.lock"}  # iptables leaves its lock behind
 VOLATILE_SYSCTLS = re.compile(
     r"""
       .*conntrack_count$     # flows come and go
-    | .*\.stable_secret$     # random
+    | .*\.stable_secret$ | .*\.tcp_fastopen_key$     # random
     | .*nf_conntrack_(max|buckets|expect_max)$   # the machine's, not the host's
     | net\.ipv4\.(tcp|udp)_mem$ | .*\.retrans_time$
     | net\.ipv4\.inet_peer_threshold$   # of the memory that was free at boot
@@ -102,7 +102,7 @@ def in_order(table: str) -> str:
 
 def ipsets() -> str:
     """Hash sets list their members in any order; a set made anew draws another seed."""
-    return lines(re.sub(r" (initval 0x[0-9a-f]+|timeout \d+(?= |$))", "", said("ipset", "save")))
+    return lines(re.sub(r" (initval 0x[0-9a-f]+|timeout \d+)\b", "", said("ipset", "save")))
 
 
 def sysctls() -> str:
@@ -218,6 +218,14 @@ def network() -> str:
     )
 
 
+def listening() -> str:
+    """Where the gateway takes requests, and the resolver lookups: a process that is active may still listen nowhere."""
+    found = [line.split() for line in said("ss", "-Hlntux").splitlines()]
+    tcp_and_udp = {f"{kind} {local}" for kind, _, _, _, local, *_ in found if kind in ("tcp", "udp")}
+    sockets = {path for kind, _, _, _, path, *_ in found if kind.startswith("u_") and path.startswith("/run/hostguard")}
+    return "\n".join(sorted(tcp_and_udp | sockets))
+
+
 def settle() -> None:
     """The watcher of a window that is closed sees so within a second, and ends. One that does not is a difference."""
     for _ in range(100):
@@ -244,6 +252,7 @@ def main() -> None:
         "cgroups": cgroups(),
         "run": run_entries(),
         "network": network(),
+        "listening": listening(),
         # Last: what was asked for above must not be what shows up here.
         "legacy tables": legacy_tables(),
     }
