@@ -25,13 +25,14 @@ COMMAND_SECONDS = 120
 ROOM_SECONDS = 4
 """How long a disk stays full before somebody makes room. Who waits for the end of a window waits for that, too."""
 
-# Whether anything of hostguard still runs, waits for its turn, or is to be started again. A systemd that does not
-# answer is one that is being executed anew, by a way back.
+# Whether anything of hostguard still runs, waits for its turn, or is to be started again; or a gateway hands over. A
+# systemd that does not answer is one that is being executed anew, by a way back.
 AT_WORK = f"""
 pgrep -f '{injector.FOLDER}/injector[.]py' > /dev/null && exit 0
 shown=$(systemctl show --all --property=Id,ActiveState,ExecStart -- 'hostguard-*') || exit 0
 printf '%s\\n' "$shown" | awk -v RS= '
     (/[.]timer/ || index($0, "{injector.PYTHON}")) && /ActiveState=(active|activating|deactivating)/ {{ found = 1 }}
+    /ActiveState=reloading/ {{ found = 1 }}
     END {{ exit !found }}'
 """
 # A service that was started under hostguard's limits keeps them until it is restarted, and its slice with it: that is
