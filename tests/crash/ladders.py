@@ -65,13 +65,14 @@ def with_gateway(*, second: bool) -> str:
             "users": ["shop"],
             "group": "shop",
             "listen": 84,
-            "timeouts": {"connect": "250ms", "try": "2s" if second else "1s", "total": "6s", "idle": "60s"},
+            "timeouts": {"connect": "250ms", "try": "800ms" if second else "500ms", "total": "1s", "idle": "60s"},
             "credential": {"secret": "payments", "prefix": "Bearer "},
         }
     }
     hosts: dict[str, Any] = {"payments": {"hosts": ["api.provider.com"]}}
     if second:
-        providers["letters"] = {"users": ["shop"], "group": "shop", "listen": 85}
+        providers["letters"] = {**providers["payments"], "listen": 85}
+        del providers["letters"]["credential"]
         hosts["letters"] = {"hosts": ["api.letters.example"]}
         agent["secrets"]["letters"] = {"path": "secret/data/mtls", "certificate": "cert", "key": "key"}
     return yaml.safe_dump(
@@ -87,6 +88,7 @@ def with_gateway(*, second: bool) -> str:
             },
             "gateway": {
                 "program": "/usr/bin/envoy",
+                "drain": "1s",  # each trial waits for several of them
                 "connections_max": 200 if second else 100,
                 "metrics": {"listen": 91 if second else 90, "users": ["prometheus"]},
                 "providers": providers,
