@@ -11,7 +11,7 @@ import time
 import zipfile
 from typing import Iterator, List, Tuple
 
-from . import lock, sources, store
+from . import dropped, lock, sources, store
 from .program import environment, run
 from .resource import HostError
 from .systemctl import systemd_runs
@@ -179,6 +179,7 @@ def close() -> None:
     pending = store.pending() or {}
     store.remove(store.HOLD)
     _protect()
+    dropped.forget()
     for path in _files():
         store.remove(path)
     for folder in pending.get("made", []):

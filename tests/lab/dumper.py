@@ -39,6 +39,7 @@ VOLATILE_SYSCTLS = re.compile(
 )
 MACHINE_SYSCTLS = ("fs.nr_open", "fs.file-max")
 OURS = re.compile(r"hostguard|envoy\.service|run-secrets\.mount")  # units of the lab's policies, and of hostguard
+OUR_RUN = re.compile(r"hostguard|secrets$")
 OUR_FILES = ("*hostguard*", "envoy.service", "run-secrets.mount")
 UNIT_PROPERTIES = "Id,UnitFileState,LoadState,FragmentPath,DropInPaths,LimitNOFILE,Slice,ActiveState"
 UNIT_TYPES = ("service", "mount", "slice", "socket", "swap", "path", "timer", "target")
@@ -201,7 +202,9 @@ def cgroups() -> str:
 def run_entries() -> str:
     """What lies in /run: who may read it, not what it says (numbers of processes, times of the boot)."""
     names = {entry.name for entry in Path("/run").iterdir()} - VOLATILE_RUN
-    return "\n".join(described(f"/run/{name}", content=False) for name in sorted(names))
+    paths = [Path("/run", name) for name in names]
+    paths += [below for path in paths if OUR_RUN.match(path.name) for below in path.rglob("*")]
+    return "\n".join(described(str(path), content=False) for path in sorted(paths))
 
 
 def network() -> str:

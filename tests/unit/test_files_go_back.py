@@ -215,3 +215,31 @@ def test_what_a_cut_short_write_left_beside_a_file_is_not_as_before(tmp_path: Pa
     file.put_back(before)
     assert file.as_before({}, before, file.snapshot(str(path)))
     assert [each.name for each in tmp_path.iterdir()] == ["theirs"] * there
+
+
+def test_folders_that_another_program_makes_of_a_file_go_with_it(tmp_path: Path) -> None:
+    place(tmp_path / "theirs/file")
+    made = [str(tmp_path / name) for name in ("run/inner", "run", "theirs", "kept")]
+    conf = file.resource("c", str(tmp_path / "conf"), "", makes=made)
+    before = file.capture([conf])
+    place(tmp_path / "conf")
+    for folder in ("run/inner", "kept"):
+        (tmp_path / folder).mkdir(parents=True)
+    place(tmp_path / "kept/by-somebody")
+    (tmp_path / "conf").unlink()
+    as_before = file.as_before(conf, before[conf["id"]], file.capture([conf])[conf["id"]])
+    file.restore([conf], before)
+    assert not as_before
+    assert file.as_before(conf, before[conf["id"]], file.capture([conf])[conf["id"]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "theirs"]
+
+
+def test_what_is_removed_in_the_folder_of_an_account_is_not_behind_a_link_of_its_making(tmp_path: Path) -> None:
+    place(tmp_path / "elsewhere/file")
+    (tmp_path / "link").symlink_to("elsewhere")
+    for name in ("link/file", "nowhere/file", "elsewhere/none", "elsewhere"):
+        file.remove_within(str(tmp_path / name))
+    assert (tmp_path / "elsewhere/file").exists()
+    for name in ("elsewhere/file", "elsewhere", "link"):
+        file.remove_within(str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []

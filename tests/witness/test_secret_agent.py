@@ -167,6 +167,32 @@ def test_what_was_mended_is_seen_to_be(well: Host) -> None:
     assert failing(well) == {}
 
 
+def test_a_secret_that_leaves_the_policy_goes_once_nobody_could_go_back(well: Host) -> None:
+    stored = POLICY["secrets"]["agent"]["secrets"]
+    more = policy(secrets={**stored, "more": stored["mtls"]})
+    there, note, theirs = "/run/secrets/more/pem", "/run/secrets/.agent/more", "/run/secrets/theirs"
+    well.run(["touch", theirs])
+    apply(well, more)
+    holds(well, there, "\n".join(PAIR.values()) + "\n")
+    well.write(PLACE, policy())
+    well.run(
+        "systemd-run --quiet --collect --unit=applying env "
+        + " ".join(f"{name}={value}" for name, value in well.settings.items())
+        + " python3 -m hostguard apply --yes --confirm-within 300s"
+    )
+    until(lambda: "unconfirmed" in well.hostguard("history").stdout, "it is applied")
+    # A server that is down would not give it again.
+    assert well.out(["ls", there, note]).split() == [note, there]
+    assert well.hostguard("confirm").returncode == 0
+    gone = f"ls -d {note} {there.rpartition('/')[0]}"
+    assert well.run(gone, check=False).stdout == ""
+    apply(well, more)
+    assert well.hostguard("rollback", "--yes", "--confirm-within", "0").returncode == 0
+    assert well.run(gone, check=False).stdout == ""
+    assert well.out(["ls", NEW, OLD, PEM, theirs]).split() == [PEM, NEW, OLD, theirs]
+    well.run(["rm", theirs])
+
+
 def test_once_the_server_is_back_it_heals_by_itself(well: Host) -> None:
     well.run(f"iptables -I {secrets.TO_SERVER}; sleep 6; iptables -D {secrets.TO_SERVER}")
     put(well, key="healed")

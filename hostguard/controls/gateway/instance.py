@@ -49,7 +49,7 @@ def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str, secrets: Map
         *([file.resource(CONTROL, FOLDERS, _folders_of_secrets(g))] if g.secrets else []),
         file.resource(CONTROL, START, program),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
-        file.resource(CONTROL, TMPFILES, _folders(g)),
+        file.resource(CONTROL, TMPFILES, _folders(g), makes=[*_folders_of_sockets(g), ADMIN.rpartition("/")[0], RUN]),
         unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
     ]
 
@@ -97,6 +97,10 @@ def _service(g: Gateway, mark: str) -> str:
         files=g.nofile,
         slice=g.slice,
     )
+
+
+def _folders_of_sockets(g: Gateway) -> list[str]:
+    return [f"{RUN}/{upstream.name}" for upstream in g.upstreams if upstream.group]
 
 
 def _folders(g: Gateway) -> str:

@@ -159,7 +159,7 @@ def resources(agent: Agent, mount: str) -> list[Resource]:
     mark = hashlib.sha256((text + folders + content).encode()).hexdigest()
     return [
         file.resource(CONTROL, CONFIGURATION, text),
-        file.resource(CONTROL, FOLDERS, folders),
+        file.resource(CONTROL, FOLDERS, folders, fetches={note(agent, s): list(s.place.files) for s in agent.secrets}),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(agent, mount, mark)),
         unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
     ]

@@ -48,7 +48,8 @@ def resource(control: str, path: str, content: str, mode: str = "0644", **more: 
     """A file that root owns, with this whole content.
 
     `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
-    `module`, the kernel's module that the file has loaded.
+    `module`, the kernel's module that the file has loaded; `makes`, the folders that systemd-tmpfiles makes of it, the
+    innermost first; `fetches`, by its note, the files of each secret that the agent fetches by it (see dropped.py).
     """
     identity = "file:{}".format(path)
     return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)
@@ -206,13 +207,18 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    return {resource["id"]: snapshot(resource["path"]) for resource in resources}
+    return {r["id"]: dict(snapshot(r["path"]), missing_makes=_missing(r.get("makes", []))) for r in resources}
+
+
+def _missing(folders: List[str]) -> List[str]:
+    return [folder for folder in folders if not os.path.lexists(folder)]
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """Whether a path is what it was, with nothing of ours beside it. A folder that was made for it is left where
     somebody keeps something in it."""
-    left = [parent for parent in before["missing_parents"] if os.path.isdir(parent) and not os.listdir(parent)]
+    made = before["missing_parents"] + before.get("missing_makes", [])
+    left = [folder for folder in made if os.path.isdir(folder) and not os.listdir(folder)]
     left += [now["beside"]] if "beside" in now else []
     return not left and all(before.get(key) == now.get(key) for key in SAID) and _changed(before) == _changed(now)
 
@@ -235,6 +241,8 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
         for saved in (captured[resource["id"]] for resource in resources):
             if saved["type"] == "absent":
                 _remove(saved["missing_parents"])
+            for folder in saved.get("missing_makes", []):
+                remove_within(folder)
 
 
 def snapshot(path: str) -> Dict[str, Any]:
@@ -303,6 +311,25 @@ def _remove(folders: List[str]) -> None:
             break
         with contextlib.suppress(OSError):
             store.sync(os.path.dirname(folder))
+
+
+def remove_within(path: str) -> None:
+    """A file, or a folder in which nothing is, where its folder is an account's: no link that this one put there is
+    followed. Raises OSError, but not where there is none."""
+    folder, name = os.path.split(path)
+    try:
+        within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):  # a link is no folder
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(name, dir_fd=within).st_mode):
+                with contextlib.suppress(OSError):  # somebody keeps something there
+                    os.rmdir(name, dir_fd=within)
+            else:
+                os.unlink(name, dir_fd=within)
+    finally:
+        os.close(within)
 
 
 def put(path: str, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]] = None) -> None:
