@@ -14,15 +14,6 @@ description:
     back is reported as failed, with O(ignore:outcome=rolled back).
   - Changes nothing in check mode, and says what it would change; with C(--diff) every difference.
 options:
-  policy:
-    description:
-      - The policy, or what refines O(policy_file). Dicts are merged deep, lists are replaced.
-      - Its keys are those of the policy file; C(version) may be left out.
-    type: dict
-    default: {}
-  policy_file:
-    description: A policy file on the controller.
-    type: path
   areas:
     description:
       - Sections of the policy that this task speaks for. What other sections wanted before stays as it is.
@@ -48,14 +39,7 @@ options:
     description: Restart the services that would run on with old values.
     type: bool
     default: false
-  answer_within:
-    description: How long the host may take to answer a question, such as C(300s); then it is given up.
-    type: str
-    default: 300s
-  answer_size:
-    description: How much the host may answer, such as C(64M); at more than that it is given up.
-    type: str
-    default: 64M
+extends_documentation_fragment: [hostguard.hostguard.policy, hostguard.hostguard.limits]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

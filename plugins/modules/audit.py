@@ -9,26 +9,12 @@ short_description: Check a host against a hostguard policy
 description:
   - Reads and changes nothing. Fails where a control fails, or where something could not be seen.
 options:
-  policy:
-    description: The policy, or what refines O(policy_file).
-    type: dict
-    default: {}
-  policy_file:
-    description: A policy file on the controller.
-    type: path
   areas:
     description: Sections of the policy to check; left out, all of them.
     type: list
     elements: str
     choices: [platform, egress, gateway, kernel, limits, slices, secrets]
-  answer_within:
-    description: How long the host may take to answer a question, such as C(300s); then it is given up.
-    type: str
-    default: 300s
-  answer_size:
-    description: How much the host may answer, such as C(64M); at more than that it is given up.
-    type: str
-    default: 64M
+extends_documentation_fragment: [hostguard.hostguard.policy, hostguard.hostguard.limits]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

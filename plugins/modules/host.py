@@ -16,14 +16,7 @@ options:
     description: The question.
     type: dict
     required: true
-  answer_within:
-    description: How long the host may take to answer a question, such as C(300s); then it is given up.
-    type: str
-    default: 300s
-  answer_size:
-    description: How much the host may answer, such as C(64M); at more than that it is given up.
-    type: str
-    default: 64M
+extends_documentation_fragment: [hostguard.hostguard.limits]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

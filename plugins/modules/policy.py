@@ -9,14 +9,7 @@ short_description: Check a hostguard policy, and return the one file that a host
 description:
   - Reads on the controller alone, asks the host nothing, and changes nothing. Fails with every error of the policy at
     once, each with its line.
-options:
-  policy:
-    description: The policy, or what refines O(policy_file).
-    type: dict
-    default: {}
-  policy_file:
-    description: A policy file on the controller.
-    type: path
+extends_documentation_fragment: [hostguard.hostguard.policy]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

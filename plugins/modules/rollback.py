@@ -24,14 +24,7 @@ options:
     description: Restart the services that would run on with hostguard's limits.
     type: bool
     default: false
-  answer_within:
-    description: How long the host may take to answer a question, such as C(300s); then it is given up.
-    type: str
-    default: 300s
-  answer_size:
-    description: How much the host may answer, such as C(64M); at more than that it is given up.
-    type: str
-    default: 64M
+extends_documentation_fragment: [hostguard.hostguard.limits]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

@@ -11,13 +11,6 @@ description:
   - Fails where the policy can't be used, where the options contradict each other or the policy, and where the file has
     another hash.
 options:
-  policy:
-    description: The policy, or what refines O(policy_file).
-    type: dict
-    default: {}
-  policy_file:
-    description: A policy file on the controller.
-    type: path
   package:
     description: The package that brings the program, from a repository that the host knows.
     type: str
@@ -34,6 +27,7 @@ options:
   ca:
     description: The certificates by which the server is verified, a file on the controller for C(secrets.agent.ca).
     type: path
+extends_documentation_fragment: [hostguard.hostguard.policy]
 author: hostguard (!UNKNOWN)
 """
 RETURN = """

@@ -14,13 +14,6 @@ description:
   - What wraps a secret_id (C(secrets.agent.auth.wrapped_by)) is good once. It is written where the agent needs it, as
     it does not run as the policy has it, or does not fetch; where it does, nothing is written.
 options:
-  policy:
-    description: The policy, or what refines O(policy_file).
-    type: dict
-    default: {}
-  policy_file:
-    description: A policy file on the controller.
-    type: path
   role_id:
     description: The role_id. Left out, its file must be there.
     type: str
@@ -48,6 +41,7 @@ options:
     description: How much it may say.
     type: str
     default: 64M
+extends_documentation_fragment: [hostguard.hostguard.policy]
 author: hostguard (!UNKNOWN)
 """
 RETURN = "# No more than what every module returns."
