@@ -179,7 +179,7 @@ def close() -> None:
     pending = store.pending() or {}
     store.remove(store.HOLD)
     _protect()
-    dropped.forget()
+    dropped.forget(pending.get("generation", 0))
     for path in _files():
         store.remove(path)
     for folder in pending.get("made", []):

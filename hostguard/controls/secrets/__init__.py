@@ -41,6 +41,9 @@ SHOWN = 5
 
 def tmpfs(context: Context) -> Sequence[Resource]:
     wanted = _secrets(context)
+    agent = keys.derive(context.policy)
+    fetched = fetching.fetched(agent) if agent else []
+    theirs = [path for place in keys.places(wanted).values() for path in place.files]
     return [
         mount.resource(
             "secrets.mount",
@@ -50,6 +53,8 @@ def tmpfs(context: Context) -> Sequence[Resource]:
             f"${{uid:{wanted.owner}}}",
             f"${{gid:{wanted.group}}}",
             OPTIONS,
+            holds=sorted({*fetched, *theirs}),
+            fetches=fetched,
         )
     ]
 

@@ -35,6 +35,11 @@ def note(agent: Agent, secret: StoredSecret) -> str:
     return f"{agent.folder}/{NOTES}/{secret.place.name}"
 
 
+def fetched(agent: Agent) -> list[str]:
+    """All that it writes into the tmpfs."""
+    return [path for secret in agent.secrets for path in (*secret.place.files, note(agent, secret))]
+
+
 # What it reads
 
 
@@ -159,7 +164,7 @@ def resources(agent: Agent, mount: str) -> list[Resource]:
     mark = hashlib.sha256((text + folders + content).encode()).hexdigest()
     return [
         file.resource(CONTROL, CONFIGURATION, text),
-        file.resource(CONTROL, FOLDERS, folders, fetches={note(agent, s): list(s.place.files) for s in agent.secrets}),
+        file.resource(CONTROL, FOLDERS, folders),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(agent, mount, mark)),
         unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
     ]

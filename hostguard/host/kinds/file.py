@@ -49,7 +49,7 @@ def resource(control: str, path: str, content: str, mode: str = "0644", **more: 
 
     `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
     `module`, the kernel's module that the file has loaded; `makes`, the folders that systemd-tmpfiles makes of it, the
-    innermost first; `fetches`, by its note, the files of each secret that the agent fetches by it (see dropped.py).
+    innermost first.
     """
     identity = "file:{}".format(path)
     return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)

@@ -48,8 +48,13 @@ def device(path: str) -> str:
     return "{}:{}".format(os.major(number), os.minor(number))
 
 
-def resource(control: str, path: str, size: int, mode: str, uid: str, gid: str, options: Sequence[str]) -> Resource:
-    """A tmpfs; `size` in bytes, `uid` and `gid` as numbers or placeholders. Without swap where the kernel has it."""
+def resource(
+    control: str, path: str, size: int, mode: str, uid: str, gid: str, options: Sequence[str], **more: Any
+) -> Resource:
+    """A tmpfs; `size` in bytes, `uid` and `gid` as numbers or placeholders. Without swap where the kernel has it.
+
+    `more`: `holds`, the files that belong there, and `fetches`, those of them that the agent writes: see dropped.py.
+    """
     return {
         "id": "mount:{}".format(path),
         "kind": "mount",
@@ -61,6 +66,7 @@ def resource(control: str, path: str, size: int, mode: str, uid: str, gid: str, 
         "mode": mode,
         "uid": uid,
         "gid": gid,
+        **more,
     }
 
 
