@@ -40,10 +40,11 @@ def command(
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to observe"])
     seen = observed(duration, host, sudo=sudo)
 
+    from hostguard.cli.whole_file import written
     from hostguard.observe.propose import propose
 
     proposal = propose(loaded.policy.egress, seen)
-    write(with_it(loaded, proposal), output)
+    written(with_it(loaded, proposal), output)
     say(proposal, seen, output)
     if seen.lost:
         raise typer.Exit(Exit.UNSEEN)
@@ -91,18 +92,6 @@ def with_it(loaded: LoadedPolicy, proposal: Proposal) -> str:
     except PolicyError as error:
         raise Stop(Exit.UNSEEN, list(map(str, error.problems))) from None
     return text
-
-
-def write(text: str, output: Path | None) -> None:
-    from hostguard.cli import whole_file
-
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        whole_file.replace(output, text)
-    except OSError as error:
-        raise Stop(Exit.CALL, [f"{output}: {error.strerror or error}"]) from None
 
 
 def say(proposal: Proposal, seen: Seen, output: Path | None) -> None:
