@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 from tests.crash import ladders
 from tests.crash.judge import BAD, Verdict
 from tests.crash.scenarios import FAULTS, SCENARIOS
 from tests.crash.stage import Stage
-from tests.crash.trial import Point, Result, attempt, each_once, record, sample, trials
+from tests.crash.trial import Point, Result, Trial, attempt, each_once, record, sample, trials
 from tests.lab.lab import Lab
+
+Each = TypeVar("Each")
 
 
 def main() -> int:
@@ -49,9 +53,21 @@ def tell(name: str, points: Sequence[Point]) -> None:
 
 def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> tuple[list[Result], bool]:
     """What became of each trial, and whether all were tried."""
-    with Stage(lab, "crash-0") as stage:
-        known = {name: record(stage, name) for name in names}
-        wanted = [trial for name in names for trial in trials(name, known[name], arguments.fault or FAULTS)]
+    faults = arguments.fault or FAULTS
+    known: dict[str, list[Point]] = {}
+    results: list[Result] = []
+
+    def see(stage: Stage, name: str) -> None:
+        known[name] = record(stage, name)
+
+    def suffer(stage: Stage, trial: Trial) -> None:
+        results.append(attempt(stage, trial))
+        row(len(results), results[-1])
+
+    with ExitStack() as stack:
+        stages = [stack.enter_context(Stage(lab, f"crash-{number}")) for number in range(arguments.jobs)]
+        side_by_side(stages, deque(names), see)
+        wanted = [trial for name in names for trial in trials(name, known[name], faults)]
         if arguments.at:
             wanted = [trial for trial in wanted if trial.at in arguments.at]
         if arguments.each_once:
@@ -60,35 +76,30 @@ def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> tuple[
             wanted = sample(wanted, arguments.sample)
         print(f"{len(wanted)} trials of {sum(map(len, known.values()))} points", flush=True)
         # Neighbours have the same beginning, so that a host is seldom brought to another level.
-        left = deque(wanted)
-        results: list[Result] = []
-
-        def work(on: Stage) -> None:
-            while True:
-                try:
-                    trial = left.popleft()
-                except IndexError:  # that was the last one
-                    return
-                result = attempt(on, trial)
-                results.append(result)
-                row(len(results), result)
-
-        def work_elsewhere(number: int) -> None:
-            with Stage(lab, f"crash-{number}") as another:
-                work(another)
-
-        others = [threading.Thread(target=work_elsewhere, args=(number,)) for number in range(1, arguments.jobs)]
-        for other in others:
-            other.start()
-        try:
-            work(stage)
-        except KeyboardInterrupt:
-            left.clear()
-        for other in others:
-            other.join()
+        with suppress(KeyboardInterrupt):
+            side_by_side(stages, deque(wanted), suffer)
     if len(results) < len(wanted):
         print(f"{len(wanted) - len(results)} trials did not come to an end", flush=True)
     return results, len(results) == len(wanted)
+
+
+def side_by_side(stages: Sequence[Stage], left: deque[Each], do: Callable[[Stage, Each], None]) -> None:
+    """Each host takes the next one until none is left."""
+
+    def work(on: Stage) -> None:
+        while True:
+            try:
+                each = left.popleft()
+            except IndexError:  # that was the last one
+                return
+            do(on, each)
+
+    with ThreadPoolExecutor(len(stages)) as pool:
+        try:
+            list(pool.map(work, stages))
+        except BaseException:
+            left.clear()
+            raise
 
 
 def row(number: int, result: Result) -> None:
