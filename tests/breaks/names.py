@@ -7,6 +7,7 @@ from tests.breaks.model import RELOAD, UNIT, Break, away, file, over
 NAMES, STALE = "egress.names", "egress.stale-names"
 SERVICE = "hostguard-names.service"
 CONFIGURATION = "/etc/hostguard/egress/names.conf"
+MARK = "/etc/hostguard/names.mark"
 SET = "$(ipset -n list | grep -m1 hostguard-4-NEW-)"
 
 
@@ -47,8 +48,8 @@ OF_NAMES = (
     Break("shadowed: another file mounted over it", *over("/etc/resolv.conf", "echo nameserver 192.0.2.53"), NAMES),
     Break("run time: the resolver does not run", f"systemctl stop {SERVICE}", f"systemctl start {SERVICE}", NAMES),
     Break("run time: it runs with what was on the disk before",
-          f"sed -i.away 's/HOSTGUARD_MARK=/&0/' {UNIT}/{SERVICE}; {RELOAD}; systemctl restart {SERVICE}; "
-          f"mv {UNIT}/{SERVICE}.away {UNIT}/{SERVICE}; {RELOAD}", f"systemctl restart {SERVICE}", NAMES),
+          f"sed -i.away 's/HOSTGUARD_MARK=/&0/' {MARK}; systemctl restart {SERVICE}; mv {MARK}.away {MARK}",
+          f"systemctl restart {SERVICE}", NAMES),
     Break("changed: it knows one name more", f"echo server=/enemy.example/10.0.0.2 >> {CONFIGURATION}",
           f"sed -i '$d' {CONFIGURATION}", NAMES),
     Break("overridden: a drop-in that starts it with another file",

@@ -85,8 +85,8 @@ OF_AGENT = (
     Break("disk only: no boot starts it", f"systemctl disable --quiet {AGENT}", f"systemctl enable --quiet {AGENT}",
           "secrets.agent"),
     Break("run time: it runs on under what was mended since",
-          f"sed -i.away s/HOSTGUARD_MARK=/HOSTGUARD_MARK=0/ {UNIT}/{AGENT}; {RELOAD}; {MENDS}; "
-          f"mv {UNIT}/{AGENT}.away {UNIT}/{AGENT}; {RELOAD}", MENDS, "secrets.agent"),
+          f"sed -i.away 's/HOSTGUARD_MARK=/&0/' {FOLDER}/mark; {MENDS}; mv {FOLDER}/mark.away {FOLDER}/mark",
+          MENDS, "secrets.agent"),
     Break("run time: nobody reaches the server", f"iptables -I {TO_SERVER}; {LATE}",
           f"iptables -D {TO_SERVER}; {FRESH}", "secrets.agent-fresh"),
     Break("run time: the agent hangs", f"systemctl kill --signal=STOP {AGENT}; {LATE}",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash import ladders
 from tests.crash.judge import Verdict
 from tests.crash.stage import Stage
 from tests.crash.trial import Trial, attempt
@@ -20,7 +19,7 @@ WHOLE = {Verdict.OLD, Verdict.NEW, Verdict.NEXT}
 
 @pytest.fixture(scope="module")
 def stage(lab: Lab) -> Iterator[Stage]:
-    with ladders.names(lab), Stage(lab, "crash") as stage:
+    with Stage(lab, "crash") as stage:
         yield stage
 
 

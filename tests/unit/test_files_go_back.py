@@ -243,3 +243,17 @@ def test_what_is_removed_in_the_folder_of_an_account_is_not_behind_a_link_of_its
     for name in ("elsewhere/file", "elsewhere", "link"):
         file.remove_within(str(tmp_path / name))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_written_first_goes_back_last(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("mark", "one", "two")]
+    for path in paths:
+        place(path, b"before")
+    wanted = [file.resource("c", str(path), "ours") for path in paths]
+    before = file.capture(wanted)
+    for path in paths:
+        place(path)
+    file.restore(wanted, before)
+    times = [path.stat().st_ctime_ns for path in paths]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > times[2]

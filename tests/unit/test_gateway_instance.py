@@ -32,9 +32,9 @@ def wanted(g: Gateway = GATEWAY, **texts: Any) -> dict[str, Any]:
 
 
 def marks(of: Mapping[str, Any]) -> str:
-    service = of[f"file:/etc/systemd/system/{instance.UNIT}"]["content"]
     mark = of[f"unit:{instance.UNIT}"]["mark"]
-    assert f"HOSTGUARD_MARK={mark}\n" in service
+    assert of[f"file:{instance.MARK}"]["content"] == f"HOSTGUARD_MARK={mark}\n"
+    assert next(iter(of)) == f"file:{instance.MARK}"
     return str(mark)
 
 

@@ -151,7 +151,8 @@ UNIT_KEYS = {
     "Description", "DefaultDependencies", "RequiresMountsFor", "After", "Before", "Wants", "Conflicts", "Type",
     "RemainAfterExit", "PartOf", "ReloadPropagatedFrom", "ExecStart", "ExecReload", "ExecStartPre", "WantedBy",
     "ConditionPathExists", "What", "Where", "Options",
-    "StartLimitIntervalSec", "PIDFile", "RuntimeDirectory", "User", "Environment", "Restart", "RestartSec",
+    "StartLimitIntervalSec", "PIDFile", "RuntimeDirectory", "User", "Environment", "EnvironmentFile",
+    "Restart", "RestartSec",
     "OOMScoreAdjust", "AmbientCapabilities", "CapabilityBoundingSet", "NoNewPrivileges", "ProtectSystem", "ProtectHome",
     "PrivateTmp", "PrivateDevices", "ProtectKernelTunables", "ProtectKernelModules", "ProtectControlGroups",
     "RestrictNamespaces", "RestrictSUIDSGID", "RestrictRealtime", "LockPersonality", "MemoryDenyWriteExecute",
@@ -161,9 +162,9 @@ UNIT_KEYS = {
     "ProcSubset", "ProtectClock", "ProtectHostname", "ProtectKernelLogs", "ProtectProc", "RemoveIPC",
     "RuntimeDirectoryPreserve", "SocketBindAllow", "SocketBindDeny", "SystemCallFilter", "TimeoutStartSec", "UMask",
 }  # fmt: skip
-FOLDERS = ("/etc/hostguard/egress/", "/etc/systemd/system/", "/etc/systemd/system.conf.d/", "/etc/security/limits.d/",
-           "/etc/udev/rules.d/", "/etc/modules-load.d/", "/etc/hostguard/gateway/", "/etc/tmpfiles.d/",
-           "/etc/logrotate.d/")  # fmt: skip
+FOLDERS = ("/etc/hostguard/egress/", "/etc/hostguard/names.mark", "/etc/systemd/system/", "/etc/systemd/system.conf.d/",
+           "/etc/security/limits.d/", "/etc/udev/rules.d/", "/etc/modules-load.d/", "/etc/hostguard/gateway/",
+           "/etc/tmpfiles.d/", "/etc/logrotate.d/")  # fmt: skip
 UNITS = re.compile(r"(# .*|\[[A-Z][a-z]+\]|([A-Za-z]+)=(.*))?")
 
 

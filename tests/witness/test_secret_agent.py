@@ -191,6 +191,7 @@ def test_a_secret_that_leaves_the_policy_goes_once_nobody_could_go_back(well: Ho
     assert well.run(gone, check=False).stdout == ""
     assert well.out(["ls", NEW, OLD, PEM, theirs]).split() == [PEM, NEW, OLD, theirs]
     well.run(["rm", theirs])
+    well.write(PLACE, policy())
 
 
 def test_once_the_server_is_back_it_heals_by_itself(well: Host) -> None:

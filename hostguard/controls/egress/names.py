@@ -9,10 +9,10 @@ a name loses its sets and rules at once, and with them its connections.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hostguard.controls import mark
 from hostguard.controls.egress import allowlist
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, ipset, lookup, unit
@@ -25,6 +25,8 @@ from hostguard.policy.model import Egress
 CONTROL = "egress.names"
 UNIT = "hostguard-names.service"
 CONFIGURATION = f"{FOLDER}/names.conf"
+MARK = "/etc/hostguard/names.mark"
+"""Not in `FOLDER`: what is there goes back early in a boot, and the unit later."""
 ADDRESS = "127.0.0.83"
 """Its own: who may ask it is held by this address, and nobody else listens there."""
 NEW, OPEN = "NEW", "OPEN"
@@ -77,17 +79,18 @@ def names(egress: Egress) -> list[Resource]:
     if not egress.hosts:
         return []
     content, made = configuration(egress), ipset.script(sets(egress))
-    mark = hashlib.sha256((content + made).encode()).hexdigest()
-    service = render("names.service.j2", folder=FOLDER, account=ASKER, address=ADDRESS, mark=mark, rules=BOOT_UNIT)
-    leads_here = render("resolv.conf.j2", address=ADDRESS, mark=mark[:8], search=egress.search)
+    service = render("names.service.j2", folder=FOLDER, account=ASKER, address=ADDRESS, mark=MARK, rules=BOOT_UNIT)
+    started = mark.of(content, made, service)
+    leads_here = render("resolv.conf.j2", address=ADDRESS, mark=started[:8], search=egress.search)
     asker = f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
+        mark.resource(CONTROL, MARK, started),
         file.resource(CONTROL, CONFIGURATION, content, check=["${program:dnsmasq}", "--test", "--conf-file={}"]),
         file.resource(CONTROL, f"{FOLDER}/names.sets", made),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         unit.resource(
-            CONTROL, UNIT, {}, ours=True, enabled=True, active=True, asks_for=["nss-lookup.target"], mark=mark
+            CONTROL, UNIT, {}, ours=True, enabled=True, active=True, asks_for=["nss-lookup.target"], mark=started
         ),
         lookup.resource(CONTROL, "/etc/resolv.conf", leads_here, asked, asker),
         *sets(egress),

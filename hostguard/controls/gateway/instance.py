@@ -9,12 +9,12 @@ the new process when the old one ends.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import shlex
 from collections.abc import Mapping
 
+from hostguard.controls import mark
 from hostguard.controls.text import render
 from hostguard.host import takeover
 from hostguard.host.kinds import file, unit, xds
@@ -24,7 +24,7 @@ from hostguard.policy.gateway import ADMIN, FOLDER, LOGS, RUN, UNIT, XDS, Gatewa
 
 CONTROL, LOG, ROUTES = "gateway.instance", "gateway.log", "gateway.routes"
 BOOTSTRAP, TWIN, TRUST = f"{FOLDER}/bootstrap.json", f"{FOLDER}/twin.json", f"{FOLDER}/trust.json"
-START = f"{FOLDER}/start"
+MARK, START = f"{FOLDER}/mark", f"{FOLDER}/start"
 FOLDERS = f"{FOLDER}/folders.conf"
 """For the unit alone: among tmpfiles.d(5) they would be made before the tmpfs is mounted, on the disk beneath."""
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d/hostguard-gateway.conf", "/etc/logrotate.d/hostguard-gateway"
@@ -37,20 +37,20 @@ def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str, secrets: Map
     that the twin names, and their folder may not be there yet.
     """
     program = inspect.getsource(takeover)
-    content = _service(g, "")
-    started = "".join([bootstrap, trust, *secrets.values(), program, content])
-    mark = hashlib.sha256(started.encode()).hexdigest()
+    service = _service(g)
+    started = mark.of(bootstrap, trust, *secrets.values(), program, service)
     check = [g.program, "--mode", "validate", "--log-level", "critical", "--log-format", "%v", "-c", "{}"]
     return [
+        mark.resource(CONTROL, MARK, started),
         file.resource(CONTROL, TWIN, twin, check=check, **{"as": f"${{uid:{g.account}}}"}),
         file.resource(CONTROL, BOOTSTRAP, bootstrap),
         file.resource(CONTROL, TRUST, trust),
         *(file.resource(CONTROL, path, content) for path, content in secrets.items()),
         *([file.resource(CONTROL, FOLDERS, _folders_of_secrets(g))] if g.secrets else []),
         file.resource(CONTROL, START, program),
-        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(g, mark)),
+        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         file.resource(CONTROL, TMPFILES, _folders(g), makes=[*_folders_of_sockets(g), ADMIN.rpartition("/")[0], RUN]),
-        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
+        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=started),
     ]
 
 
@@ -70,7 +70,7 @@ def _drain(g: Gateway) -> int:
     return math.ceil(g.drain)
 
 
-def _service(g: Gateway, mark: str) -> str:
+def _service(g: Gateway) -> str:
     options = {
         "program": g.program,
         **({"sha256": g.sha256} if g.sha256 else {}),
@@ -84,7 +84,7 @@ def _service(g: Gateway, mark: str) -> str:
     return render(
         "gateway.service.j2",
         account=g.account,
-        mark=mark,
+        mark=MARK,
         names="hostguard-names.service",
         agent=keys.UNIT if g.secrets else "",
         tmpfiles=TMPFILES,

@@ -7,12 +7,12 @@ fetch, and it tells whether there are two keys.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hostguard.controls import mark
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, unit
 from hostguard.host.resource import Resource
@@ -22,6 +22,7 @@ CONTROL = "secrets.agent"
 CONFIGURATION = f"{FOLDER}/agent.json"
 FOLDERS = f"{FOLDER}/folders.conf"
 """For the unit alone: among tmpfiles.d(5) they would be made before the tmpfs is mounted, on the disk beneath."""
+MARK = f"{FOLDER}/mark"
 NOTES = ".agent"
 ONE_KEY, TWO_KEYS = "1", "2"
 RETRIES = 2
@@ -160,24 +161,25 @@ def _do(action: str) -> str:
 def resources(agent: Agent, mount: str) -> list[Resource]:
     """The unit and its files; `mount` is the unit of the tmpfs."""
     text = json.dumps(configuration(agent), indent=1) + "\n"
-    folders, content = _folders(agent), _service(agent, mount, "")
-    mark = hashlib.sha256((text + folders + content).encode()).hexdigest()
+    folders, service = _folders(agent), _service(agent, mount)
+    started = mark.of(text, folders, service)
     return [
+        mark.resource(CONTROL, MARK, started),
         file.resource(CONTROL, CONFIGURATION, text),
         file.resource(CONTROL, FOLDERS, folders),
-        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", _service(agent, mount, mark)),
-        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark),
+        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
+        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=started),
     ]
 
 
-def _service(agent: Agent, mount: str, mark: str) -> str:
+def _service(agent: Agent, mount: str) -> str:
     files = [path for secret in agent.secrets for path in secret.place.files]
     seen = " && ".join(f"[ -e {shlex.quote(path)} ]" for path in files)
     spent = agent.auth.secret_id if agent.auth.wrapped_by else None
     return render(
         "agent.service.j2",
         account=agent.account,
-        mark=mark,
+        mark=MARK,
         mount=mount,
         names="hostguard-names.service",
         program=agent.program,

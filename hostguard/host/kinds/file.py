@@ -235,7 +235,8 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     try:
-        each(resources, lambda resource: put_back(captured[resource["id"]]))
+        # What was written first goes back last: see controls/mark.py.
+        each(reversed(resources), lambda resource: put_back(captured[resource["id"]]))
     finally:
         # Once more: of several generations, a folder may be one's and the file that still lay there another's.
         for saved in (captured[resource["id"]] for resource in resources):

@@ -158,6 +158,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """What runs must have what it had; whether it must run is its unit's matter."""
     files = all(file.as_before(resource, before[which], now[which]) for which in NAMES)
+    files = files and not any(map(os.path.lexists, _gone(resource, before)))
     if before["running"] is None or now["running"] is None:
         return files
     return files and all(before["running"][which]["version"] == now["running"][which]["version"] for which in NAMES)
@@ -180,8 +181,13 @@ def _go_back(resource: Resource, saved: Dict[str, Any]) -> None:
     finally:
         for which in (LISTENERS, CLUSTERS):
             file.put_back(saved[which])
-        if not _parsed(texts[LISTENERS]):
-            _forget_sockets(_names_of(_sockets(resource[LISTENERS])))
+        _forget_sockets(_gone(resource, saved))
+
+
+def _gone(resource: Resource, saved: Dict[str, Any]) -> Set[str]:
+    """The sockets, by both names, that only what is undone had."""
+    before = file.content_of(saved[LISTENERS])
+    return _names_of(_sockets(resource[LISTENERS])) - _names_of(_sockets(before))
 
 
 def _reach(resource: Resource, texts: Dict[str, str]) -> None:
