@@ -158,7 +158,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """What runs must have what it had; whether it must run is its unit's matter."""
     files = all(file.as_before(resource, before[which], now[which]) for which in NAMES)
-    files = files and not any(map(os.path.lexists, _gone(resource, before)))
+    files = files and not any(map(_is_socket, _gone(resource, before)))
     if before["running"] is None or now["running"] is None:
         return files
     return files and all(before["running"][which]["version"] == now["running"][which]["version"] for which in NAMES)
@@ -182,6 +182,13 @@ def _go_back(resource: Resource, saved: Dict[str, Any]) -> None:
         for which in (LISTENERS, CLUSTERS):
             file.put_back(saved[which])
         _forget_sockets(_gone(resource, saved))
+
+
+def _is_socket(path: str) -> bool:
+    """What else the account put there is its own, and in nobody's way."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    return False
 
 
 def _gone(resource: Resource, saved: Dict[str, Any]) -> Set[str]:
