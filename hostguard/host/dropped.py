@@ -15,31 +15,28 @@ from .resource import Resource
 
 
 def forget(generation: int) -> None:
-    """What this transaction dropped, or had fetched and is undone: its last word is said. Raises OSError."""
-    record = next((record for record in store.records() if record["number"] == generation), None)
-    if record is None:
-        return
-    kept = _secrets(store.in_force())
-    if any("holds" not in resource for resource in kept):
+    """What this transaction dropped, or had fetched and is undone. Its last word is said. Raises HostError, OSError."""
+    kept: Optional[List[Resource]] = None
+    fetched: Set[str] = set()
+    undone: List[int] = []
+    for record in store.newest_first():
+        in_force = record["status"] == store.APPLIED
+        tmpfs = [resource for resource in record["wanted"].values() if resource["kind"] == "mount"]
+        if record["number"] == generation:
+            undone = record.get("gone", [])
+        if in_force or record["number"] in [generation, *undone]:
+            fetched |= _paths(tmpfs, "fetches")
+        if in_force and kept is None:
+            kept = tmpfs
+        if in_force and record["number"] < generation:
+            break
+    if any("holds" not in resource for resource in kept or []):
         return  # written by an older hostguard: it does not say what it keeps
-    over = [each for each in store.records() if each["number"] in record.get("gone", [])]
-    fetched = _paths(_secrets(record, store.in_force(before=generation), *over), "fetches")
-    stay = _paths(kept, "holds")
+    stay = _paths(kept or [], "holds")
     for path in sorted(fetched - stay):
         file.remove_within(path)
     for folder in {os.path.dirname(path) for path in fetched} - {os.path.dirname(path) for path in stay}:
         file.remove_within(folder)
-
-
-def _secrets(*records: Optional[store.Record]) -> List[Resource]:
-    """The tmpfs of each."""
-    return [
-        resource
-        for record in records
-        if record
-        for resource in record["wanted"].values()
-        if resource["kind"] == "mount"
-    ]
 
 
 def _paths(resources: Iterable[Resource], what: str) -> Set[str]:
