@@ -225,6 +225,11 @@ class World:
         self.machine.run(PRESSURE)
         assert planted.on_disk(self.swap, {**self.controls, **self.secrets}) == {"held", "plain-tmpfs"}
 
+    def removes(self) -> None:
+        """One of the controls is written and removed. What is written later may come to lie in its place."""
+        self.machine.write("/var/lib/removed", self.controls["removed"].decode())
+        self.machine.run("sync; rm /var/lib/removed; sync")
+
     def crashes(self, unit: str) -> None:
         """It does, and is started again."""
         before = self.pid(unit)
@@ -310,8 +315,7 @@ def test_a_crash_leaves_no_core_dump(world: World, pattern: str) -> None:
 
 def test_switched_off_it_has_none_of_them_on_its_disks(world: World) -> None:
     m = world.machine
-    m.write("/var/lib/removed", world.controls["removed"].decode())
-    m.run("sync; rm /var/lib/removed; sync")
+    world.removes()
     m.shut_down()
     assert world.found() == (world.controls.keys(), set())
 
@@ -331,6 +335,7 @@ def test_a_boot_without_the_server_sends_no_request_and_goes_on_once_it_is_there
 def test_after_a_power_cut_neither(world: World) -> None:
     world.press()
     world.sees(world.second)
+    world.removes()
     world.machine.cut()
     assert world.found() == (world.controls.keys(), set())
 
