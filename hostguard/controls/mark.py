@@ -18,4 +18,4 @@ def of(*texts: str) -> str:
 
 def resource(control: str, path: str, mark: str) -> Resource:
     """The file, for `EnvironmentFile=`: the first of its control's."""
-    return file.resource(control, path, f"HOSTGUARD_MARK={mark}\n")
+    return file.resource(control, path, f"HOSTGUARD_MARK={mark}\n", last=True)

@@ -257,3 +257,19 @@ def test_what_was_written_first_goes_back_last(tmp_path: Path) -> None:
     times = [path.stat().st_ctime_ns for path in paths]
     assert times == sorted(times, reverse=True)
     assert times[0] > times[2]
+
+
+def test_what_goes_back_last_waits_for_the_others_of_its_control(tmp_path: Path) -> None:
+    mark, one, other = (tmp_path / name for name in ("mark", "one", "other"))
+    wanted = [file.resource("c", str(mark), "", last=True), file.resource("c", str(one), ""),
+              file.resource("another", str(other), "")]  # fmt: skip
+    before = file.capture(wanted)
+    for path in (mark, other):
+        place(path)
+    one.mkdir()
+    with pytest.raises(HostError, match="one is a directory"):
+        file.restore(wanted, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "one"]
+    one.rmdir()
+    file.restore(wanted, before)
+    assert list(tmp_path.iterdir()) == []

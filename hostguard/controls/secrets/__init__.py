@@ -43,7 +43,7 @@ def tmpfs(context: Context) -> Sequence[Resource]:
     wanted = _secrets(context)
     agent = keys.derive(context.policy)
     fetched = fetching.fetched(agent) if agent else []
-    theirs = [path for place in keys.places(wanted).values() for path in place.files]
+    files = [path for place in keys.places(wanted).values() for path in place.files]
     return [
         mount.resource(
             "secrets.mount",
@@ -53,7 +53,7 @@ def tmpfs(context: Context) -> Sequence[Resource]:
             f"${{uid:{wanted.owner}}}",
             f"${{gid:{wanted.group}}}",
             OPTIONS,
-            holds=sorted({*fetched, *theirs}),
+            holds=sorted({*fetched, *files}),
             fetches=fetched,
         )
     ]

@@ -49,7 +49,7 @@ def resource(control: str, path: str, content: str, mode: str = "0644", **more: 
 
     `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
     `module`, the kernel's module that the file has loaded; `makes`, the folders that systemd-tmpfiles makes of it, the
-    innermost first.
+    innermost first; `last`, that it goes back only once all others of its control did.
     """
     identity = "file:{}".format(path)
     return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)
@@ -234,9 +234,20 @@ def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    failed: Set[str] = set()
+
+    def go_back(resource: Resource) -> None:
+        if resource.get("last") and resource["control"] in failed:
+            raise HostError("{}: it goes back after the others".format(resource["path"]))
+        try:
+            put_back(captured[resource["id"]])
+        except BaseException:
+            failed.add(resource["control"])
+            raise
+
     try:
         # What was written first goes back last: see controls/mark.py.
-        each(reversed(resources), lambda resource: put_back(captured[resource["id"]]))
+        each(reversed(resources), go_back)
     finally:
         # Once more: of several generations, a folder may be one's and the file that still lay there another's.
         for saved in (captured[resource["id"]] for resource in resources):

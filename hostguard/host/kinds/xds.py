@@ -304,15 +304,9 @@ def _publish(paths: Set[str]) -> None:
 
 
 def _forget_sockets(paths: Set[str]) -> None:
-    """Envoy leaves the file of a socket, and its folder, when the listener goes. Both are its account's: no link of
-    its making is followed."""
+    """Envoy leaves the file of a socket, and its folder, when the listener goes."""
     for path in paths:
-        folder, name = os.path.split(path)
         with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                if stat.S_ISSOCK(os.lstat(name, dir_fd=descriptor).st_mode):
-                    os.unlink(name, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            os.rmdir(folder)
+            if _is_socket(path):
+                file.remove_within(path)
+            file.remove_within(os.path.dirname(path))
