@@ -420,6 +420,8 @@ class Ruleset(TypedDict):
     table: bool
     dormant: bool
     sending: list[str]
+    backend: str
+    elsewhere: bool
 
 
 class Frames(TypedDict):

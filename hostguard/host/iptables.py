@@ -27,6 +27,17 @@ def backend(family: str = "ipv4") -> Optional[str]:
     return "nft" if "nf_tables" in run([COMMAND[family], "--version"]).stdout else "legacy"
 
 
+def other_backend(family: str) -> str:
+    """The backend that is not in force: what was written while it was acts on every packet all the same."""
+    return "nft" if backend(family) == "legacy" else "legacy"
+
+
+def tool(family: str, of: str = "", end: str = "") -> str:
+    """The name of one of iptables' programs, of the backend in force or `of` another one: `iptables-nft-save`."""
+    command = COMMAND[family]
+    return command + end if of in ("", backend(family)) else "{}-{}{}".format(command, of, end)
+
+
 def legacy_tables(family: str) -> List[str]:
     """The legacy tables that the kernel holds. Asking iptables-legacy-save instead would load the modules."""
     try:
@@ -36,14 +47,14 @@ def legacy_tables(family: str) -> List[str]:
         return []
 
 
-def tables(family: str) -> Dict[str, str]:
-    """`iptables-save` by table; what is not there yet is not in it.
+def tables(family: str, of: str = "") -> Dict[str, str]:
+    """`iptables-save` by table, of the backend in force or `of` another one; what is not there yet is not in it.
 
     A rule of nft's own that iptables has no words for hides its whole table: iptables-save fails, or says so in a
     comment and exits with 0 (1.8.9 and 1.8.11 do the one or the other by what the rule is). Such a table is asked for
     chain by chain, and what is not shown then either has the rule UNSHOWN. Raises HostError where nobody can say.
     """
-    legacy, program = backend(family) == "legacy", COMMAND[family] + "-save"
+    legacy, program = (of or backend(family)) == "legacy", tool(family, of, "-save")
     there = legacy_tables(family) if legacy else nft.tables(family)
     if legacy and not there:
         return {}
@@ -59,7 +70,7 @@ def tables(family: str) -> Dict[str, str]:
     hidden = [name for name in there if name not in found]
     if legacy and hidden:
         raise HostError("`{}` does not show the table {}".format(program, hidden[0]))
-    return {**found, **{name: _chain_by_chain(family, name) for name in hidden}}
+    return {**found, **{name: _chain_by_chain(family, name, of) for name in hidden}}
 
 
 def saved(program: str) -> str:
@@ -90,10 +101,10 @@ def by_table(text: str) -> Dict[str, str]:
 UNSHOWN = "(a rule of nft's own, which iptables can't show)"
 
 
-def _chain_by_chain(family: str, table: str) -> str:
+def _chain_by_chain(family: str, table: str, of: str) -> str:
     lines = ["*" + table]
-    for chain in nft_chains(family, table) or {}:
-        done = run([COMMAND[family], "-t", table, "-S", chain], check=False)
+    for chain in nft_chains(family, table, of) or {}:
+        done = run([tool(family, of), "-t", table, "-S", chain], check=False)
         if done.returncode:
             lines += [":{} - [0:0]".format(chain), "-A {} {}".format(chain, UNSHOWN)]
             continue
@@ -166,10 +177,11 @@ def lets_past(rule: str, chains: Dict[str, List[str]], policy: str, seen: Tuple[
     return target not in GOES_ON
 
 
-def restore(family: str, text: str) -> None:
-    run([COMMAND[family] + "-restore", *WAIT, "--noflush"], text=text)
+def restore(family: str, text: str, of: str = "") -> None:
+    run([tool(family, of, "-restore"), *WAIT, "--noflush"], text=text)
 
 
-def nft_chains(family: str, table: str) -> Optional[nft.Chains]:
-    """The chains of one of our backend's tables, as nft has them; None where it can't say, as of the legacy backend."""
-    return nft.chains(family, table) if backend(family) == "nft" else None
+def nft_chains(family: str, table: str, of: str = "") -> Optional[nft.Chains]:
+    """The chains of a table of one backend, as nft has them, also where iptables is not there any more; None where it
+    can't say, as of the legacy backend."""
+    return nft.chains(family, table) if (of or backend(family)) != "legacy" else None

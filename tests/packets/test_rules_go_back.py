@@ -264,3 +264,126 @@ print(json.dumps([seen["ipv4HG"], seen["s"], list(iptables.tables("ipv4"))]))
     assert (have["jumps"], have["rules"]) == ([2], ["-j DROP"])
     assert "or so" in have["before"]
     assert of_set == ["absent", None, ""]
+
+
+SWITCH = """
+import os, tempfile
+from hostguard.host import program
+folder, path = tempfile.mkdtemp(), program.PATH
+def switch(to):
+    "As update-alternatives does: what the names of iptables' programs lead to."
+    for family in ("iptables", "ip6tables"):
+        for end in ("", "-save", "-restore"):
+            name = os.path.join(folder, family + end)
+            if os.path.lexists(name):
+                os.unlink(name)
+            os.symlink("/usr/sbin/" + family + "-" + to + end, name)
+    program.PATH = folder + ":" + path
+def both():
+    "Without the order of chains, and the empty tables of the legacy backend, which stay until their module goes."
+    legacy = "iptables-legacy-save | grep -E '^-A|DROP' || true; ip6tables-legacy-save | grep -E '^-A|DROP' || true"
+    return ["\\n".join(sorted(sh("nft -s list ruleset").splitlines())), sh(legacy)]
+def as_before(now):
+    return all(ruleset.as_before(r, before[r["id"]], now[r["id"]]) for r in ours)
+"""
+BACKENDS = [("nft", "legacy"), ("legacy", "nft")]
+
+
+@pytest.mark.parametrize(("written", "later"), BACKENDS)
+@pytest.mark.parametrize("base", ["nothing", "an earlier generation"])
+def test_rules_go_back_whatever_backend_they_were_written_in(written: str, later: str, base: str) -> None:
+    said = alone(
+        OURS
+        + SWITCH
+        + f"""
+switch({written!r})
+OURS = {{r["id"]: r["rules"] for r in ours}}
+if {base!r} != "nothing":
+    ruleset.write(ours, ruleset.read(ours))
+was, before = both(), json.loads(json.dumps(ruleset.capture(ours)))
+ours = [{{**r, "rules": ["-j DROP"]}} for r in ours]
+ruleset.write(ours, ruleset.read(ours))
+switch({later!r})
+applied, unlike = both(), as_before(ruleset.after(ours))
+ruleset.restore(ours, before)
+switch({written!r} if {base!r} == "nothing" else {later!r})
+want = [{{**r, "rules": OURS[r["id"]]}} for r in ours]
+print(json.dumps([was == applied, unlike, as_before(ruleset.after(ours)), was == both(),
+                  [differ(r, look([r])[r["id"]]) for r in want]]))
+"""
+    )
+    # What was in force is so again, in the backend that is in force by now, and nowhere else.
+    assert said[:3] == [False, False, True]
+    assert said[3] if base == "nothing" else said[4] == [[], [], []]
+
+
+@pytest.mark.parametrize(("written", "later"), BACKENDS)
+def test_rules_are_wanted_in_the_backend_in_force_alone(written: str, later: str) -> None:
+    said = alone(
+        OURS
+        + SWITCH
+        + f"""
+switch({written!r})
+ruleset.write(ours, ruleset.read(ours))
+was = both()
+switch({later!r})
+before = json.loads(json.dumps(ruleset.capture(ours)))
+found = [[d.field, d.have, d.want] for d in differ(ours[0], look(ours)["ipv4HG"])]
+ruleset.write(ours, look(ours))
+left = [[list(d) for d in differ(r, look([r])[r["id"]])] for r in ours]
+moved = both()
+switch({written!r})
+again = [d.field for d in differ(ours[0], look(ours)["ipv4HG"])]
+switch({later!r})
+ruleset.restore(ours, before)
+print(json.dumps([found, left, moved, again, was == both(), as_before(ruleset.after(ours))]))
+"""
+    )
+    found, left, moved, again, *back = said
+    assert ["backend", f"{later} and {written}", f"{later} alone"] in found
+    assert left == [[], [], []]
+    assert ["HG" in each for each in moved] == [later == "nft", later == "legacy"]
+    assert "rules" in again, "what is in the other one alone is absent"
+    assert back == [True, True]
+
+
+def test_after_a_boot_what_goes_back_is_in_the_backend_in_force() -> None:
+    said = alone(
+        OURS
+        + SWITCH
+        + """
+switch("nft")
+ruleset.write(ours, ruleset.read(ours))
+before = json.loads(json.dumps(ruleset.capture(ours)))
+sh("nft flush ruleset")
+switch("legacy")
+sh("iptables-legacy -P INPUT DROP")
+ruleset.restore(ours, before)
+print(json.dumps([both(), as_before(ruleset.after(ours)), [differ(r, look([r])[r["id"]]) for r in ours]]))
+"""
+    )
+    (nft, legacy), whole, unlike = said
+    assert nft == ""
+    assert "-A HG -j DROP" in legacy
+    assert whole
+    assert unlike == [[], [], []]
+
+
+def test_rules_go_back_without_iptables() -> None:
+    said = alone(
+        OURS
+        + SWITCH
+        + """
+switch("nft")
+before = json.loads(json.dumps(ruleset.capture(ours)))
+ruleset.write(ours, ruleset.read(ours))
+os.symlink("/usr/sbin/nft", folder + "/nft")
+for name in os.listdir(folder):
+    if name != "nft":
+        os.unlink(os.path.join(folder, name))
+program.PATH = folder
+ruleset.restore(ours, before)
+print(json.dumps([program.find("iptables"), sh("nft list ruleset"), as_before(ruleset.after(ours))]))
+"""
+    )
+    assert said == [None, "", True]

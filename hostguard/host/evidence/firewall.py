@@ -24,14 +24,13 @@ def other_backend(_request: Request) -> Any:
     """
     answer: Dict[str, Any] = {}
     for family, command in iptables.COMMAND.items():
-        in_force = iptables.backend(family)
-        if in_force is None:
+        if iptables.backend(family) is None:
             raise HostError("{} is not installed on this host".format(command))
-        other = "legacy" if in_force == "nft" else "nft"
+        other = iptables.other_backend(family)
         if other == "legacy" and not iptables.legacy_tables(family):
             answer[family] = {"backend": other, "rules": ""}
             continue
-        program = "{}-{}-save".format(command, other)
+        program = iptables.tool(family, other, "-save")
         if find(program) is None:
             # The controller may have a library for it. No tool for nft: then nothing of nft was ever written.
             tables = iptables.legacy_tables(family)

@@ -4,7 +4,9 @@ All the rulesets of one family are loaded by one `iptables-restore --noflush`: t
 and the rules of other tools stay where they are.
 
 iptables does not show all that acts on a packet. What only nft shows is asked of nft: a table that is switched off
-(dormant), and chains that change where a packet goes once our chain has let it out.
+(dormant), and chains that change where a packet goes once our chain has let it out. And iptables has two backends: what
+was written before somebody switched it to the other one (`update-alternatives`) acts on, and nobody sees it. So what is
+wanted is wanted in the backend in force alone, and the way back goes to the one that was in force.
 """
 
 from __future__ import annotations
@@ -14,7 +16,19 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .. import iptables, nft
 from ..facts import has_ipv6
-from ..iptables import COMMAND, UNSHOWN, WAIT, backend, lets_past, nft_chains, parse, tables, why_hidden
+from ..iptables import (
+    COMMAND,
+    UNSHOWN,
+    WAIT,
+    backend,
+    lets_past,
+    nft_chains,
+    other_backend,
+    parse,
+    tables,
+    tool,
+    why_hidden,
+)
 from ..program import find, run
 from ..resource import (
     VALUE,
@@ -54,7 +68,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
     if backend(family) is None:
         raise HostError("{} is not installed on this host".format(COMMAND[family]))
     seen: Dict[str, Observation] = {}
-    beside, shown = nft.ruleset()[family], tables(family)
+    beside, shown, elsewhere = nft.ruleset()[family], tables(family), _elsewhere(family, resources)
     found = {name: parse(shown[name]) for name in _by_table(resources) if name in shown}
     canonical: Optional[Dict[str, List[str]]] = None
     for resource in resources:
@@ -69,8 +83,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
             # Not the same to the letter: let this host's own iptables say how it would write ours.
             canonical = canonical if canonical is not None else _canonical(family, resources)
         hooked = here["rules"].get(hook, [])
-        policy = here["policies"].get(hook, "ACCEPT")
-        jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + chain]
+        policy, _, jumps = _standing(resource, here)
         ahead = hooked[: jumps[0] - 1] if jumps else []
         others = [rule for rule in hooked if rule != "-j " + chain]
         seen[resource["id"]] = value(
@@ -85,12 +98,37 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
                 "dormant": "{} {}".format(nft.FAMILY[family], table) in beside["dormant"],
                 "owner": "{} {}".format(nft.FAMILY[family], table) in beside["owner"],
                 "sending": beside.get(hook, []),
+                "backend": backend(family),
+                "elsewhere": _is_there(elsewhere.get(resource["id"])),
             }
         )
     return seen
 
 
 NOTHING: Dict[str, Any] = {"policies": {}, "rules": {}}
+
+
+def _standing(resource: Resource, here: Dict[str, Any]) -> Tuple[str, Optional[List[str]], List[int]]:
+    """The hook's policy, our rules and the places of the jumps to them, in a table as it was parsed."""
+    jumps = enumerate(here["rules"].get(resource["hook"], []), 1)
+    return (
+        here["policies"].get(resource["hook"], "ACCEPT"),
+        here["rules"].get(resource["chain"]),
+        [at for at, rule in jumps if rule == "-j " + resource["chain"]],
+    )
+
+
+def _elsewhere(family: str, resources: List[Resource]) -> Dict[str, Any]:
+    """What stands of them in the backend that is not in force, each as `_parts` has it; where that can't be read none,
+    which egress.other-backend tells."""
+    try:
+        return _parts(family, resources, other_backend(family))
+    except HostError:
+        return {}
+
+
+def _is_there(parts: Optional[Dict[str, Any]]) -> bool:
+    return parts is not None and (parts["rules"] is not None or bool(parts["jumps"]))
 
 
 def resource(
@@ -176,6 +214,9 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     for chain in have.get("sending", []) if resource["rules"][-1:] == ["-j DROP"] else []:
         blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
         found.append(Difference("destination", "changed by nft's chain {}".format(chain), "as it was let out", blocked))
+    if have.get("elsewhere"):
+        other = "legacy" if have["backend"] == "nft" else "nft"
+        found.append(Difference("backend", "{} and {}".format(have["backend"], other), have["backend"] + " alone"))
     if resource["policy"] and have["policy"] != resource["policy"]:
         found.append(Difference("policy", have["policy"], resource["policy"]))
     if have["rules"] is None:
@@ -242,7 +283,16 @@ def _load_table(table: str, resources: List[Resource], seen: Dict[str, Any]) -> 
 
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     for family, members in by_family(resources).items():
-        iptables.restore(family, load_script(members, {r["id"]: seen[r["id"]].value for r in members}))
+        have = {r["id"]: seen[r["id"]].value for r in members}
+        iptables.restore(family, load_script(members, have))
+        # The new rules hold already: nothing is open in between.
+        doubled = [r for r in members if have[r["id"]].get("elsewhere")]
+        for table, of_table in _by_table(doubled).items():
+            _put_back(family, table, of_table, {r["id"]: GONE for r in of_table}, other_backend(family))
+
+
+GONE: Dict[str, Any] = {"policy": "ACCEPT", "rules": None, "jumps": [], "table": False, "hook": False, "left": ""}
+"""A ruleset of which nothing stands."""
 
 
 def place(resource: Resource) -> str:
@@ -250,21 +300,46 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
+    """What stands in the `backend` in force, and `elsewhere`, in the other one: None where nobody can say."""
     captured: Dict[str, Any] = {}
     seen = read(resources)
     for family, members in by_family(resources).items():
-        for table, of_table in _by_table(members).items():
-            chains = nft_chains(family, table)
-            # The kernel has an empty table as it has none, and nft's list of tables tells which.
-            empty = chains == {} and table in nft.tables(family)
-            for resource in of_table:
-                have = seen[resource["id"]]
-                if have.state == VALUE:  # what can't be read is in the way of an apply, and of no rollback
-                    parts = {part: have.value[part] for part in ("policy", "rules", "jumps", "table")}
-                    parts["hook"] = chains is None or resource["hook"] in chains
-                    parts["left"] = _left(resource["hook"], chains, empty)
-                    captured[resource["id"]] = parts
+        # What can't be read is in the way of an apply, and of no rollback.
+        readable = [r for r in members if seen[r["id"]].state == VALUE]
+        for identity, parts in (_parts(family, readable) if readable else {}).items():
+            captured[identity] = {**parts, "backend": backend(family)}
+    return _with_elsewhere(resources, captured)
+
+
+def _with_elsewhere(resources: List[Resource], captured: Dict[str, Any]) -> Dict[str, Any]:
+    for family, members in by_family(resources).items():
+        elsewhere = _elsewhere(family, members)
+        for resource in members:
+            if resource["id"] in captured:
+                captured[resource["id"]]["elsewhere"] = elsewhere.get(resource["id"])
     return captured
+
+
+def _parts(family: str, resources: List[Resource], of: str = "") -> Dict[str, Any]:
+    """What stands of each in one backend. Raises HostError where that can't be read."""
+    found: Dict[str, Any] = {}
+    shown = tables(family, of)
+    for table, members in _by_table(resources).items():
+        here = parse(shown[table]) if table in shown else NOTHING
+        chains = nft_chains(family, table, of)
+        # The kernel has an empty table as it has none, and nft's list of tables tells which.
+        empty = chains == {} and table in nft.tables(family)
+        for resource in members:
+            policy, rules, jumps = _standing(resource, here)
+            found[resource["id"]] = {
+                "policy": policy,
+                "rules": rules,
+                "jumps": jumps,
+                "table": bool(here["policies"]),
+                "hook": chains is None or resource["hook"] in chains,
+                "left": _left(resource["hook"], chains, empty),
+            }
+    return found
 
 
 def _left(hook: str, chains: Optional[nft.Chains], empty: bool) -> str:
@@ -285,24 +360,39 @@ def _idle(chains: nft.Chains, hook: str) -> bool:
 def after(resources: List[Resource]) -> Dict[str, Any]:
     """As `capture`, once all went back: what iptables can't show is seen by nft, as far as it is ours."""
     captured = capture(resources)
-    for resource in resources:
+    unseen = [resource for resource in resources if resource["id"] not in captured]
+    for resource in unseen:
         family, table = resource["family"], table_of(resource)
-        if resource["id"] not in captured:
-            chains = nft_chains(family, table)
-            if chains is None:
-                raise HostError("{} can't show the table {}".format(COMMAND[family], table))
-            hooked, rules = chains.get(resource["hook"], []), chains.get(resource["chain"])
-            policy = re.search("policy ([a-z]+);", hooked[0] if hooked else "")
-            captured[resource["id"]] = {
-                "policy": policy[1].upper() if policy else "ACCEPT",
-                "rules": None if rules is None else [UNSHOWN] * len(rules),
-                "jumps": [at for at, rule in enumerate(hooked) if "jump {} ".format(resource["chain"]) in rule],
-            }
-    return captured
+        chains = nft_chains(family, table)
+        if chains is None:
+            raise HostError("{} can't show the table {}".format(COMMAND[family], table))
+        hooked, rules = chains.get(resource["hook"], []), chains.get(resource["chain"])
+        policy = re.search("policy ([a-z]+);", hooked[0] if hooked else "")
+        captured[resource["id"]] = {
+            "policy": policy[1].upper() if policy else "ACCEPT",
+            "rules": None if rules is None else [UNSHOWN] * len(rules),
+            "jumps": [at for at, rule in enumerate(hooked) if "jump {} ".format(resource["chain"]) in rule],
+            "backend": "nft",
+        }
+    return _with_elsewhere(unseen, captured) if unseen else captured
 
 
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    """Whether each backend has what it had, or the one that is in force by now what was in force then."""
+    other, there = before.get("elsewhere"), now.get("elsewhere")
+    if before.get("backend", now["backend"]) == now["backend"]:
+        return _same(resource, before, now) and _same(resource, other, there)
+    # What is left of a table was told of the other backend's.
+    moved = _same(resource, before, dict(now, left="")) and _same(resource, other, there and dict(there, left=""))
+    return moved or (_same(resource, before, there) and _same(resource, other, now))
+
+
+def _same(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
     """Where the jump stands among other tools' rules is theirs to change, and whether they lead to our empty chain."""
+    if before is None:
+        return True  # nobody could say what was there
+    if now is None:
+        return False
     rules = (before["rules"], now["rules"])
     left = now.get("left", "")
     return (
@@ -321,31 +411,55 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
         for family, members in by_family([r for r in resources if r["id"] in captured]).items()
         for table, of_table in _by_table(members).items()
     ]
-    each(groups, lambda one: _put_back(*one, captured))
+    each(groups, lambda one: _put_both_back(*one, captured))
 
 
-def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+def _put_both_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+    """Nothing stays in a backend that had nothing. What was in force is in force again, in the backend that is so by
+    now: there it is seen, and a boot loads it there."""
+    in_force = backend(family) or "nft"  # without iptables nft alone may help
+    of = captured[members[0]["id"]].get("backend") or in_force
+    other = "legacy" if of == "nft" else "nft"
+    elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
+    held = any(map(_is_there, elsewhere.values()))
+    if of != in_force and not held and any(_is_there(captured[r["id"]]) for r in members):
+        of, other = other, of
+        elsewhere = dict.fromkeys(elsewhere, GONE)
+    known = [r for r in members if elsewhere[r["id"]] is not None]
+    if held:  # what it has in this one is in force before the other one's goes
+        _put_back(family, table, known, elsewhere, other)
+    _put_back(family, table, members, captured, of)
+    if known and not held and _stands(family, table, known, other):
+        _put_back(family, table, known, elsewhere, other)
+
+
+def _stands(family: str, table: str, members: List[Resource], of: str) -> bool:
+    """Whether anything of ours is in a table of this backend. Raises HostError where that can't be read."""
+    here = parse(tables(family, of).get(table, ""))
+    found = (_standing(resource, here) for resource in members)
+    return any(rules is not None or jumps for _, rules, jumps in found)
+
+
+def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any], of: str) -> None:
     changed = members
     try:
-        now = parse(tables(family).get(table, ""))
+        now = parse(tables(family, of).get(table, ""))
         if any(UNSHOWN in rules for rules in now["rules"].values()):
             raise HostError("the table {} of {} can't be read".format(table, family))
         changed = [r for r in members if not _is_as_it_was(r, captured[r["id"]], now)]
     except HostError:
         # What can't be read must go all the same: it may be what cuts the host off.
-        _take_away(family, table, members, captured)
+        _take_away(family, table, members, captured, of)
         now = NOTHING
         changed = [r for r in members if captured[r["id"]]["rules"] is not None]
     if changed:
-        iptables.restore(family, _script_back(table, changed, captured, now["rules"]))
-    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members])
+        iptables.restore(family, _script_back(table, changed, captured, now["rules"]), of)
+    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members], of)
 
 
 def _is_as_it_was(resource: Resource, saved: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    hooked = now["rules"].get(resource["hook"], [])
-    jumps = [at for at, rule in enumerate(hooked, 1) if rule == "-j " + resource["chain"]]
-    policy = now["policies"].get(resource["hook"], "ACCEPT") if resource["policy"] else saved["policy"]
-    have = (policy, now["rules"].get(resource["chain"]), jumps)
+    policy, rules, jumps = _standing(resource, now)
+    have = (policy if resource["policy"] else saved["policy"], rules, jumps)
     return have == (saved["policy"], saved["rules"], saved["jumps"])
 
 
@@ -371,15 +485,15 @@ def _script_back(table: str, members: List[Resource], captured: Dict[str, Any], 
     return "\n".join(lines) + "\nCOMMIT\n"
 
 
-def _take_away(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+def _take_away(family: str, table: str, members: List[Resource], captured: Dict[str, Any], of: str) -> None:
     """Our chains, the jumps to them and the policies, out of a table that iptables can't show, in one transaction of
     nft's: iptables-restore reads the rules before the one that it deletes, and fails at nft's own.
 
     A host that gets an earlier generation's rules back is open until then.
     """
-    chains, where = nft_chains(family, table), "{} {}".format(nft.FAMILY[family], table)
+    chains, where = nft_chains(family, table, of), "{} {}".format(nft.FAMILY[family], table)
     if chains is None:
-        _open_unseen(family, table, members)
+        _open_unseen(family, table, members, of)
         raise HostError("{} can't show the table {}: it was opened unseen".format(COMMAND[family], table))
     lines = []
     for resource in members:
@@ -398,12 +512,12 @@ def _take_away(family: str, table: str, members: List[Resource], captured: Dict[
             run(["nft", "delete", "chain", *where.split(), resource["chain"]], check=False)
 
 
-def _open_unseen(family: str, table: str, members: List[Resource]) -> None:
+def _open_unseen(family: str, table: str, members: List[Resource], of: str) -> None:
     """With iptables alone, as far as it goes: what is left of our chains lets everything past."""
     for resource in members:
         policy = ["-P", resource["hook"], "ACCEPT"]
         for act in ([policy] if resource["policy"] else []) + [["-F", resource["chain"]]]:
-            run([COMMAND[family], *WAIT, "-t", table, *act], check=False)
+            run([tool(family, of), *WAIT, "-t", table, *act], check=False)
 
 
 def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
@@ -416,16 +530,16 @@ def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
     )
 
 
-def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any]]]) -> None:
+def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any]]], of: str) -> None:
     """Take away the built-in chains, and the table, that were not there before us, where they are empty now.
 
     iptables can't; nft can. The legacy backend keeps its empty table until its module goes.
     """
-    chains = nft_chains(family, table)
+    chains = nft_chains(family, table, of)
     if chains is None:
         return
     for hook, before in saved:
         if not before["hook"] and _idle(chains, hook):
             run(["nft", "delete", "chain", nft.FAMILY[family], table, hook], check=False)
-    if not all(before["table"] for _, before in saved) and nft_chains(family, table) == {}:
+    if not all(before["table"] for _, before in saved) and nft_chains(family, table, of) == {}:
         run(["nft", "delete", "table", nft.FAMILY[family], table], check=False)
