@@ -1,7 +1,7 @@
 """What a process was started with, for who compares: systemd reads a file anew whenever it starts one, and gives it on.
 
-The file is written before those that it speaks for, and goes back after them. So no process that a crash or a boot
-starts between two of them has the mark of the old ones: who goes back starts it anew.
+The file goes before those that it speaks for are written, or go back, and comes after them. So a process that a crash
+or a boot starts in between, with some of the old ones and some of the new, has no mark: it is started anew.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ def of(*texts: str) -> str:
 
 
 def resource(control: str, path: str, mark: str) -> Resource:
-    """The file, for `EnvironmentFile=`: the first of its control's."""
+    """The file, for `EnvironmentFile=-`."""
     return file.resource(control, path, f"HOSTGUARD_MARK={mark}\n", last=True)

@@ -113,3 +113,9 @@ def in_container() -> bool:
 
 def has_ipv6() -> bool:
     return os.path.exists("/proc/sys/net/ipv6")
+
+
+def boot_id() -> str:
+    """Another one after each boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

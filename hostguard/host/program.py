@@ -20,6 +20,8 @@ SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The caller's own PATH comes last: it finds what a distribution keeps elsewhere, and shadows nothing.
 PATH = "{}:{}".format(SYSTEM, os.environ.get("PATH", ""))
 
+PYTHONS = ("python3", "/usr/libexec/platform-python")
+"""The second is RHEL 8's own, which is on no PATH."""
 MOST = 256 * 1024**2
 """Bytes that a program may say: two million entries of ipset's are half of that, and there is no end to `yes`."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import lock, store, systemctl, window
+from . import lock, store, surroundings, systemctl, window
 from .kinds import KINDS, process
 from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
@@ -27,6 +27,7 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
     touched nothing.
     """
     progress = heard_or_not(progress)
+    surroundings.shared_with_services()
     if options["check"]:
         return _told(_prepare(bundle, options))
     with lock.locked():
@@ -193,6 +194,7 @@ def rollback(to: Optional[int], options: Dict[str, Any], progress: Progress) -> 
     restarted: `owed` names it, and `restart` restarts it.
     """
     progress = heard_or_not(progress)
+    surroundings.shared_with_services()
     if options["check"]:
         cut_short = [record["number"] for record in store.newest_first() if record["status"] == store.WRITING]
         return _rollback(to, options, progress, cut_short, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import store, systemctl, window
+from . import facts, store, systemctl, window
 from .kinds import IN_THE_KERNEL, KINDS, WAY_BACK, trait
 from .kinds import process as processes
 from .kinds import unit as units
@@ -132,7 +132,7 @@ def recover(booted: bool = False, expired: int = 0) -> List[int]:
     """
     undone = []
     pending = store.pending()
-    closed = pending["generation"] if pending and (booted or pending["boot"] != window.boot_id()) else 0
+    closed = pending["generation"] if pending and (booted or pending["boot"] != facts.boot_id()) else 0
     for record in store.newest_first():
         if record["status"] == store.WRITING:
             undone.append(_taken_back(record, store.FAILED))

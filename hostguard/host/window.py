@@ -11,8 +11,8 @@ import time
 import zipfile
 from typing import Iterator, List, Tuple
 
-from . import dropped, lock, sources, store
-from .program import environment, run
+from . import dropped, facts, lock, sources, store
+from .program import PYTHONS, environment, find, run
 from .resource import HostError
 from .systemctl import systemd_runs
 
@@ -20,11 +20,6 @@ PROGRAM = store.FOLDER + "/program.pyz"
 LONGEST_WRITE = 300.0
 """Seconds after which an apply that is still writing is taken to hang. Each of its programs may take 120."""
 MAIN = "import sys\nfrom hostguard_host.program_main import main\nsys.exit(main(sys.argv[1:]))\n"
-
-
-def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 def now() -> float:
@@ -46,7 +41,7 @@ def arm(generation: int, seconds: float) -> None:
             "seconds": seconds,
             "deadline": now() + LONGEST_WRITE,
             "writer": [os.getpid(), lock.started(os.getpid())],
-            "boot": boot_id(),
+            "boot": facts.boot_id(),
             "connection": connection(),
             "made": [folder for folder in WANTS if runs and not os.path.isdir(folder)],
         }
@@ -62,7 +57,7 @@ def watch(generation: int) -> None:
     """Have a process of the host's own take back this generation, if nobody does."""
     if not os.path.exists(PROGRAM):
         _install_program()
-    call = [sys.executable, "-I", PROGRAM, "expire", str(generation)]
+    call = [_lasting_python(), "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
         settings = [option for setting in FOR_EVER for option in ("--property", setting.format(program=PROGRAM))]
         run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *settings, *call])
@@ -93,6 +88,28 @@ def keep_trying() -> None:
         store.set_pending(dict(pending, deadline=now(), writer=None))
     with contextlib.suppress(HostError, OSError):  # there is one already, or there is no room for one
         watch(pending["generation"])
+
+
+PASSING = ("/home/", "/root/", "/tmp/", "/var/tmp/", "/run/", "/dev/shm/")  # noqa: S108 -- nothing is written there
+"""What may be empty early in a boot, or be gone by then."""
+
+
+def _lasting_python() -> str:
+    """The interpreter for what outlives this process, by which the host goes back: the one that runs this may go with
+    its virtual environment, or lie in a home that a boot has not mounted yet."""
+    if _lasts(sys.executable):
+        return sys.executable
+    for python in filter(None, map(find, PYTHONS)):
+        # It does nothing for a generation that is not there; a python without its standard library can't even do that.
+        if _lasts(python) and run([python, "-I", PROGRAM, "expire", "0"], check=False).returncode == 0:
+            return python
+    return str(getattr(sys, "_base_executable", "") or sys.executable)
+
+
+def _lasts(python: str) -> bool:
+    folder = os.path.dirname(python)
+    own = [os.path.join(each, "pyvenv.cfg") for each in (folder, os.path.dirname(folder))]
+    return bool(python) and not python.startswith(PASSING) and not any(map(os.path.exists, own))
 
 
 # It is the way back: memory runs out for others first, and however often it dies it comes again.
@@ -136,7 +153,7 @@ RULES_UNIT = """\
 [Unit]
 Description=hostguard: the rules that were confirmed last, before they are loaded
 DefaultDependencies=no
-RequiresMountsFor={folder} {rules}
+RequiresMountsFor={folder} {rules} {python}
 After=systemd-remount-fs.service
 Before={unit} network-pre.target shutdown.target
 Conflicts=shutdown.target
@@ -155,6 +172,8 @@ LINKS = tuple((os.path.join(folder, os.path.basename(unit)), unit) for folder, u
 def _survive_reboot() -> None:
     """The watcher dies with the machine. Written by hand and not by systemctl: it is for the next boot alone."""
     filled = {
+        "python": _lasting_python(),
+        "program": PROGRAM,
         "pending": store.PENDING,
         "hold": store.HOLD,
         "folder": store.FOLDER,
@@ -162,8 +181,7 @@ def _survive_reboot() -> None:
         "unit": store.BOOT_UNIT,
     }
     for path, text in UNITS:
-        content = text.format(python=sys.executable, program=PROGRAM, **filled)
-        store.write_durably(path, content.encode("ascii"), 0o644)
+        store.write_durably(path, text.format(**filled).encode("ascii"), 0o644)
     for link, path in LINKS:
         store.make_folder(os.path.dirname(link), 0o755)
         store.link_durably(link, path)
@@ -279,7 +297,7 @@ def confirm() -> int:
         pending = store.pending()
         if pending is None:
             raise HostError("nothing waits to be confirmed (see `hostguard history`)")
-        if pending["boot"] != boot_id():
+        if pending["boot"] != facts.boot_id():
             raise HostError("this host was restarted before anybody confirmed: it goes back (`hostguard history`)")
         if pending["writer"] is None and now() > pending["deadline"]:
             raise HostError("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")

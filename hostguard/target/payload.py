@@ -14,11 +14,10 @@ from typing import Any
 
 from hostguard import answer as answers
 from hostguard.host import arrival, sources
+from hostguard.host.program import PYTHONS
 from hostguard.host.resource import HostError
 from hostguard.visible import visible
 
-PYTHONS = ("python3", "/usr/libexec/platform-python")
-"""The second is RHEL 8's own, which is on no PATH."""
 NO_PYTHON = 127
 MOST_WORDS = 2000
 """Bytes of what was said instead of an answer."""

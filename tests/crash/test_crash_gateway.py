@@ -29,6 +29,9 @@ def stage(lab: Lab) -> Iterator[Stage]:
         Trial("gateway-second", "kill-after", having="systemctl reload-or-restart"),
         Trial("gateway-boot", "erofs", having="rename /etc/hostguard/agent/agent.json"),
         Trial("gateway-rollback", "eio", having="rename /etc/hostguard/gateway/xds/lds.json"),
+        Trial("gateway-rollback", "erofs", having="open /etc/hostguard/egress/.names.sets"),
+        Trial("gateway-rollback", "power", having="write /etc/hostguard/agent/.agent.json"),
+        Trial("gateway-rollback-window", "power", having="fsync /etc/hostguard/gateway/xds/.lds.json"),
     ],
     ids=str,
 )

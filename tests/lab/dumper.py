@@ -222,8 +222,11 @@ def network() -> str:
 
 
 def listening() -> str:
-    """Where the gateway takes requests, and the resolver lookups: a process that is active may still listen nowhere."""
-    found = [line.split() for line in said("ss", "-Hlntux").splitlines()]
+    """Where the gateway takes requests, and the resolver lookups: a process that is active may still listen nowhere.
+
+    Without the sockets of the resolver's own questions: each waits for an answer on a port by chance."""
+    said_of = said("ss", "-Hlntuxp").splitlines()
+    found = [line.split() for line in said_of if not re.match(r'udp\b.*:(?!53\b)\d+ .*"dnsmasq"', line)]
     tcp_and_udp = {f"{kind} {local}" for kind, _, _, _, local, *_ in found if kind in ("tcp", "udp")}
     sockets = {path for kind, _, _, _, path, *_ in found if kind.startswith("u_") and path.startswith("/run/hostguard")}
     return "\n".join(sorted(tcp_and_udp | sockets))

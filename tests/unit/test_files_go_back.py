@@ -157,7 +157,7 @@ def test_files_of_several_generations_go_back_with_the_folder_of_the_first(tmp_p
         path = tmp_path / "made/for" / name
         saved[name] = file.snapshot(str(path))
         place(path)
-    resources = [{"id": name, "path": saved[name]["path"]} for name in saved]
+    resources = [dict(file.resource("c", saved[name]["path"], ""), id=name) for name in saved]
     file.restore(resources, saved)
     assert list(tmp_path.iterdir()) == []
     now = file.capture(resources)
@@ -269,7 +269,36 @@ def test_what_goes_back_last_waits_for_the_others_of_its_control(tmp_path: Path)
     one.mkdir()
     with pytest.raises(HostError, match="one is a directory"):
         file.restore(wanted, before)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
     one.rmdir()
     file.restore(wanted, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_what_stands_for_files_is_not_there_while_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    """Or a process that a boot starts in between has the files of two generations, and says that it has one's."""
+    mark, one, two = (tmp_path / name for name in ("mark", "one", "two"))
+    wanted = [file.resource("c", str(path), "ours", last=path == mark) for path in (mark, one, two)]
+    for path in (mark, one, two):
+        path.write_bytes(b"before")
+    captured = file.capture(wanted)
+    seen, put = [], file.put
+
+    def told(path: str, *others: Any) -> None:
+        seen.append((Path(path).name, mark.exists()))
+        put(path, *others)
+
+    if back:
+        file.write(wanted, {})
+    monkeypatch.setattr(file, "put", told)
+    before = [path.read_bytes() for path in (mark, one, two)]
+    file.restore(wanted, captured) if back else file.write(wanted, {})
+    assert sorted(seen[:2]) == [("one", False), ("two", False)]
+    assert seen[2:] == [("mark", False)]
+    assert [path.read_bytes() for path in (mark, one, two)] != before
+    seen.clear()
+    file.restore(wanted, captured)
+    assert seen == [] if back else len(seen) == 3, "what is as it was is left alone"

@@ -334,3 +334,56 @@ def test_a_restart_that_fails_is_not_told_as_a_rollback_that_touched_nothing(hos
     host.run("rm /usr/local/sbin/systemctl")
     assert (done.returncode, "refused" in done.stdout, "Undone: 1." in done.stdout) == (3, True, True), done.stderr
     assert "HOSTGUARD" not in rules(host)
+
+
+def test_another_backend_of_iptables_within_the_window_is_no_hindrance(host: Host) -> None:
+    """As Kubernetes' and Docker's instructions have it: `update-alternatives --set iptables …`."""
+    apply_now(host)
+    policy.install(host, OTHER_ACCOUNT, OTHER_NETWORK)
+    was = host.out("iptables -S HOSTGUARD-INPUT; ip6tables -S HOSTGUARD-OUTPUT")
+    applying = Applying(host, "5s")
+    host.use_backend("legacy")
+    assert applying.end().returncode == 1
+    watcher_is_gone(host, 2)
+    assert last_status(host) == "rolled back"
+    assert host.out("iptables -S HOSTGUARD-INPUT; ip6tables -S HOSTGUARD-OUTPUT") == was
+    assert "HOSTGUARD" not in host.out("iptables-nft-save; ip6tables-nft-save"), "nor does it stand there twice"
+    done = host.hostguard(*NOW)
+    assert done.returncode == 0, done.stderr
+    assert "HOSTGUARD" not in host.out("iptables-nft-save; ip6tables-nft-save"), "what the other one had is gone"
+    assert "HOSTGUARD" in host.out("iptables-save")
+    assert host.hostguard("rollback", "--yes", "--to", "0", "--confirm-within", "0").returncode == 0
+    assert "HOSTGUARD" not in host.out("iptables-nft-save; iptables-legacy-save; ip6tables-legacy-save")
+
+
+@pytest.mark.parametrize("apart", ["nsenter --net=/run/netns/other", "unshare --mount", "unshare --mount --net"])
+def test_what_is_not_done_to_the_host_is_refused(host: Host, apart: str) -> None:
+    host.run("ip netns add other")
+    before = host.dump()
+    words = f"this process has a {'network' if 'net' in apart else 'mount'} namespace of its own"
+    for command in (NOW, ("rollback", "--yes", "--to", "0"), ("audit",)):
+        done = host.run([*apart.split(), "python3", "-m", "hostguard", *command], check=False, env=host.settings)
+        assert (words in done.stdout + done.stderr) == (command != ("audit",) or "net" in apart), done.stdout
+        assert "Traceback" not in done.stderr
+    assert diff(before, host.dump()) == []
+
+
+@pytest.mark.parametrize("boots", [False, True])
+def test_a_window_outlives_the_virtual_environment_of_the_apply(host: Host, boots: bool) -> None:
+    host.run("python3 -m venv --without-pip /srv/venv")
+    apply_now(host)
+    policy.install(host, OTHER_ACCOUNT)
+    if boots:
+        host.lose_power()  # after which a service runs under the limits that were written before
+    before = host.dump()
+    apply = "/srv/venv/bin/python -m hostguard apply --yes --confirm-within 20s"
+    host.run(f"setsid {apply} > /dev/null 2>&1 < /dev/null &", env=host.settings)
+    host.run(f'until grep -qs \'"status": "unconfirmed"\' {GENERATIONS}/*.json; do sleep 0.05; done', timeout=60)
+    host.run(["rm", "-rf", "/srv/venv"])
+    if boots:
+        host.lose_power()
+    else:
+        host.run("systemctl kill --signal=KILL hostguard-confirm-2")
+    settled(host)
+    assert last_status(host) == "rolled back"
+    assert diff(before, host.dump()) == []

@@ -202,6 +202,7 @@ def _folders(agent: Agent) -> str:
         notes=f"{agent.folder}/{NOTES}",
         uid=f"${{uid:{agent.account}}}",
         folders=[(folder, secret.group) for secret in agent.secrets for folder in secret.place.folders],
+        files=[(path, secret.group) for secret in agent.secrets for path in secret.place.files],
         socket=SOCKET.rpartition("/")[0],
         socket_group=agent.socket_group,
     )

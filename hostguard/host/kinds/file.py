@@ -49,7 +49,8 @@ def resource(control: str, path: str, content: str, mode: str = "0644", **more: 
 
     `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
     `module`, the kernel's module that the file has loaded; `makes`, the folders that systemd-tmpfiles makes of it, the
-    innermost first; `last`, that it goes back only once all others of its control did.
+    innermost first; `last`, that it stands for all others of its control: it is not there while they are written, or go
+    back, and comes only once all of them did.
     """
     identity = "file:{}".format(path)
     return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)
@@ -229,11 +230,22 @@ def _changed(saved: Dict[str, Any]) -> Optional[int]:
 
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
-    for resource in resources:
+    _invalidate(resources)
+    for resource in sorted(resources, key=lambda r: bool(r.get("last"))):
         put(resource["path"], resource["content"].encode(), int(resource["mode"], 8), 0, 0)
 
 
+def _invalidate(resources: List[Resource]) -> None:
+    """Away with what stands for files that are about to change."""
+    for resource in resources:
+        if resource.get("last"):
+            store.remove(resource["path"])
+
+
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
+    invalidated = {r["control"] for r in resources if r.get("last")}
+    changed = {r["control"] for r in resources if r["control"] in invalidated and _differs(r, captured[r["id"]])}
+    _invalidate([r for r in resources if r["control"] in changed])
     failed: Set[str] = set()
 
     def go_back(resource: Resource) -> None:
@@ -255,6 +267,13 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
                 _remove(saved["missing_parents"])
             for folder in saved.get("missing_makes", []):
                 remove_within(folder)
+
+
+def _differs(resource: Resource, saved: Dict[str, Any]) -> bool:
+    try:
+        return not as_before(resource, saved, snapshot(resource["path"]))
+    except (HostError, OSError):  # it may be anything
+        return True
 
 
 def snapshot(path: str) -> Dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup, firewalld, store, systemctl, unit_files
+from .. import cgroup, facts, firewalld, lock, store, systemctl, unit_files
 from ..program import run
 from ..resource import (
     VALUE,
@@ -230,17 +230,25 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
             "active": _active(found[r["unit"]]),
             "reload": found[r["unit"]].get("NeedDaemonReload", "no"),
             "mark": _mark(found[r["unit"]].get("MainPID", "")) if "mark" in r else None,
+            "process": _identity(found[r["unit"]]) if "mark" in r else None,
             "asks_for": {target: _active(found[target]) for target in r.get("asks_for", [])},
         }
         for r in resources
     }
 
 
+def _identity(shown: Dict[str, str]) -> str:
+    """Which process it is: its number is used again, and so is the moment of its start, in another boot."""
+    pid = int(shown.get("MainPID", "") or 0)
+    return "{} {} {}".format(pid, lock.started(pid), facts.boot_id()) if pid else ""
+
+
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    """Of what runs only what must: a slice stays for as long as something runs in it."""
+    """Of what runs only what must: a slice stays for as long as something runs in it. And it runs with what it had."""
     enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
     must_run = _is_started(resource) and before["active"]
-    return bool(enabled and (now["active"] or not must_run) and now["reload"] != "yes")
+    runs = now["active"] and (not before.get("mark") or before["mark"] == now["mark"])
+    return bool(enabled and (runs or not must_run) and now["reload"] != "yes")
 
 
 def _is_started(resource: Resource) -> bool:
@@ -317,5 +325,10 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def _goes_on(resource: Resource, before: Dict[str, Any], shown: Dict[str, str]) -> bool:
-    """Whether the process of before still runs: of an apply that failed earlier, nobody's connections need suffer."""
-    return "mark" in resource and bool(before.get("mark")) and before["mark"] == _mark(shown.get("MainPID", ""))
+    """Whether the process of before still runs: of an apply that failed earlier, nobody's connections need suffer.
+
+    It must be that one. What a boot or a crash has started since has its mark, and may have prepared, or read, other
+    files (seen: the folders of one generation, and the templates of another).
+    """
+    same = before.get("process", "") in ("", _identity(shown))  # "": of an older hostguard's record
+    return "mark" in resource and bool(before.get("mark")) and before["mark"] == _mark(shown["MainPID"]) and same
