@@ -100,9 +100,10 @@ HOW_TO: Mapping[str, HowTo] = {
     "ruleset": HowTo(
         read="`iptables-save` and `ip6tables-save` of the backend in force against our rules as this host's iptables "
         "writes them itself; the chain's policy, and where the jump to it stands; as nft alone shows it, "
-        "whether the table is dormant, and other chains that change where a packet goes",
+        "whether the table is dormant, and other chains that change where a packet goes; whether rules of ours stand "
+        "in the other backend too",
         reach="one `iptables-restore --noflush` a family: a single transaction in the kernel, and other tools' rules "
-        "stay",
+        "stay; then ours go from the other backend",
         undo="our chains, jumps and policy go back; other tools' rules stay as they are now",
         by_hand="`iptables -P OUTPUT ACCEPT` first, then `iptables -t TABLE -D HOOK -j CHAIN`; the same with "
         "`ip6tables`",

@@ -113,9 +113,10 @@ def _lasts(python: str) -> bool:
 
 
 # It is the way back: memory runs out for others first, and however often it dies it comes again.
-# Without its program there is no window any more: it closed while the watcher was still starting.
+# Another target (`systemctl rescue`) ends all that it does not ask for, but for this. Without its program there is no
+# window any more: it closed while the watcher was still starting.
 FOR_EVER = ("Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "OOMScoreAdjust=-1000",
-            "ConditionPathExists={program}")  # fmt: skip
+            "IgnoreOnIsolate=yes", "ConditionPathExists={program}")  # fmt: skip
 
 SYSTEM_UNITS = "/etc/systemd/system/"
 RECOVERY = SYSTEM_UNITS + "hostguard-recover.service"

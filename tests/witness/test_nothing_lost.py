@@ -387,3 +387,13 @@ def test_a_window_outlives_the_virtual_environment_of_the_apply(host: Host, boot
     settled(host)
     assert last_status(host) == "rolled back"
     assert diff(before, host.dump()) == []
+
+
+def test_a_window_outlives_the_target_that_the_host_was_in(host: Host) -> None:
+    applying = Applying(host, "10s")
+    host.run("systemd-run --quiet systemctl isolate rescue.target")  # which ends, or cuts off, whoever waits for it
+    host.run("until systemctl -q is-active rescue.target; do sleep 0.1; done", timeout=60)
+    settled(host)
+    applying.end()
+    assert last_status(host) == "rolled back"
+    assert "HOSTGUARD" not in rules(host)
