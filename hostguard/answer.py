@@ -365,6 +365,7 @@ class Unit(TypedDict):
     drop_ins: list[str]
     assigned: dict[str, tuple[str, str]]
     held: bool
+    forgotten: str
     waits: bool
     mark: str | None
     flushed: NotRequired[str]

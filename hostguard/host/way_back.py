@@ -71,7 +71,10 @@ def _not_in_force(resources: List[Resource]) -> List[str]:
 
 def _lost(resource: Resource, seen: Observation) -> bool:
     """Whether it is not as it was written, for a reason that writing it again can mend: the rest is the audit's."""
-    return any(not difference.blocked for difference in differ(resource, seen))
+    stands = trait(resource["kind"], "stands")
+    return any(not difference.blocked for difference in differ(resource, seen)) and not (
+        stands and stands(resource, seen)
+    )
 
 
 def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]:

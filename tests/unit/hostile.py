@@ -75,7 +75,8 @@ def _value(r: dict[str, Any]) -> Any:
                 "gid")}}  # fmt: skip
     if kind == "unit":
         return {"enabled": "enabled", "active": "active", "reload": "no", "properties": r.get("properties", {}),
-                "masked": False, "drop_ins": [], "held": False, "waits": False, "mark": r.get("mark"),
+                "masked": False, "drop_ins": [], "held": False, "waits": False, "forgotten": "",
+                "mark": r.get("mark"),
                 "assigned": {k: [v, r["file"]] for k, v in r.get("assigned", {}).items()}}  # fmt: skip
     if kind == "xds":
         texts = {which: json.loads(r[which]) for which in ("clusters", "listeners")}

@@ -89,6 +89,7 @@ TRAITS: Dict[str, Any] = {
     "read_image": None,  # `read`, of an image that is being built, from its files alone; None: an image can't tell
     "setters": None,  # (resource, what was seen) -> the file, or path:line, that sets each field; None: no file does
     "after": None,  # `capture` once all went back, where that sees another way
+    "stands": None,  # (resource, what was seen) -> whether it acts all the same, and is not lost; None: it never does
     "withdraw": None,  # a step of the way back before `restore`
 }
 """What a kind may say besides, and what it means where it does not."""

@@ -39,6 +39,14 @@ def mounted(path: str) -> Optional[Dict[str, Any]]:
     return found
 
 
+def type_of(path: str) -> str:
+    """Of the file system that a path is on, or will be."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    on = device(path)
+    return next((str(each["type"]) for each in mounts() if each["device"] == on), "")
+
+
 def device(path: str) -> str:
     """The file system that a path is on, as mountinfo writes it; "" where there is no such path."""
     try:

@@ -6,7 +6,7 @@ and the rules of other tools stay where they are.
 iptables does not show all that acts on a packet. What only nft shows is asked of nft: a table that is switched off
 (dormant), and chains that change where a packet goes once our chain has let it out. And iptables has two backends: what
 was written before somebody switched it to the other one (`update-alternatives`) acts on, and nobody sees it. So what is
-wanted is wanted in the backend in force alone, and the way back goes to the one that was in force.
+wanted is wanted in the backend in force alone, and the way back gives each backend what it had.
 """
 
 from __future__ import annotations
@@ -295,6 +295,11 @@ GONE: Dict[str, Any] = {"policy": "ACCEPT", "rules": None, "jumps": [], "table":
 """A ruleset of which nothing stands."""
 
 
+def stands(_resource: Resource, seen: Observation) -> bool:
+    """Whether it acts, though not in the backend that is in force by now."""
+    return bool(seen.state == VALUE and seen.value["rules"] is None and seen.value["elsewhere"])
+
+
 def place(resource: Resource) -> str:
     return "{} {}".format(resource["family"], resource["chain"])
 
@@ -378,13 +383,18 @@ def after(resources: List[Resource]) -> Dict[str, Any]:
 
 
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    """Whether each backend has what it had, or the one that is in force by now what was in force then."""
+    """Whether each backend has what it had; after a boot, the one that is in force what was in force before."""
     other, there = before.get("elsewhere"), now.get("elsewhere")
     if before.get("backend", now["backend"]) == now["backend"]:
-        return _same(resource, before, now) and _same(resource, other, there)
+        return _same(resource, before, now) and _same_elsewhere(resource, other, there)
     # What is left of a table was told of the other backend's.
-    moved = _same(resource, before, dict(now, left="")) and _same(resource, other, there and dict(there, left=""))
-    return moved or (_same(resource, before, there) and _same(resource, other, now))
+    moved = _is_there(before) and _same(resource, before, dict(now, left=""))
+    return _same_elsewhere(resource, other, there if moved else now) and (moved or _same(resource, before, there))
+
+
+def _same_elsewhere(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
+    """In the backend that was not in force nothing is ours but our rules: a policy there is another tool's."""
+    return (now is not None and not _is_there(before) and not _is_there(now)) or _same(resource, before, now)
 
 
 def _same(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
@@ -406,31 +416,37 @@ def _same(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Di
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     """Put our own parts back to what they were. What other tools have changed since stays as they left it."""
-    groups = [
-        (family, table, of_table)
-        for family, members in by_family([r for r in resources if r["id"] in captured]).items()
-        for table, of_table in _by_table(members).items()
-    ]
-    each(groups, lambda one: _put_both_back(*one, captured))
+    groups: Dict[Tuple[str, str, str], List[Resource]] = {}
+    for resource in resources:
+        if resource["id"] in captured:
+            of = captured[resource["id"]].get("backend") or ""
+            groups.setdefault((resource["family"], table_of(resource), of), []).append(resource)
+    each(groups, lambda one: _put_both_back(*one, groups[one], captured))
 
 
-def _put_both_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any]) -> None:
-    """Nothing stays in a backend that had nothing. What was in force is in force again, in the backend that is so by
-    now: there it is seen, and a boot loads it there."""
+def _put_both_back(family: str, table: str, of: str, members: List[Resource], captured: Dict[str, Any]) -> None:
+    """Each backend gets what it had, whichever is in force by now; after a boot, which leaves nothing of either, the
+    one in force gets what was in force."""
     in_force = backend(family) or "nft"  # without iptables nft alone may help
-    of = captured[members[0]["id"]].get("backend") or in_force
+    of = of or in_force
     other = "legacy" if of == "nft" else "nft"
-    elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
-    held = any(map(_is_there, elsewhere.values()))
-    if of != in_force and not held and any(_is_there(captured[r["id"]]) for r in members):
+    if of != in_force and not _may_stand(family, table, members, of):
         of, other = other, of
-        elsewhere = dict.fromkeys(elsewhere, GONE)
+    elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
     known = [r for r in members if elsewhere[r["id"]] is not None]
+    held = any(map(_is_there, elsewhere.values()))
     if held:  # what it has in this one is in force before the other one's goes
         _put_back(family, table, known, elsewhere, other)
     _put_back(family, table, members, captured, of)
     if known and not held and _stands(family, table, known, other):
-        _put_back(family, table, known, elsewhere, other)
+        _put_back(family, table, known, dict.fromkeys(elsewhere, GONE), other)
+
+
+def _may_stand(family: str, table: str, members: List[Resource], of: str) -> bool:
+    try:
+        return _stands(family, table, members, of)
+    except HostError:
+        return True
 
 
 def _stands(family: str, table: str, members: List[Resource], of: str) -> bool:
