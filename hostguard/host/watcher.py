@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable, Dict
 
 from . import lock, store, way_back, window
+from .program import run
 
 GRACE = 60.0
 """Seconds that an apply has to go back by itself, once the program that it waited for was ended."""
@@ -73,8 +74,18 @@ def until_it_is_done() -> None:
 
 def after_boot() -> None:
     """A boot within the window: go back."""
+    if _is_at_work():
+        return
     with lock.locked():
         way_back.recover(booted=True)
+
+
+def _is_at_work() -> bool:
+    """Whether there was no boot: somebody started the units of one within the window (`systemctl isolate`, say), and
+    the watcher goes on waiting."""
+    pending = store.pending()
+    unit = "hostguard-confirm-{}".format(pending["generation"]) if pending else ""
+    return bool(unit) and run(["systemctl", "is-active", "--quiet", "--", unit], check=False).returncode == 0
 
 
 def _until_it_is_done(go_back: Callable[[], None]) -> None:
@@ -91,5 +102,7 @@ def _until_it_is_done(go_back: Callable[[], None]) -> None:
 
 def rules_after_boot() -> None:
     """The same, early: what is loaded before the network comes up are the rules that were confirmed last."""
+    if _is_at_work():
+        return
     with lock.locked():
         way_back.recover_rules()
