@@ -7,15 +7,16 @@ or a boot starts in between, with some of the old ones and some of the new, has 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 
 from hostguard.host.kinds import file
 from hostguard.host.resource import Resource
 
 
-def of(*texts: str) -> str:
+def of(texts: Iterable[str]) -> str:
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
-def resource(control: str, path: str, mark: str) -> Resource:
-    """The file, for `EnvironmentFile=-`."""
-    return file.resource(control, path, f"HOSTGUARD_MARK={mark}\n", last=True)
+def resource(control: str, path: str, files: Mapping[str, str]) -> Resource:
+    """The file, for `EnvironmentFile=-`, of what a process reads: texts by their paths."""
+    return file.resource(control, path, f"HOSTGUARD_MARK={of(files.values())}\n", speaks_for=sorted(files))

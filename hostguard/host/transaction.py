@@ -63,11 +63,23 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
         raise HostError("the last apply waits to be confirmed: `hostguard confirm` or `hostguard rollback` first")
     resources, seen = observe(bundle["resources"])
     differences = {r["id"]: differ(r, seen[r["id"]]) for r in resources}
+    _doubt(resources, differences)
     changing = [r for r in resources if _to_write(differences[r["id"]], options["restart"])]
     leftovers = store.leftovers(store.current(), resources, bundle["areas"])
     stops = _obstacles(resources, seen, differences)
     stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
     return Prepared(resources, seen, differences, stops, changing, leftovers)
+
+
+def _doubt(resources: List[Resource], differences: Dict[str, List[Difference]]) -> None:
+    """A process may have been started again since somebody changed its files: it has the mark of those before."""
+    changed = {r["path"] for r in resources if r["kind"] == "file" and differences[r["id"]]}
+    doubted = {r["control"] for r in resources if changed.intersection(r.get("speaks_for", []))}
+    for resource in resources:
+        if "mark" in resource and resource["control"] in doubted and not differences[resource["id"]]:
+            differences[resource["id"]] = [
+                Difference("running", "with what was changed, maybe", "with what is on disk")
+            ]
 
 
 def _told(prepared: Prepared) -> Dict[str, Any]:

@@ -245,24 +245,10 @@ def test_what_is_removed_in_the_folder_of_an_account_is_not_behind_a_link_of_its
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_written_first_goes_back_last(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("mark", "one", "two")]
-    for path in paths:
-        place(path, b"before")
-    wanted = [file.resource("c", str(path), "ours") for path in paths]
-    before = file.capture(wanted)
-    for path in paths:
-        place(path)
-    file.restore(wanted, before)
-    times = [path.stat().st_ctime_ns for path in paths]
-    assert times == sorted(times, reverse=True)
-    assert times[0] > times[2]
-
-
-def test_what_goes_back_last_waits_for_the_others_of_its_control(tmp_path: Path) -> None:
+def test_what_speaks_for_files_waits_for_them_alone(tmp_path: Path) -> None:
     mark, one, other = (tmp_path / name for name in ("mark", "one", "other"))
-    wanted = [file.resource("c", str(mark), "", last=True), file.resource("c", str(one), ""),
-              file.resource("another", str(other), "")]  # fmt: skip
+    wanted = [file.resource("c", str(mark), "", speaks_for=[str(one)]), file.resource("c", str(one), ""),
+              file.resource("c", str(other), "")]  # fmt: skip
     before = file.capture(wanted)
     for path in (mark, other):
         place(path)
@@ -276,12 +262,13 @@ def test_what_goes_back_last_waits_for_the_others_of_its_control(tmp_path: Path)
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_what_stands_for_files_is_not_there_while_they_change(
+def test_what_speaks_for_files_is_not_there_while_they_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: bool
 ) -> None:
     """Or a process that a boot starts in between has the files of two generations, and says that it has one's."""
     mark, one, two = (tmp_path / name for name in ("mark", "one", "two"))
-    wanted = [file.resource("c", str(path), "ours", last=path == mark) for path in (mark, one, two)]
+    files = [file.resource("c", str(path), "ours") for path in (one, two)]
+    wanted = [file.resource("c", str(mark), "ours", speaks_for=[str(one), str(two)]), *files]
     for path in (mark, one, two):
         path.write_bytes(b"before")
     captured = file.capture(wanted)

@@ -237,6 +237,18 @@ def test_an_open_connection_outlives_its_address(upstream: NameServer, either: H
         flow.end()
 
 
+def test_what_a_process_has_read_of_a_changed_file_goes_with_the_change(upstream: NameServer, host: Host) -> None:
+    upstream.answer({NAME: [POOL[0]]})
+    apply(host, BY_NAME)
+    host.run(f"echo address=/enemy.example/{POOL[2]} >> /etc/hostguard/egress/names.conf")
+    host.run("systemctl restart hostguard-names")
+    ask = ["runuser", "-u", "envoy", "--", "getent", "ahosts", "enemy.example"]
+    assert host.run(ask, check=False).returncode == 0
+    apply(host, BY_NAME)
+    assert host.run(ask, check=False).returncode == 2
+    assert "Nothing to change" in apply(host, BY_NAME)
+
+
 def test_what_was_answered_outlives_a_reload_and_a_boot_starts_anew(upstream: NameServer, host: Host) -> None:
     upstream.answer({NAME: [POOL[0]], OTHER: [POOL[1]]}, ttl=100)
     apply(host, BY_NAME)

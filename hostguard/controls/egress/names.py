@@ -80,12 +80,13 @@ def names(egress: Egress) -> list[Resource]:
         return []
     content, made = configuration(egress), ipset.script(sets(egress))
     service = render("names.service.j2", folder=FOLDER, account=ASKER, address=ADDRESS, mark=MARK, rules=BOOT_UNIT)
-    started = mark.of(content, made, service)
+    files = {CONFIGURATION: content, f"{FOLDER}/names.sets": made, f"/etc/systemd/system/{UNIT}": service}
+    started = mark.of(files.values())
     leads_here = render("resolv.conf.j2", address=ADDRESS, mark=started[:8], search=egress.search)
     asker = f"${{uid:{egress.resolver_users[0]}}}" if egress.resolver_users else ""
     asked = [host for host in egress.hosts if not host.startswith("*.")]
     return [
-        mark.resource(CONTROL, MARK, started),
+        mark.resource(CONTROL, MARK, files),
         file.resource(CONTROL, CONFIGURATION, content, check=["${program:dnsmasq}", "--test", "--conf-file={}"]),
         file.resource(CONTROL, f"{FOLDER}/names.sets", made),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),

@@ -38,19 +38,15 @@ def resources(g: Gateway, *, bootstrap: str, twin: str, trust: str, secrets: Map
     """
     program = inspect.getsource(takeover)
     service = _service(g)
-    started = mark.of(bootstrap, trust, *secrets.values(), program, service)
+    files = {BOOTSTRAP: bootstrap, TRUST: trust, **secrets, START: program, f"/etc/systemd/system/{UNIT}": service}
     check = [g.program, "--mode", "validate", "--log-level", "critical", "--log-format", "%v", "-c", "{}"]
     return [
-        mark.resource(CONTROL, MARK, started),
+        mark.resource(CONTROL, MARK, files),
         file.resource(CONTROL, TWIN, twin, check=check, **{"as": f"${{uid:{g.account}}}"}),
-        file.resource(CONTROL, BOOTSTRAP, bootstrap),
-        file.resource(CONTROL, TRUST, trust),
-        *(file.resource(CONTROL, path, content) for path, content in secrets.items()),
+        *(file.resource(CONTROL, path, content) for path, content in files.items()),
         *([file.resource(CONTROL, FOLDERS, _folders_of_secrets(g))] if g.secrets else []),
-        file.resource(CONTROL, START, program),
-        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
         file.resource(CONTROL, TMPFILES, _folders(g), makes=[*_folders_of_sockets(g), ADMIN.rpartition("/")[0], RUN]),
-        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=started),
+        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark.of(files.values())),
     ]
 
 

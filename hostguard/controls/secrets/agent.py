@@ -161,14 +161,15 @@ def _do(action: str) -> str:
 def resources(agent: Agent, mount: str) -> list[Resource]:
     """The unit and its files; `mount` is the unit of the tmpfs."""
     text = json.dumps(configuration(agent), indent=1) + "\n"
-    folders, service = _folders(agent), _service(agent, mount)
-    started = mark.of(text, folders, service)
+    files = {
+        CONFIGURATION: text,
+        FOLDERS: _folders(agent),
+        f"/etc/systemd/system/{UNIT}": _service(agent, mount),
+    }
     return [
-        mark.resource(CONTROL, MARK, started),
-        file.resource(CONTROL, CONFIGURATION, text),
-        file.resource(CONTROL, FOLDERS, folders),
-        file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),
-        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=started),
+        mark.resource(CONTROL, MARK, files),
+        *(file.resource(CONTROL, path, content) for path, content in files.items()),
+        unit.resource(CONTROL, UNIT, {}, ours=True, enabled=True, active=True, mark=mark.of(files.values())),
     ]
 
 

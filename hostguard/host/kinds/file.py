@@ -49,8 +49,8 @@ def resource(control: str, path: str, content: str, mode: str = "0644", **more: 
 
     `more`: `check`, a program's arguments that must accept it, `{}` for its copy, and `as`, the account that runs it;
     `module`, the kernel's module that the file has loaded; `makes`, the folders that systemd-tmpfiles makes of it, the
-    innermost first; `last`, that it stands for all others of its control: it is not there while they are written, or go
-    back, and comes only once all of them did.
+    innermost first; `speaks_for`, paths of others: it is not there while they are written, or go back, and comes only
+    once all of them did.
     """
     identity = "file:{}".format(path)
     return dict(more, id=identity, kind="file", control=control, path=path, content=content, mode=mode)
@@ -231,35 +231,37 @@ def _changed(saved: Dict[str, Any]) -> Optional[int]:
 
 def write(resources: List[Resource], _seen: Dict[str, Observation]) -> None:
     _invalidate(resources)
-    for resource in sorted(resources, key=lambda r: bool(r.get("last"))):
+    for resource in _in_order(resources):
         put(resource["path"], resource["content"].encode(), int(resource["mode"], 8), 0, 0)
 
 
+def _in_order(resources: List[Resource]) -> List[Resource]:
+    return sorted(resources, key=lambda r: bool(r.get("speaks_for")))
+
+
 def _invalidate(resources: List[Resource]) -> None:
-    """Away with what stands for files that are about to change."""
+    """Away with what speaks for files that are about to change."""
     for resource in resources:
-        if resource.get("last"):
+        if resource.get("speaks_for"):
             store.remove(resource["path"])
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
-    invalidated = {r["control"] for r in resources if r.get("last")}
-    changed = {r["control"] for r in resources if r["control"] in invalidated and _differs(r, captured[r["id"]])}
-    _invalidate([r for r in resources if r["control"] in changed])
+    changed = {r["path"] for r in resources if _differs(r, captured[r["id"]])}
+    _invalidate([r for r in resources if changed & {r["path"], *r.get("speaks_for", [])}])
     failed: Set[str] = set()
 
     def go_back(resource: Resource) -> None:
-        if resource.get("last") and resource["control"] in failed:
+        if failed.intersection(resource.get("speaks_for", [])):
             raise HostError("{}: it goes back after the others".format(resource["path"]))
         try:
             put_back(captured[resource["id"]])
         except BaseException:
-            failed.add(resource["control"])
+            failed.add(resource["path"])
             raise
 
     try:
-        # What was written first goes back last: see controls/mark.py.
-        each(reversed(resources), go_back)
+        each(_in_order(resources), go_back)
     finally:
         # Once more: of several generations, a folder may be one's and the file that still lay there another's.
         for saved in (captured[resource["id"]] for resource in resources):
