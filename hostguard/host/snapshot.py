@@ -69,10 +69,9 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
 def take(bundle: Dict[str, Any]) -> Dict[str, Any]:
     """The whole answer to one question, as plain JSON."""
     # Here, since an apply needs none of it: a host compiles what is imported, at every call.
-    from . import evidence, surroundings
+    from . import evidence
     from .evidence.services import ENVIRONMENT
 
-    surroundings.seen_by_services()
     of_units = [r for r in bundle["resources"] if r["kind"] in ("unit", "process")]
     environment = any(r["collect"] == "unit-environment" for r in bundle["evidence"].values())
     services = [systemctl.SERVICES] if environment else []

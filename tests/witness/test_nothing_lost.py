@@ -373,9 +373,9 @@ def test_what_is_not_done_to_the_host_is_refused(host: Host, apart: str) -> None
     host.run("ip netns add other")
     before = host.dump()
     words = f"this process has a {'network' if 'net' in apart else 'mount'} namespace of its own"
-    for command in (NOW, ("rollback", "--yes", "--to", "0"), ("audit",)):
+    for command in (NOW, ("rollback", "--yes", "--to", "0")):
         done = host.run([*apart.split(), "python3", "-m", "hostguard", *command], check=False, env=host.settings)
-        assert (words in done.stdout + done.stderr) == (command != ("audit",) or "net" in apart), done.stdout
+        assert (done.returncode != 0, words in done.stderr) == (True, True), done.stdout
         assert "Traceback" not in done.stderr
     assert diff(before, host.dump()) == []
 
