@@ -23,7 +23,7 @@ def expire(generation: int) -> None:
     while True:
         pending = store.pending()
         if pending is None or pending["generation"] != generation:
-            return
+            break
         left = pending["deadline"] - window.now()
         if left <= 0 or _writer_is_gone(pending):
             break
@@ -33,7 +33,11 @@ def expire(generation: int) -> None:
 
 def _take_back(generation: int) -> None:
     pending = store.pending()
-    if pending is None or pending["generation"] != generation:
+    if pending is None:  # it was closed, but maybe not to its end
+        with lock.locked():
+            way_back.close_if_settled()
+        return
+    if pending["generation"] != generation:
         return
     if pending["writer"] is not None and not _writer_is_gone(pending):
         _end(pending)

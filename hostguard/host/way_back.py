@@ -141,7 +141,7 @@ def recover(booted: bool = False, expired: int = 0) -> List[int]:
             undone.append(_taken_back(record, store.FAILED))
         elif record["status"] == store.UNCONFIRMED and record["number"] in (closed, expired):
             undone.append(_taken_back(record, store.ROLLED_BACK))
-    _close_if_settled()
+    close_if_settled()
     return undone
 
 
@@ -153,7 +153,7 @@ def _taken_back(record: store.Record, status: str) -> int:
     return int(record["number"])
 
 
-def _close_if_settled() -> None:
+def close_if_settled() -> None:
     """A crash may come between a record's last word and the end of its window, and between a window's parts: the end is
     made up for here."""
     pending = store.pending()

@@ -193,7 +193,7 @@ def _survive_reboot() -> None:
 def close() -> None:
     """The window is over, whichever way, and all is as it is to stay: nothing of the window does.
 
-    What it is all for goes last but one: who is cut short here leaves it to the watcher, a boot or the next command.
+    Whoever is cut short here leaves the rest to the watcher, a boot or the next command: so what they run goes last.
     """
     pending = store.pending() or {}
     store.remove(store.HOLD)
@@ -204,8 +204,8 @@ def close() -> None:
     for folder in pending.get("made", []):
         with contextlib.suppress(OSError):  # others want something there by now
             os.rmdir(folder)
-    store.remove(PROGRAM)
     store.set_pending(None)
+    store.remove(PROGRAM)
     _dismiss(pending.get("generation", 0))
 
 

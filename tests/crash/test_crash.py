@@ -47,3 +47,9 @@ def stage(lab: Lab) -> Iterator[Stage]:
 def test_the_host_stays_whole(stage: Stage, trial: Trial) -> None:
     result = attempt(stage, trial)
     assert result.verdict in WHOLE, f"{result.struck}: {result.why}"
+
+
+def test_a_window_that_was_closed_by_half_is_closed_by_its_watcher(stage: Stage) -> None:
+    """And by no next command: whoever waited for its end in the foreground would wait for ever."""
+    result = attempt(stage, Trial("expire", "kill", having="remove /var/lib/hostguard/program.pyz"))
+    assert result.verdict == Verdict.OLD, f"{result.struck}: {result.why}"

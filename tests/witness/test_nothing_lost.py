@@ -35,7 +35,7 @@ def apply_now(host: Host) -> None:
 
 
 def settled(host: Host) -> None:
-    host.run(f"while [ -e {STATE}/pending.json ]; do sleep 0.05; done", timeout=60)
+    host.run(f"while [ -e {STATE}/pending.json ] || [ -e {STATE}/program.pyz ]; do sleep 0.05; done", timeout=60)
     assert host.out(f"ls {STATE} | grep -v filler") == "generations\nlock"
 
 

@@ -337,7 +337,7 @@ def test_what_a_boot_could_not_undo_is_tried_again(host: Host) -> None:
     host.run(f"until journalctl -q -u {again} | grep -q 'tried again'; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "unconfirmed"
     host.run("chattr -i /etc/security/limits.d")
-    host.run("while [ -e /var/lib/hostguard/pending.json ]; do sleep 0.1; done", timeout=60)
+    host.run("cd /var/lib/hostguard; while [ -e pending.json ] || [ -e program.pyz ]; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "rolled back"
     host.run(f"while systemctl is-active -q {again}; do sleep 0.1; done", timeout=60)
     # systemd remembers what has failed until it is told not to.

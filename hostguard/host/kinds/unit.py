@@ -242,7 +242,8 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    found = systemctl.show([unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]], ["MainPID"])
+    named = [unit for r in resources for unit in [r["unit"], *r.get("asks_for", [])]]
+    found = systemctl.show(named, ["MainPID", "EnvironmentFiles"])
     return {
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
@@ -250,6 +251,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
             "reload": found[r["unit"]].get("NeedDaemonReload", "no"),
             "mark": _mark(found[r["unit"]].get("MainPID", "")) if "mark" in r else None,
             "process": _identity(found[r["unit"]]) if "mark" in r else None,
+            "on_disk": _on_disk(found[r["unit"]]) if "mark" in r else None,
             "asks_for": {target: _active(found[target]) for target in r.get("asks_for", [])},
         }
         for r in resources
@@ -262,11 +264,25 @@ def _identity(shown: Dict[str, str]) -> str:
     return "{} {} {}".format(pid, lock.started(pid), facts.boot_id()) if pid else ""
 
 
+def _on_disk(shown: Dict[str, str]) -> Optional[str]:
+    """The mark that its process would be started with now; None where its unit names no file of it."""
+    path = shown.get("EnvironmentFiles", "").partition(" (ignore_errors")[0]
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().partition(MARK.decode("ascii"))[2].strip()
+    except FileNotFoundError:
+        return ""
+
+
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    """Of what runs only what must: a slice stays for as long as something runs in it. And it runs with what it had."""
+    """Of what runs only what must: a slice stays for as long as something runs in it. And it is the process of before,
+    or one that was started with what is on the disk by now."""
     enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
     must_run = _is_started(resource) and before["active"]
-    runs = now["active"] and (not before.get("mark") or before["mark"] == now["mark"])
+    same = before.get("process") == now["process"] or now["on_disk"] in (None, now["mark"])
+    runs = now["active"] and same
     return bool(enabled and (runs or not must_run) and now["reload"] != "yes")
 
 
