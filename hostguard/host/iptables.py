@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import nft
 from .program import find, lines_of, run
-from .resource import HostError
+from .resource import HostError, NotRoot
 
 COMMAND = {"ipv4": "iptables", "ipv6": "ip6tables"}
 LEGACY_TABLES = {"ipv4": "/proc/net/ip_tables_names", "ipv6": "/proc/net/ip6_tables_names"}
@@ -39,12 +39,17 @@ def tool(family: str, of: str = "", end: str = "") -> str:
 
 
 def legacy_tables(family: str) -> List[str]:
-    """The legacy tables that the kernel holds. Asking iptables-legacy-save instead would load the modules."""
+    """The legacy tables that the kernel holds. Asking iptables-legacy-save instead would load the modules.
+
+    Raises NotRoot where that may not be read, as in the namespace of an ordinary user.
+    """
     try:
         with open(LEGACY_TABLES[family], encoding="ascii") as file:
             return file.read().split()
     except FileNotFoundError:
         return []
+    except PermissionError:
+        raise NotRoot("{}: only root may read it".format(LEGACY_TABLES[family])) from None
 
 
 def tables(family: str, of: str = "") -> Dict[str, str]:
