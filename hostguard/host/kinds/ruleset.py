@@ -438,22 +438,22 @@ def _put_both_back(family: str, table: str, of: str, members: List[Resource], ca
     if held:  # what it has in this one is in force before the other one's goes
         _put_back(family, table, known, elsewhere, other)
     _put_back(family, table, members, captured, of)
-    if known and not held and _stands(family, table, known, other):
-        _put_back(family, table, known, dict.fromkeys(elsewhere, GONE), other)
+    left = [] if held or not known else _that_stand(family, table, known, other)
+    if left:
+        _put_back(family, table, left, dict.fromkeys(elsewhere, GONE), other)
 
 
 def _may_stand(family: str, table: str, members: List[Resource], of: str) -> bool:
     try:
-        return _stands(family, table, members, of)
+        return bool(_that_stand(family, table, members, of))
     except HostError:
         return True
 
 
-def _stands(family: str, table: str, members: List[Resource], of: str) -> bool:
-    """Whether anything of ours is in a table of this backend. Raises HostError where that can't be read."""
+def _that_stand(family: str, table: str, members: List[Resource], of: str) -> List[Resource]:
+    """Those of which anything is in a table of this backend. Raises HostError where that can't be read."""
     here = parse(tables(family, of).get(table, ""))
-    found = (_standing(resource, here) for resource in members)
-    return any(rules is not None or jumps for _, rules, jumps in found)
+    return [r for r in members for _, rules, jumps in [_standing(r, here)] if rules is not None or jumps]
 
 
 def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any], of: str) -> None:
