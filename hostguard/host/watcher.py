@@ -33,9 +33,10 @@ def expire(generation: int) -> None:
 
 def _take_back(generation: int) -> None:
     pending = store.pending()
-    if pending is None:  # it was closed, but maybe not to its end
-        with lock.locked():
-            way_back.close_if_settled()
+    if pending is None:
+        if window.left_open():  # it was closed, but not to its end
+            with lock.locked():
+                way_back.close_if_settled()
         return
     if pending["generation"] != generation:
         return

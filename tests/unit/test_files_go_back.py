@@ -274,13 +274,14 @@ def test_what_speaks_for_files_is_not_there_while_they_change(
     captured = file.capture(wanted)
     seen, put = [], file.put
 
-    def told(path: str, *others: Any) -> None:
+    def told(path: str, content: bytes, mode: int, _uid: int, _gid: int, *times: Any) -> None:
         seen.append((Path(path).name, mark.exists()))
-        put(path, *others)
+        put(path, content, mode, os.getuid(), os.getgid(), *times)
 
+    monkeypatch.setattr(file, "put", told)
     if back:
         file.write(wanted, {})
-    monkeypatch.setattr(file, "put", told)
+    seen.clear()
     before = [path.read_bytes() for path in (mark, one, two)]
     file.restore(wanted, captured) if back else file.write(wanted, {})
     assert sorted(seen[:2]) == [("one", False), ("two", False)]
