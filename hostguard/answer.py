@@ -421,7 +421,7 @@ class Ruleset(TypedDict):
     table: bool
     dormant: bool
     sending: list[str]
-    backend: str
+    backend: Literal["nft", "legacy"]
     elsewhere: bool
 
 

@@ -27,9 +27,12 @@ def backend(family: str = "ipv4") -> Optional[str]:
     return "nft" if "nf_tables" in run([COMMAND[family], "--version"]).stdout else "legacy"
 
 
+OTHER = {"nft": "legacy", "legacy": "nft"}
+
+
 def other_backend(family: str) -> str:
     """The backend that is not in force: what was written while it was acts on every packet all the same."""
-    return "nft" if backend(family) == "legacy" else "legacy"
+    return OTHER[backend(family) or "nft"]
 
 
 def tool(family: str, of: str = "", end: str = "") -> str:

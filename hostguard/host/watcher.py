@@ -89,8 +89,10 @@ def _is_at_work() -> bool:
     """Whether there was no boot: somebody started the units of one within the window (`systemctl isolate`, say), and
     the watcher goes on waiting."""
     pending = store.pending()
-    unit = "hostguard-confirm-{}".format(pending["generation"]) if pending else ""
-    return bool(unit) and run(["systemctl", "is-active", "--quiet", "--", unit], check=False).returncode == 0
+    if pending is None:
+        return False
+    unit = window.watcher_of(pending["generation"])
+    return run(["systemctl", "is-active", "--quiet", "--", unit], check=False).returncode == 0
 
 
 def _until_it_is_done(go_back: Callable[[], None]) -> None:

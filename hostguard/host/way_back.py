@@ -72,9 +72,9 @@ def _not_in_force(resources: List[Resource]) -> List[str]:
 def _lost(resource: Resource, seen: Observation) -> bool:
     """Whether it is not as it was written, for a reason that writing it again can mend: the rest is the audit's."""
     stands = trait(resource["kind"], "stands")
-    return any(not difference.blocked for difference in differ(resource, seen)) and not (
-        stands and stands(resource, seen)
-    )
+    if stands and stands(resource, seen):
+        return False
+    return any(not difference.blocked for difference in differ(resource, seen))
 
 
 def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]:

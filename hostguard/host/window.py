@@ -53,6 +53,11 @@ def arm(generation: int, seconds: float) -> None:
         _survive_reboot()
 
 
+def watcher_of(generation: int) -> str:
+    """The unit that waits for the end of a generation's window."""
+    return "hostguard-confirm-{}.service".format(generation)
+
+
 def watch(generation: int) -> None:
     """Have a process of the host's own take back this generation, if nobody does."""
     if not os.path.exists(PROGRAM):
@@ -60,7 +65,7 @@ def watch(generation: int) -> None:
     call = [_lasting_python(), "-I", PROGRAM, "expire", str(generation)]
     if systemd_runs():
         settings = [option for setting in FOR_EVER for option in ("--property", setting.format(program=PROGRAM))]
-        run(["systemd-run", "--quiet", "--collect", "--unit=hostguard-confirm-{}".format(generation), *settings, *call])
+        run(["systemd-run", "--quiet", "--collect", "--unit=" + watcher_of(generation), *settings, *call])
         return
     subprocess.Popen(
         call,
@@ -211,7 +216,7 @@ def close() -> None:
 
 def _dismiss(generation: int) -> None:
     """End the watcher, unless it is who runs this: it would see for itself that the window is over, within a second."""
-    name = "hostguard-confirm-{}.service".format(generation)
+    name = watcher_of(generation)
     with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
         mine = name in file.read()
     if generation and not mine and systemd_runs():

@@ -18,6 +18,7 @@ from .. import iptables, nft
 from ..facts import has_ipv6
 from ..iptables import (
     COMMAND,
+    OTHER,
     UNSHOWN,
     WAIT,
     backend,
@@ -215,8 +216,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
         found.append(Difference("destination", "changed by nft's chain {}".format(chain), "as it was let out", blocked))
     if have.get("elsewhere"):
-        other = "legacy" if have["backend"] == "nft" else "nft"
-        found.append(Difference("backend", "{} and {}".format(have["backend"], other), have["backend"] + " alone"))
+        backend_now = have["backend"]
+        found.append(Difference("backend", "{} and {}".format(backend_now, OTHER[backend_now]), backend_now + " alone"))
     if resource["policy"] and have["policy"] != resource["policy"]:
         found.append(Difference("policy", have["policy"], resource["policy"]))
     if have["rules"] is None:
@@ -429,7 +430,7 @@ def _put_both_back(family: str, table: str, of: str, members: List[Resource], ca
     one in force gets what was in force."""
     in_force = backend(family) or "nft"  # without iptables nft alone may help
     of = of or in_force
-    other = "legacy" if of == "nft" else "nft"
+    other = OTHER[of]
     if of != in_force and not _may_stand(family, table, members, of):
         of, other = other, of
     elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
