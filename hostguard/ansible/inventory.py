@@ -33,8 +33,8 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
-from hostguard.ansible.action import GivenUp, HostRefused, plain
-from hostguard.ansible.action import Host as HostAction
+from hostguard.ansible.actions.host import Host as HostAction
+from hostguard.ansible.actions.task import GivenUp, HostRefused, plain
 from hostguard.host.resource import HostError
 from hostguard.target.bounded import USUAL, Limits
 

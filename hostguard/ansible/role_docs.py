@@ -17,7 +17,9 @@ from typing import Any
 import yaml
 
 from hostguard import generated
-from hostguard.ansible.action import APPLY_SPEC, LOGIN_SPEC, PROGRAM_SPEC, SECRET_AGENT_SPEC
+from hostguard.ansible.actions.login import LOGIN_SPEC
+from hostguard.ansible.actions.programs import PROGRAM_SPEC, SECRET_AGENT_SPEC
+from hostguard.ansible.actions.transaction import APPLY_SPEC
 from hostguard.controls import AREAS
 from hostguard.policy import model
 from hostguard.policy.settings import Setting, settings

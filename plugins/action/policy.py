@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from ansible_collections.hostguard.hostguard.plugins.plugin_utils.package import action
 
-ActionModule = action("Policy")
+ActionModule = action("policy", "Policy")

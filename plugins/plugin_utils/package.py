@@ -18,14 +18,14 @@ def find() -> None:
         sys.path.append(str(Path(__file__).parents[2]))
 
 
-def action(name: str) -> type[ActionBase]:
-    """The action plugin of that name; where Python lacks a package that it needs, one that fails and says so.
+def action(module: str, name: str) -> type[ActionBase]:
+    """This class of hostguard.ansible.actions; where Python lacks a package that it needs, one that fails and says so.
 
     To import a plugin takes ansible-core and nothing else: `ansible-test sanity` holds every collection to that.
     """
     find()
     try:
-        found: type[ActionBase] = getattr(importlib.import_module("hostguard.ansible.action"), name)
+        found: type[ActionBase] = getattr(importlib.import_module(f"hostguard.ansible.actions.{module}"), name)
     except ModuleNotFoundError as missing:
         return _unable(str(missing.name))
     return found

@@ -83,9 +83,10 @@ THINGS = (
             Step("controls/__init__.py", "kernel, limits, marker, platform", instead="kernel, limits, platform"),
             Step("controls/__init__.py", "    marker.AREA,\n", before="    secrets.AREA,\n"),
         ),
-        "import hostguard.catalogue.text\nfrom hostguard.ansible import action, role_docs\n"
+        "import hostguard.catalogue.text\nfrom hostguard.ansible import role_docs\n"
+        "from hostguard.ansible.actions.transaction import APPLY_SPEC\n"
         "assert 'marker_role' in [role.name for role in role_docs.ALL_ROLES]\n"
-        "assert 'marker' in action.APPLY_SPEC['areas']['choices']",
+        "assert 'marker' in APPLY_SPEC['areas']['choices']",
     ),
     Thing(
         "Evidence",

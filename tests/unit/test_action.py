@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 
-from hostguard.ansible import action
+from hostguard.ansible.actions import task, transaction
+from hostguard.ansible.actions.host import Host
 from hostguard.ansible.inventory import Inventory
 from hostguard.cli import waves
 from hostguard.fleet import asking, engine
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.alone
 FAILED = {"outcome": "failed", "generation": 4, "error": "written, but not seen: a", "trouble": []}
 
 
-def host(answer: dict[str, Any] | str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> action.Host:
+def host(answer: dict[str, Any] | str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> Host:
     """The action of a host that says this to whatever it is asked."""
     made = Inventory(["a,"]).host("a")._action
     said = answer if isinstance(answer, str) else f"\n{arrival.MARK}{json.dumps(answer)}\n"
@@ -50,30 +51,30 @@ def test_a_transaction_that_failed_is_not_one_that_was_refused(
 ) -> None:
     """Its answer has an error, as a refusal has: but it tells what became of it."""
     answer = host({**FAILED, "trouble": trouble}, monkeypatch).ask({"do": "apply"}, "")
-    told = action.told(answer)
+    told = transaction.told(answer)
     assert (told["outcome"], told["failed"], told["generation"], told["msg"]) == ("failed", True, 4, words)
 
 
 def test_a_refusal_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(action.HostRefused, match="wait"):
+    with pytest.raises(task.HostRefused, match="wait"):
         host({"error": "wait"}, monkeypatch).ask({"do": "apply"}, "")
 
 
 @pytest.mark.parametrize("answer", [{"outcome": "fine"}, {"outcome": "applied"}, {"records": 7}, "nothing of ours"])
 def test_what_makes_no_sense_is_no_answer(answer: dict[str, Any] | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(action.NoAnswer):
+    with pytest.raises(task.NoAnswer):
         host(answer, monkeypatch).ask({"do": "apply"}, "")
 
 
 def test_a_host_without_python_was_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AnsibleActionFail) as raised:
         host("", monkeypatch, code=127).ask({"do": "apply"}, "")
-    assert not isinstance(raised.value, action.NoAnswer)
+    assert not isinstance(raised.value, task.NoAnswer)
 
 
 @pytest.mark.parametrize("watched", [True, False])
 def test_what_became_of_it_is_not_known(watched: bool) -> None:
-    said = action.told({"outcome": "no answer", "error": "no answer within 3 s", "watched": watched})["msg"]
+    said = transaction.told({"outcome": "no answer", "error": "no answer within 3 s", "watched": watched})["msg"]
     assert "nothing was touched" not in said
     assert "the outcome is not known" in said
     assert ("goes back by itself" in said) == watched
@@ -147,7 +148,7 @@ def test_who_sets_ssh_options_of_his_own_keeps_them(tmp_path: Path) -> None:
         made = inventory.host(name)._action
         made._keep_alive()
         found[name] = made._connection.get_option("ssh_args")
-    assert found == {"ours": f"{action.SSH_ARGS} {action.KEEPALIVE}", "own": "-o ControlMaster=no"}
+    assert found == {"ours": f"{task.SSH_ARGS} {task.KEEPALIVE}", "own": "-o ControlMaster=no"}
 
 
 def as_ssh(folder: Path, name: str, script: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.ansible.action import misgiven_login
+from hostguard.ansible.actions.login import misgiven_login
 from hostguard.host import login
 from hostguard.host.resource import HostError
 from hostguard.policy.model import AgentAuth

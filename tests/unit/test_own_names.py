@@ -17,7 +17,8 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 
-from hostguard.ansible import action, collection
+from hostguard.ansible import collection
+from hostguard.ansible.actions.transaction import Apply
 
 ROOT = Path(__file__).parents[2]
 WHOLE = {"policy": {}, "policy_file": None, "areas": None, "confirm_within": "60s", "restart": False,
@@ -39,12 +40,12 @@ def of_ours() -> Iterator[Any]:
             yield pytest.param(task, id=str(path.relative_to(ROOT)))
 
 
-def asked(task: dict[str, Any]) -> action.Apply:
+def asked(task: dict[str, Any]) -> Apply:
     """The action of a task as it was written."""
     loader = DataLoader()
     made = Task()
     made._ds, made.action = task, next(key for key in task if key.startswith("hostguard."))
-    return action.Apply(made, None, PlayContext(), loader, Templar(loader=loader), None)
+    return Apply(made, None, PlayContext(), loader, Templar(loader=loader), None)
 
 
 def told(task: dict[str, Any], **arguments: Any) -> str:

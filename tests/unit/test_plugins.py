@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hostguard.ansible import collection
-from hostguard.ansible.action import misgiven
+from hostguard.ansible.actions.programs import misgiven
 from hostguard.ansible.role_docs import MODULES
 
 

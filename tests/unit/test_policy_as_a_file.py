@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.ansible.action import as_file
+from hostguard.ansible.actions.policy import as_file
 from hostguard.policy import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hostguard.yml"

@@ -12,7 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from hostguard import generated
 from hostguard.ansible import role_docs
-from hostguard.ansible.action import AREAS, areas_of, plain
+from hostguard.ansible.actions.task import AREAS, areas_of, plain
 from hostguard.bundle import compile_policy
 from hostguard.policy import load, model
 

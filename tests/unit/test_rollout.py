@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostguard.ansible.action import told
+from hostguard.ansible.actions.transaction import told
 from hostguard.fleet.rollout import NOT_BEGUN, UNREACHABLE, Fleet, Share, Wave, share, waves
 
 names = st.lists(st.text("abc123", min_size=1), unique=True, max_size=40)

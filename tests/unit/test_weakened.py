@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from hostguard.ansible.action import well
+from hostguard.ansible.actions.audit import well
 from hostguard.baseline import worse
 from hostguard.bundle import compile_policy
 from hostguard.control import Verdict, Weakening
