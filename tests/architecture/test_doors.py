@@ -69,7 +69,7 @@ THINGS = (
             Step("host/kinds/__init__.py", "from . import marker\n", before="from . import file,"),
             Step("host/kinds/__init__.py", '    "marker": marker,\n', before='    "pam_limit": pam_limit,\n'),
             Step("host/kinds/__init__.py", '    ("marker", "restore"),\n', before='    ("sysctl", "restore"),\n'),
-            Step("answer.py", '    "marker": File,\n', before='    "file": File,'),
+            Step("answer/kind.py", '    "marker": File,\n', before='    "file": File,'),
             Step("catalogue/how_to.py", '    "marker": HowTo("", "", "", ""),\n', before='    "file": HowTo(\n'),
         ),
         "import hostguard.catalogue.text, hostguard.verdict\n"
@@ -93,7 +93,7 @@ THINGS = (
         (
             Step("host/evidence/marker.py", "def marker(request):\n    return 7\n"),
             Step("host/evidence/__init__.py", '    "marker": "marker",\n', before='    "uname": "machine",\n'),
-            Step("answer.py", '    "marker": int,\n', before='    "uname": tuple['),
+            Step("answer/collector.py", '    "marker": int,\n', before='    "uname": tuple['),
         ),
         "from hostguard import answer\nfrom hostguard.host.evidence import collect\nasked = {'collect': 'marker'}\n"
         "said = collect({'m': asked})['m']\nassert answer.evidence(asked, said, image=False) == {'said': 7}",

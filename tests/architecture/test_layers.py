@@ -29,7 +29,7 @@ ALLOWED = {
     "generated": set(),
     "visible": set(),
     "shape": {"visible"},
-    "answer": {"host", "shape", "visible"},
+    "answer": {"answer", "host", "shape", "visible"},
     "seen": {"answer", "host", "visible"},
     "catalogue": {"bundle", "catalogue", "control", "controls", "generated", "host", "policy"},
     "verdict": {"bundle", "control", "controls", "host", "result", "seen", "visible"},
