@@ -26,7 +26,7 @@ def command(
     duration = listening.seconds(for_)
 
     from hostguard.cli import screen
-    from hostguard.controls.gateway.envoy import HOST
+    from hostguard.controls.gateway.envoy.places import HOST
     from hostguard.host.kinds import xds
     from hostguard.report import watch
 

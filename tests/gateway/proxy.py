@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.places import Places
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Gateway, Payload, Retry, Tls, Upstream
 from tests.patience import ended, until
@@ -106,7 +108,7 @@ def ask(
 @dataclass
 class Proxy:
     folder: Path
-    places: envoy.Places
+    places: Places
     process: subprocess.Popen[bytes]
 
     def admin(self, path: str, method: str = "GET") -> Got:
@@ -122,7 +124,7 @@ class Proxy:
     def change(self, g: Gateway) -> None:
         """As for a provider that is added: clusters first."""
         for name, tree in (("cds", envoy.clusters(g, self.places)), ("lds", envoy.listeners(g, self.places))):
-            self.put(f"{name}.json", envoy.text(tree))
+            self.put(f"{name}.json", as_json(tree))
             until(lambda tree=tree: tree["version_info"] in self.admin(DUMP).body.decode(), f"the new {name}")
 
     def addresses(self, provider: str = "payments") -> list[str]:
@@ -148,10 +150,10 @@ def put(path: Path, text: str) -> None:
 
 
 @contextmanager
-def places(g: Gateway) -> Iterator[tuple[Path, envoy.Places]]:
+def places(g: Gateway) -> Iterator[tuple[Path, Places]]:
     """Folders of its own, below a short path: that of a socket has 107 letters at most."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    at = envoy.Places(f"{folder}/etc", f"{folder}/run", f"{folder}/log/access.log", RESOLVER)
+    at = Places(f"{folder}/etc", f"{folder}/run", f"{folder}/log/access.log", RESOLVER)
     for each in (at.xds, f"{at.run}/admin", Path(at.log).parent, *(f"{at.run}/{up.name}" for up in g.upstreams)):
         Path(each).mkdir(parents=True, mode=0o700)
     try:
@@ -160,7 +162,7 @@ def places(g: Gateway) -> Iterator[tuple[Path, envoy.Places]]:
         shutil.rmtree(folder)
 
 
-def write(g: Gateway, at: envoy.Places) -> None:
+def write(g: Gateway, at: Places) -> None:
     trees = {
         f"{at.folder}/bootstrap.json": envoy.bootstrap(g, at),
         f"{at.folder}/twin.json": envoy.twin(g, at),
@@ -170,7 +172,7 @@ def write(g: Gateway, at: envoy.Places) -> None:
         f"{at.xds}/lds.json": envoy.listeners(g, at),
     }
     for path, tree in trees.items():
-        put(Path(path), envoy.text(tree))
+        put(Path(path), as_json(tree))
 
 
 @contextmanager
@@ -187,7 +189,7 @@ def running(g: Gateway, *, wait: bool = True, under: Sequence[str] = (), log: st
 
 @contextmanager
 def launched(
-    folder: Path, at: envoy.Places, bootstrap: str, *, under: Sequence[str] = (), log: str = "warning"
+    folder: Path, at: Places, bootstrap: str, *, under: Sequence[str] = (), log: str = "warning"
 ) -> Iterator[Proxy]:
     assert ENVOY
     command = [*under, ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1", "-l", log]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.rehearse.faults import article
 from tests.gateway import certificates
 from tests.gateway.provider import Provider, answers
@@ -52,7 +53,7 @@ def the_article_s(pki: Path) -> Iterator[None]:
         tree = envoy.twin(g, at)
         (ours,) = tree["static_resources"]["clusters"]
         tree["static_resources"]["clusters"] = [found_here(ours)]
-        put(Path(at.folder, "twin.json"), envoy.text(tree))
+        put(Path(at.folder, "twin.json"), as_json(tree))
         with launched(folder, at, f"{at.folder}/twin.json") as proxy:
             until(lambda: bool(proxy.addresses(NAME)), "its address")
             yield
@@ -60,7 +61,7 @@ def the_article_s(pki: Path) -> Iterator[None]:
 
 def test_it_is_refused_as_it_is_printed(tmp_path: Path) -> None:
     for cluster, code in ((article.AS_PRINTED, 1), (article.cluster(NAME, "api.provider.com", 443), 0)):
-        put(tmp_path / "bootstrap.json", envoy.text({"static_resources": {"clusters": [cluster]}}))
+        put(tmp_path / "bootstrap.json", as_json({"static_resources": {"clusters": [cluster]}}))
         assert validated(tmp_path / "bootstrap.json").returncode == code
 
 

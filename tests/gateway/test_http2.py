@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy import cluster
+from hostguard.controls.gateway.envoy.tree import TYPE, as_json
 from tests.gateway.proxy import FIRST, PROVIDERS_PORT, Got, ask, gateway, launched, places, put, running, upstream
 from tests.patience import until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 BEHIND = PROVIDERS_PORT + 1
-EXTENSIONS = envoy.TYPE + "extensions."
+EXTENSIONS = TYPE + "extensions."
 
 
 def provider(pki: Path, admin: str, *protocols: str, port: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def asked(pki: Path, spoken: str, *protocols: str, port: int = PROVIDERS_PORT) -
     """What an application gets of such a provider, which listens on this port."""
     g = gateway(upstream(protocol=spoken, per_try=0.5, total=2, consecutive_5xx=10_000), ca=pki / "ca.pem")
     with places(g) as (folder, at):
-        put(Path(at.folder, "provider.json"), envoy.text(provider(pki, at.admin, *protocols, port=port)))
+        put(Path(at.folder, "provider.json"), as_json(provider(pki, at.admin, *protocols, port=port)))
         with launched(folder, at, f"{at.folder}/provider.json"), running(g):
             yield ask
 
@@ -115,15 +116,15 @@ def test_the_policy_s_protocol_is_spoken_on_one_connection(
 
 
 def test_a_connection_ends_when_it_is_old(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envoy, "LONGEST_CONNECTION", 0.1)
+    monkeypatch.setattr(cluster, "LONGEST_CONNECTION", 0.1)
     with asked(pki, "auto", "h2") as application:
         first = application().headers["x-told"]
         until(lambda: application().headers["x-told"] != first, "another connection")
 
 
 def test_a_connection_that_dies_silently_is_left(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envoy, "PING", 0.5)
-    monkeypatch.setattr(envoy, "PING_ANSWER", 0.3)
+    monkeypatch.setattr(cluster, "PING", 0.5)
+    monkeypatch.setattr(cluster, "PING_ANSWER", 0.3)
     with Way() as way, asked(pki, "auto", "h2", port=BEHIND) as application:
         assert application().headers["x-told"].startswith("HTTP/2")
         way.dies()

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from hostguard.controls.gateway import envoy, metrics
+from hostguard.controls.gateway.envoy import access_log
+from hostguard.controls.gateway.envoy.route import READY
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Credential, OAuth
 from hostguard.policy.keys import Place
@@ -73,7 +76,7 @@ def test_envoy_takes_what_is_compiled(pki: Path, changes: dict[str, Any]) -> Non
     for log in ("failures", "all", "off"):
         g = gateway(upstream(**changes), ca=pki / "ca.pem", log=log, metrics_listen=METRICS)
         with places(g) as (folder, at):
-            put(folder / "twin.json", envoy.text(envoy.twin(g, at)))
+            put(folder / "twin.json", as_json(envoy.twin(g, at)))
             done = validated(folder / "twin.json")
         told = [line for line in done.stderr.splitlines() if "work-in-progress" not in line]
         assert (done.returncode, told) == (0, [])
@@ -96,7 +99,7 @@ def test_validation_looks_at_the_twin_and_not_at_files_that_a_bootstrap_leads_to
         assert validated(Path(at.folder, "bootstrap.json")).returncode == 0
         tree = envoy.twin(g, at)
         tree["static_resources"]["clusters"][0]["name"] = "another"
-        put(Path(at.folder, "twin.json"), envoy.text(tree))
+        put(Path(at.folder, "twin.json"), as_json(tree))
         refused = validated(Path(at.folder, "twin.json"))
     assert refused.returncode == 1
     assert "unknown cluster 'payments'" in refused.stderr
@@ -126,7 +129,7 @@ def test_listeners_that_come_before_their_cluster_are_refused(pki: Path) -> None
     one, two = gateway(ca=pki / "ca.pem"), gateway(upstream(), upstream(**BESIDE), ca=pki / "ca.pem")
     with running(one) as proxy:
         before = envoy.listeners(one, proxy.places)["version_info"]
-        proxy.put("lds.json", envoy.text(envoy.listeners(two, proxy.places)))
+        proxy.put("lds.json", as_json(envoy.listeners(two, proxy.places)))
         until(lambda: "unknown cluster 'beside'" in proxy.said(), "the refusal")
         assert version(proxy, "Listeners") == before
         assert (ask().status, ask(PORT + 1).status) == (200, 0)
@@ -139,7 +142,7 @@ def test_a_cluster_that_goes_before_its_listener_takes_the_answers_along(pki: Pa
     """This is why listeners are written first where a provider is taken out."""
     one, two = gateway(ca=pki / "ca.pem"), gateway(upstream(), upstream(**BESIDE), ca=pki / "ca.pem")
     with running(two) as proxy:
-        proxy.put("cds.json", envoy.text(envoy.clusters(one, proxy.places)))
+        proxy.put("cds.json", as_json(envoy.clusters(one, proxy.places)))
         until(lambda: ask(PORT + 1).status == 503, "an answer of nobody")
         assert ask().status == 200
 
@@ -176,11 +179,11 @@ def test_a_balancer_asks_where_it_sends_to_whether_the_proxy_is_there(pki: Path,
     once = upstream(group="shop", retry={"tries": 1}, payload={"schema": SCHEMA})
     with running(gateway(once, ca=pki / "ca.pem", log="all")) as proxy:
         at = PORT if where == "port" else proxy.places.bound("payments")
-        assert ask(at, envoy.READY).status == 204
+        assert ask(at, READY).status == 204
         assert [ask(at).status for _ in range(8)] == [503] * 8  # by now the provider is cut off
-        assert ask(at, envoy.READY).status == 204
+        assert ask(at, READY).status == 204
         assert proxy.admin("/drain_listeners?graceful", "POST").status == 200
-        assert ask(at, envoy.READY).status == 204
+        assert ask(at, READY).status == 204
         until(lambda: len(proxy.logged()) >= 8, "the log")
         assert [line["status"] for line in proxy.logged()] == [503] * 8
     assert {request.path for request in first.seen} == {"/v1/pay"}
@@ -276,7 +279,7 @@ def test_the_objective_of_the_policy_is_told_beside_what_is_measured(pki: Path) 
 @pytest.mark.usefixtures("first")
 def test_a_balancer_s_questions_are_not_counted(pki: Path) -> None:
     with running(gateway(ca=pki / "ca.pem", metrics_listen=METRICS)) as proxy:
-        assert [ask(path=envoy.READY).status for _ in range(3)] == [204] * 3
+        assert [ask(path=READY).status for _ in range(3)] == [204] * 3
         assert ask().status == 200
         until(lambda: any(line.startswith("envoy_hostguard_requests{") for line in scraped()), "the count of a request")
         assert [line for line in scraped() if line.startswith("envoy_hostguard_requests{")] == [
@@ -333,7 +336,7 @@ def test_a_request_is_logged_with_what_explains_it(pki: Path, first: Provider) -
         until(lambda: bool(proxy.logged()), "a line of the log")
         (line,) = proxy.logged()
         assert "4111" not in Path(proxy.places.log).read_text()
-    assert set(line) == {"provider", "users", *envoy.LOGGED}
+    assert set(line) == {"provider", "users", *access_log.LOGGED}
     assert line["users"] == ["shop"]
     told = {name: line[name] for name in ("method", "status", "flags", "retry_after", "tries", "host", "tls")}
     assert told == {"method": "GET", "status": 429, "flags": "-", "retry_after": "30", "tries": 1, "host": API,
@@ -355,7 +358,7 @@ def test_a_connection_that_fails_is_logged_with_its_reason(pki: Path) -> None:
 def test_what_is_logged_is_what_the_policy_says(
     pki: Path, first: Provider, monkeypatch: pytest.MonkeyPatch, log: str, lines: list[int]
 ) -> None:
-    monkeypatch.setattr(envoy, "SAMPLED", 10**7)
+    monkeypatch.setattr(access_log, "SAMPLED", 10**7)
     first.behave = in_turn([answers(), answers(404)], answers())
     with running(gateway(upstream(p99=30), ca=pki / "ca.pem", log=log, metrics_listen=METRICS)) as proxy:
         for _ in range(3):
@@ -366,7 +369,7 @@ def test_what_is_logged_is_what_the_policy_says(
 
 @pytest.mark.usefixtures("first")
 def test_a_few_of_the_good_ones_are_logged_too_for_the_certificate(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envoy, "SAMPLED", 1)
+    monkeypatch.setattr(access_log, "SAMPLED", 1)
     with running(gateway(upstream(p99=30), ca=pki / "ca.pem", log="failures")) as proxy:
         assert ask().status == 200
         until(lambda: bool(proxy.logged()), "a line of the log")

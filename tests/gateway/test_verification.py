@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.tree import as_json
 from tests.gateway import certificates
 from tests.gateway.names import Names
 from tests.gateway.provider import Provider, answers
@@ -97,11 +98,11 @@ def test_validation_refuses_a_name_check_without_a_ca(pki: Path) -> None:
     g = gateway(ca=pki / "ca.pem")
     with places(g) as (folder, at):
         tree = envoy.twin(g, at)
-        put(folder / "twin.json", envoy.text(tree))
+        put(folder / "twin.json", as_json(tree))
         assert validated(folder / "twin.json").returncode == 0
         (cluster,) = tree["static_resources"]["clusters"]
         del cluster["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"]
-        put(folder / "twin.json", envoy.text(tree))
+        put(folder / "twin.json", as_json(tree))
         refused = validated(folder / "twin.json")
     assert refused.returncode == 1
     assert "auto_sni_san_validation" in refused.stderr
@@ -110,7 +111,7 @@ def test_validation_refuses_a_name_check_without_a_ca(pki: Path) -> None:
 def test_validation_refuses_a_ca_bundle_that_is_not_there(pki: Path) -> None:
     g = gateway(ca=pki / "absent.pem")
     with places(g) as (folder, at):
-        put(folder / "twin.json", envoy.text(envoy.twin(g, at)))
+        put(folder / "twin.json", as_json(envoy.twin(g, at)))
         refused = validated(folder / "twin.json")
     assert refused.returncode == 1
     assert "absent.pem" in refused.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.policy.gateway import Credential, Gateway, Upstream
 from hostguard.policy.keys import Place
 from tests.gateway import certificates
@@ -157,7 +158,7 @@ class Gateways:
         """Each is given a configuration that it can't take: a listener of a cluster that is nowhere, and no JSON."""
         stranger = upstream(name="stranger", listen=PORT + 60)
         more = replace(self.whole, upstreams=(*self.whole.upstreams, stranger))
-        self.well.put("lds.json", envoy.text(envoy.listeners(more, self.well.places)))
+        self.well.put("lds.json", as_json(envoy.listeners(more, self.well.places)))
         self.small.put("lds.json", "no JSON")
 
 

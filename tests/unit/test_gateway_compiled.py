@@ -8,6 +8,9 @@ from dataclasses import replace
 import pytest
 
 from hostguard.controls.gateway import envoy, lua
+from hostguard.controls.gateway.envoy.route import seconds
+from hostguard.controls.gateway.envoy.secret import TRUST
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.policy.gateway import Credential, Gateway, OAuth
 from hostguard.policy.keys import Place
 from tests.gateway.proxy import GATEWAY, PAYLOAD, RETRY, upstream
@@ -15,10 +18,10 @@ from tests.gateway.proxy import GATEWAY, PAYLOAD, RETRY, upstream
 
 @pytest.mark.parametrize("longest", range(1, 60))
 def test_the_waits_that_are_waited_for_are_those_up_to_the_longest(longest: int) -> None:
-    pattern = envoy.seconds(replace(RETRY, wait_max=longest))
+    pattern = seconds(replace(RETRY, wait_max=longest))
     taken = [each for each in range(-1, 1000) if re.fullmatch(pattern, str(each))]
     assert taken == list(range(1, longest + 1))
-    assert envoy.seconds(replace(RETRY, wait_max=0)) == ""
+    assert seconds(replace(RETRY, wait_max=0)) == ""
     assert [each for each in ("01", "1 ", "", "1.0") if re.fullmatch(pattern, each)] == []
 
 
@@ -26,8 +29,8 @@ def test_the_same_gateway_has_the_same_bytes_in_whatever_order_it_is_written() -
     one, two = upstream(), upstream(name="other", listen=8401)
     there, back = replace(GATEWAY, upstreams=(one, two)), replace(GATEWAY, upstreams=(two, one))
     for tree in (envoy.bootstrap, envoy.clusters, envoy.listeners, envoy.twin):
-        assert envoy.text(tree(there)) == envoy.text(tree(back))
-        assert envoy.text(tree(there)).endswith("}\n")
+        assert as_json(tree(there)) == as_json(tree(back))
+        assert as_json(tree(there)).endswith("}\n")
 
 
 def test_a_version_changes_with_the_content_alone() -> None:
@@ -47,7 +50,7 @@ def test_every_provider_is_verified() -> None:
     for cluster in envoy.clusters(g)["resources"]:
         tls = cluster["transport_socket"]["typed_config"]
         assert (tls["auto_host_sni"], tls["auto_sni_san_validation"]) == (True, True)
-        assert tls["common_tls_context"]["validation_context_sds_secret_config"]["name"] == envoy.TRUST
+        assert tls["common_tls_context"]["validation_context_sds_secret_config"]["name"] == TRUST
 
 
 KEYS = Place("keys", new="/run/secrets/keys/new", old="/run/secrets/keys/old")
@@ -77,14 +80,14 @@ def test_a_secret_has_a_file_of_its_own_that_says_where_it_lies() -> None:
     found = envoy.secrets(credentials())
     assert list(found) == [f"/etc/hostguard/gateway/secret-{name}.json" for name in ("card-certificate", "keys-new",
                                                                                        "keys-old")]  # fmt: skip
-    text = "".join(map(envoy.text, found.values()))
+    text = "".join(map(as_json, found.values()))
     assert {path for path in (*KEYS.files, *CARD.files) if path in text} == {*KEYS.files, *CARD.files}
     assert "inline" not in text
     assert all(len(each["resources"]) == 1 for each in found.values()), "Envoy takes one of them alone"
 
 
 def test_what_is_only_validated_needs_no_secret() -> None:
-    assert "/run/secrets" not in envoy.text(envoy.twin(credentials()))
+    assert "/run/secrets" not in as_json(envoy.twin(credentials()))
 
 
 def test_every_program_begins_without_compiled_traces() -> None:

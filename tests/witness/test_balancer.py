@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.route import READY
 from tests.gateway import certificates
 from tests.lab import Host, Lab, image
 from tests.lab.fleet import SSH, Fleet
@@ -330,4 +330,4 @@ def test_what_everybody_could_use_is_refused_and_nothing_is_written(world: World
 
 def test_the_role_asks_where_the_gateway_answers() -> None:
     template = (ROLE / "templates" / "haproxy.cfg.j2").read_text(encoding="utf-8")
-    assert f" uri {envoy.READY} " in template
+    assert f" uri {READY} " in template

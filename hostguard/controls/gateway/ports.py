@@ -8,7 +8,7 @@ from typing import Any
 from hostguard.control import Verdict
 from hostguard.controls.gateway.admin import ports
 from hostguard.controls.gateway.asked import listed, listening, not_ours, verdict
-from hostguard.controls.gateway.envoy import HOST
+from hostguard.controls.gateway.envoy.places import HOST
 from hostguard.policy.gateway import RUN, Gateway
 
 FIRST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"

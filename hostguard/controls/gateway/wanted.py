@@ -8,6 +8,7 @@ from hostguard.control import Context
 from hostguard.controls.egress import chains
 from hostguard.controls.gateway import asked, envoy
 from hostguard.controls.gateway import instance as made
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.host.kinds import process, sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.gateway import UNIT
@@ -20,8 +21,8 @@ def instance(context: Context) -> Sequence[Resource]:
     g = asked.of(context)
     if not g.manage:
         return []
-    bootstrap, twin, trust = (envoy.text(tree(g)) for tree in (envoy.bootstrap, envoy.twin, envoy.trust))
-    secrets = {path: envoy.text(tree) for path, tree in envoy.secrets(g).items()}
+    bootstrap, twin, trust = (as_json(tree(g)) for tree in (envoy.bootstrap, envoy.twin, envoy.trust))
+    secrets = {path: as_json(tree) for path, tree in envoy.secrets(g).items()}
     files = made.resources(g, bootstrap=bootstrap, twin=twin, trust=trust, secrets=secrets)
     return [*files, *_migrating(context), *([process.resource(made.CONTROL, UNIT, slice=g.slice)] if g.slice else [])]
 
@@ -38,7 +39,7 @@ def routes(context: Context) -> Sequence[Resource]:
     g = asked.of(context)
     if not g.manage:
         return []
-    return [made.routes(g, clusters=envoy.text(envoy.clusters(g)), listeners=envoy.text(envoy.listeners(g)))]
+    return [made.routes(g, clusters=as_json(envoy.clusters(g)), listeners=as_json(envoy.listeners(g)))]
 
 
 def log(context: Context) -> Sequence[Resource]:

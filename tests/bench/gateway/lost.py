@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.host.kinds import xds
 from hostguard.host.resource import Resource
 from tests.bench.figure import Curve, Unmeasured
@@ -99,7 +100,7 @@ def under_load(at: Stage, times: int, change: Callable[[int], object]) -> dict[s
 
 def routes(at: Stage, overlay: Overlay) -> Resource:
     g, places = at.gateway(overlay), at.places
-    texts = {"clusters": envoy.text(envoy.clusters(g, places)), "listeners": envoy.text(envoy.listeners(g, places))}
+    texts = {"clusters": as_json(envoy.clusters(g, places)), "listeners": as_json(envoy.listeners(g, places))}
     return xds.resource("gateway.routes", places.xds, places.admin, str(os.getuid()), int(g.drain), **texts)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostguard.controls.gateway import envoy
+from hostguard.controls.gateway.envoy.places import Places
 from hostguard.controls.gateway.wanted import MIGRATE
 from hostguard.host import takeover
 from hostguard.policy.gateway import Gateway, derive
@@ -57,8 +57,8 @@ class Stage:
         return self.folder / "ca.pem"
 
     @property
-    def places(self) -> envoy.Places:
-        return envoy.Places(f"{self.folder}/etc", f"{self.folder}/run", f"{self.folder}/log/access.log", RESOLVER)
+    def places(self) -> Places:
+        return Places(f"{self.folder}/etc", f"{self.folder}/run", f"{self.folder}/log/access.log", RESOLVER)
 
     def gateway(self, overlay: Overlay | None = None) -> Gateway:
         """Of the policy, with a refinement over it."""
