@@ -137,11 +137,11 @@ def observed(resource: Resource, node: Any, *, image: bool) -> Observation:
 
 
 def _need_not_apply(resource: Resource) -> bool:
-    """A service that does not run, a kernel without IPv6 or without a hook for frames, and in a container a module of
-    the machine's. All else applies everywhere."""
+    """A service that does not run, a kernel without IPv6, without a hook for frames or older than a parameter, and in a
+    container a module of the machine's. All else applies everywhere."""
     kind = resource["kind"]
     if kind in ("file", "sysctl"):
-        return bool(resource.get("module"))
+        return bool(resource.get("module") or resource.get("since"))
     return kind in ("process", "frames") or (kind == "ruleset" and resource["family"] == "ipv6")
 
 

@@ -115,6 +115,7 @@ class Ruleset(TypedDict):
     before: str
     table: bool
     dormant: bool
+    owner: bool
     sending: list[str]
     backend: Literal["nft", "legacy"]
     elsewhere: bool

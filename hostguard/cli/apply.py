@@ -71,7 +71,7 @@ def command(
         options = {"hostguard_confirm_within": confirm_within, "hostguard_restart": restart}
         chosen = fleet.target(inventory, limit, forks, fleet.limits(answer_within, answer_size))
         rollout = waves.Rollout(canary, serial, max_fail, log_dir)
-        loaded = load(policy)
+        loaded = load(policy, elsewhere=True)
         tell_weakened(loaded)
         fleet.check_policies(loaded, chosen)
         if not yes:

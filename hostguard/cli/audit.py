@@ -79,7 +79,7 @@ def command(
     if drift and policy:
         raise Stop(Exit.CALL, ["--drift compares with the last apply: leave --policy out"])
     earlier = read_baseline(baseline) if baseline else None
-    report = drifted(looked_at) if drift else audited(load(policy), looked_at)
+    report = drifted(looked_at) if drift else audited(load(policy, elsewhere=looked_at.elsewhere), looked_at)
     if earlier is not None:
         report = compared(report, earlier)
     for name, place in wanted:

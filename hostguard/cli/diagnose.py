@@ -68,7 +68,7 @@ def command(
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
     seconds = listening.seconds(since, "--since") or HOUR
-    loaded = load(policy, harmless=True)
+    loaded = load(policy, harmless=True, elsewhere=looked_at.elsewhere)
     asked = Asked(loaded, seconds, _known(about, Asked(loaded)), not no_probe)
     seen = looked_at.look(loaded, diagnosis.compiler(asked))
     hosts = tuple(diagnosis.judge(asked, each.host, each.compiled.loaded, each.seen) for each in seen)

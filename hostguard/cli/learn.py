@@ -35,7 +35,7 @@ def command(
     could be read.
     """
     duration = listening.seconds(for_)
-    loaded = load(policy)
+    loaded = load(policy, elsewhere=True)  # its file is written anew
     if loaded.policy.egress is None:
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to observe"])
     seen = observed(duration, host, sudo=sudo)

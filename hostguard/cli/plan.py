@@ -61,7 +61,7 @@ def command(
 
     looked_at = targets.chosen(inventory, host, None, sudo=sudo, limit=limit, forks=forks,
                                answer_within=answer_within, answer_size=answer_size)  # fmt: skip
-    loaded = load(policy)
+    loaded = load(policy, elsewhere=looked_at.elsewhere)
     tell_weakened(loaded)
     plans = survey.plans(looked_at.look(loaded))
     if format_ == "json" or output:

@@ -20,15 +20,16 @@ UNMAPPED = 65534
 """/proc/sys/kernel/overflowuid, which nobody changes."""
 
 
-def load(named: Path | None, *, harmless: bool = False) -> LoadedPolicy:
+def load(named: Path | None, *, harmless: bool = False, elsewhere: bool = False) -> LoadedPolicy:
     """The policy: which one, and its warnings, said on stderr. Every problem is said at once, and ends the command.
 
-    Unless the command is harmless whatever the policy says, root follows none that others could have written.
+    Unless the command is harmless whatever the policy says, root follows none that others could have written. Without
+    a file the one that this host keeps is taken, unless the command acts `elsewhere`: it says nothing of other hosts.
     """
     from hostguard.policy.load import PolicyError
 
     try:
-        loaded = look(named, harmless=harmless, name=True)
+        loaded = look(named, harmless=harmless, elsewhere=elsewhere, name=True)
     except PolicyError as error:
         raise wrong(error.problems) from None
     return loaded
@@ -40,14 +41,14 @@ def wrong(problems: Sequence[Problem]) -> Stop:
     return Stop(Exit.CALL, [*said, f"{count} problem{'s' if count > 1 else ''}; nothing was touched"])
 
 
-def look(named: Path | None, *, harmless: bool = True, name: bool = False) -> LoadedPolicy:
+def look(named: Path | None, *, harmless: bool = True, elsewhere: bool = False, name: bool = False) -> LoadedPolicy:
     """The policy: which one (`name`), and its warnings, said on stderr. Raises PolicyError."""
     from hostguard.policy import load as loading
 
     try:
         path = loading.find(named)
     except loading.PolicyError:
-        loaded = _kept()
+        loaded = None if elsewhere else _kept()
         if loaded is None:
             raise
     else:

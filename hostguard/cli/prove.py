@@ -53,7 +53,7 @@ def command(
     from hostguard.host.attack.shot import FIRST_MARK, Shot
     from hostguard.policy.gateway import derive
 
-    loaded = load(policy)
+    loaded = load(policy, elsewhere=bool(host))
     egress = loaded.policy.egress
     if egress is None:
         raise Stop(Exit.CALL, [f"{loaded.path}: the policy has no section `egress`: there is nothing to prove"])

@@ -97,8 +97,8 @@ def command(
     if not screen.agreed(f"Roll this host back {target(foreseen['to'])}?", yes):
         raise Stop(Exit.CALL, ["nothing was touched"])
     with screen.progress() as progress, host_errors(Exit.CALL):
-        # To where it was shown to go, and asked about.
-        answer = local.rollback(to, {**options, "confirm_within": seconds, "check": False}, progress)
+        # To where it was shown to go, and asked about: the window may have ended meanwhile.
+        answer = local.rollback(foreseen["to"], {**options, "confirm_within": seconds, "check": False}, progress)
     if answer["outcome"] == "failed":
         raise Stop(Exit.FAILED, failure(answer))
     if answer["outcome"] == "unconfirmed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hostguard.cli import called, fleet
 from hostguard.cli.failure import Stop, host_errors
@@ -24,6 +24,9 @@ AT_ONCE = 50
 
 
 class Targets(Protocol):
+    elsewhere: ClassVar[bool]
+    """Whether other hosts are meant than this one."""
+
     def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
         """What is seen of each host, asked for what `compiler` makes of its policy: all controls, if none is said."""
 
@@ -66,6 +69,8 @@ def chosen(
 
 @dataclass(frozen=True)
 class ThisHost:
+    elsewhere: ClassVar[bool] = False
+
     def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
         from hostguard.bundle import compile_policy
         from hostguard.cli import screen
@@ -95,6 +100,8 @@ class ThisHost:
 
 @dataclass(frozen=True)
 class OfInventory:
+    elsewhere: ClassVar[bool] = True
+
     target: Target
 
     def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:
@@ -115,6 +122,8 @@ class OfInventory:
 @dataclass(frozen=True)
 class Named:
     """Each by its own way, all at once."""
+
+    elsewhere: ClassVar[bool] = True
 
     remotes: Sequence[Remote]
     at_once: int
@@ -166,6 +175,8 @@ class Named:
 
 @dataclass(frozen=True)
 class Image:
+    elsewhere: ClassVar[bool] = True
+
     folder: Path
 
     def look(self, loaded: LoadedPolicy, compiler: Compiler | None = None) -> list[Looked]:

@@ -57,7 +57,7 @@ def command(
     asked = _question(words, "udp" if udp else "tcp")
     chosen = targets.chosen(None, [host] if host else None, None, sudo=sudo, limit=None, forks=None,
                             answer_within=answer_within, answer_size=answer_size)  # fmt: skip
-    loaded = load(policy, harmless=True)
+    loaded = load(policy, harmless=True, elsewhere=chosen.elsewhere)
     found = answer(loaded.policy, asked)
     there = _on_host(chosen, loaded, asked) if here or host else None
     if format_ == "json":

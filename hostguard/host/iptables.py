@@ -111,7 +111,10 @@ UNSHOWN = "(a rule of nft's own, which iptables can't show)"
 
 def _chain_by_chain(family: str, table: str, of: str) -> str:
     lines = ["*" + table]
-    for chain in nft_chains(family, table, of) or {}:
+    chains = nft_chains(family, table, of)
+    if chains is None:
+        raise HostError("neither {}-save nor nft shows the table {}".format(COMMAND[family], table))
+    for chain in chains:
         done = run([tool(family, of), "-t", table, "-S", chain], check=False)
         if done.returncode:
             lines += [":{} - [0:0]".format(chain), "-A {} {}".format(chain, UNSHOWN)]

@@ -57,14 +57,20 @@ def started(pid: int) -> str:
 def orphans() -> List[int]:
     """The processes that still hold the lock of one that is gone."""
     try:
-        with open(LOCK, encoding="ascii", errors="replace") as file:
-            pid, _, since = file.read().strip().partition(" ")
-        there = os.stat(LOCK)
+        who, there = _who(), os.stat(LOCK)
     except FileNotFoundError:
         return []
+    pid, _, since = who.partition(" ")
     if not pid.isdigit() or started(int(pid)) == since:
         return []
-    return _holders(there)
+    found = _holders(there)
+    # Another hostguard may have taken the lock in between: then it is among them.
+    return found if _who() == who else []
+
+
+def _who() -> str:
+    with open(LOCK, encoding="ascii", errors="replace") as file:
+        return file.read().strip()
 
 
 def programs_of(pid: int) -> List[int]:

@@ -6,6 +6,7 @@ what only root may read.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import IO, List
@@ -17,7 +18,7 @@ def descriptor(path: str, links: bool = False) -> int:
     found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
-        raise OSError(0, "it is no plain file")
+        raise OSError(errno.EINVAL, "it is no plain file", path)
     return found
 
 

@@ -1,11 +1,14 @@
-"""Whether this process is where the host's services are: who writes elsewhere changes nothing of the host."""
+"""Whether this process is where the host's services are, and what it writes where a boot finds it."""
 
 from __future__ import annotations
 
 import os
 
+from . import store
+from .kinds import mount
 from .resource import HostError
 from .systemctl import systemd_runs
+from .unit_files import OURS
 
 APART = (
     ("ns/net", "network namespace", "`ip netns exec`, PrivateNetwork= of a unit"),
@@ -14,12 +17,12 @@ APART = (
 
 
 def shared_with_services() -> None:
-    """Raises HostError where what is written would be another's than the host's: rules that no service meets, mounts
-    that nobody sees. systemd would start the watcher, who takes them back, among its services.
+    """Raises HostError in another namespace than the host's services: rules that are written there meet no service,
+    nobody sees the mounts, and the watcher, which systemd starts among its services, would take nothing back.
 
-    Without systemd there is no other place than this one.
+    Without systemd there is no other place than this one. An ordinary user is told of each thing that root alone may.
     """
-    if not systemd_runs():
+    if os.geteuid() != 0 or not systemd_runs():
         return
     for name, what, how in APART:
         if not _same(name, what):
@@ -35,8 +38,19 @@ def _same(name: str, what: str) -> bool:
     try:
         return os.readlink("/proc/1/" + name) == os.readlink("/proc/self/" + name)
     except PermissionError:
-        if os.geteuid() != 0:
-            return True  # what an ordinary user may not do is told of each thing
         raise HostError(
             "nobody can tell whether this process has a {} of its own: /proc/1/{} can't be read".format(what, name)
         ) from None
+
+
+IN_MEMORY = ("tmpfs", "ramfs")
+FORGETS = store.FOLDER + (
+    " is on a {}: a boot would keep what nobody has confirmed, and not know how to go back: put it on a disk"
+)
+
+
+def forgotten() -> str:
+    """The file system on which a boot would not find hostguard's records; "" where it would, or where it would not find
+    the units either, as of an image that is all in memory."""
+    kept, units = mount.type_of(store.FOLDER), mount.type_of(OURS)
+    return kept if kept in IN_MEMORY and units not in IN_MEMORY else ""

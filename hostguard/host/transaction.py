@@ -33,7 +33,8 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
     with lock.locked():
         progress("looking")
         try:
-            undone = recover()
+            with undisturbed():
+                undone = recover()
         except NotUndone as error:
             return _still_half(error)
         prepared = _prepare(bundle, options)
@@ -68,6 +69,8 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
     leftovers = store.leftovers(store.current(), resources, bundle["areas"])
     stops = _obstacles(resources, seen, differences)
     stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
+    if (changing or leftovers) and systemctl.systemd_runs() and surroundings.forgotten():
+        stops = list(dict.fromkeys([*stops, surroundings.FORGETS.format(surroundings.forgotten())]))
     return Prepared(resources, seen, differences, stops, changing, leftovers)
 
 
@@ -183,9 +186,8 @@ def _taken_back(record: store.Record, why: str) -> List[str]:
         trouble = undo(record, store.in_force(before=record["number"]))
         if not trouble:
             store.finish(record, store.FAILED)
-            with contextlib.suppress(
-                OSError
-            ):  # for who reads the history: the state is said, and a full disk says no more
+            # Only for the history: the state is written already, and a full disk takes no more.
+            with contextlib.suppress(OSError):
                 store.save(dict(record, error=why))
     except Exception as error:  # whatever it is, somebody must go on trying
         trouble = [words(error)]

@@ -114,8 +114,8 @@ def go_back(resources: List[Resource], captured: Dict[str, Any]) -> List[str]:
         if (kind, step) == ("file", "restore"):
             try:
                 reload_for(members)
-            except HostError as error:
-                trouble.append(str(error))
+            except Exception as error:  # also where no program can be started
+                trouble.append(words(error))
     return trouble
 
 

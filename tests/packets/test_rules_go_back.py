@@ -370,6 +370,55 @@ print(json.dumps([both(), as_before(ruleset.after(ours)), [differ(r, look([r])[r
     assert unlike == [[], [], []]
 
 
+@OF_BOTH
+def test_the_rules_of_one_backend_go_back_though_the_programs_of_the_other_are_gone() -> None:
+    said = alone(
+        OURS
+        + SWITCH
+        + """
+switch("nft")
+ruleset.write(ours, ruleset.read(ours))
+switch("legacy")
+before = json.loads(json.dumps(ruleset.capture(ours)))
+ours = [{**r, "rules": ["-j DROP"]} for r in ours]
+ruleset.write(ours, look(ours))
+cut = both()[1]
+find = program.find
+program.find = lambda name: None if "nft" in name else find(name)
+try:
+    ruleset.restore(ours, before)
+    error = ""
+except HostError as raised:
+    error = str(raised)
+print(json.dumps([cut, error, both()[1]]))
+"""
+    )
+    assert "-A HG -j DROP" in said[0]
+    assert said[1]
+    assert "HG" not in said[2]
+
+
+def test_a_table_that_nobody_shows_is_not_empty() -> None:
+    said = alone(
+        SWITCH
+        + """
+switch("nft")
+sh("iptables -A OUTPUT -j ACCEPT; nft add rule ip filter OUTPUT ct state established accept")
+shown = list(iptables.tables("ipv4"))
+with open(folder + "/nft", "w") as file:
+    fails = 'case "$*" in *"list table "*) echo no memory >&2; exit 1; esac'
+    file.write("#!/bin/sh\\n" + fails + '\\nexec /usr/sbin/nft "$@"\\n')
+os.chmod(folder + "/nft", 0o755)
+try:
+    error = str(iptables.tables("ipv4"))
+except HostError as raised:
+    error = str(raised)
+print(json.dumps([shown, error]))
+"""
+    )
+    assert said == [["filter"], "neither iptables-save nor nft shows the table filter"]
+
+
 def test_rules_go_back_without_iptables() -> None:
     said = alone(
         OURS

@@ -95,7 +95,7 @@ def _value(r: dict[str, Any]) -> Any:
         return {"type": r["type"], "header": "family inet", "entries": entries}
     if kind == "ruleset":
         return {"policy": r["policy"] or "ACCEPT", "rules": r["rules"], "canonical": None, "jumps": [1], "behind": 0,
-                "before": "", "table": True, "dormant": False, "sending": [],
+                "before": "", "table": True, "dormant": False, "owner": False, "sending": [],
                 "backend": "nft", "elsewhere": False}  # fmt: skip
     assert kind == "frames"
     leaving = {"eth0": "02:00:00:00:00:01"}

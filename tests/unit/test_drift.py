@@ -82,7 +82,7 @@ def test_who_may_have_written_rules_was_started_since() -> None:
     resource = {"id": "r", "kind": "ruleset", "control": "egress.output", "family": "ipv4", "hook": "OUTPUT",
                 "chain": "HOSTGUARD-OUTPUT", "policy": "DROP", "rules": [], "first": True}  # fmt: skip
     seen = {"policy": "ACCEPT", "rules": [], "canonical": None, "jumps": [1], "behind": 0, "before": "", "table": True,
-            "dormant": False, "sending": [], "backend": "nft", "elsewhere": False}  # fmt: skip
+            "dormant": False, "owner": False, "sending": [], "backend": "nft", "elsewhere": False}  # fmt: skip
     found = answer(resource, seen)
     found["traces"]["started"] = {"docker.service": "2026-11-24T11:59:59Z"}
     assert changes(found)[0].by == "not known"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hostguard.bundle import compile_policy
 from hostguard.control import JudgingControl
 from hostguard.controls import CATALOGUE
 from hostguard.host import evidence
+from hostguard.host.evidence import services
 from hostguard.policy.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -42,3 +44,11 @@ def test_a_host_compiles_no_collector_that_is_not_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["files", "machine"]
+
+
+def test_an_environment_file_that_is_none_is_named(tmp_path: Path) -> None:
+    """It hides the variables of all services: so whose file it is must be said."""
+    os.mkfifo(tmp_path / "env")
+    with pytest.raises(OSError, match="no plain file") as raised:
+        services._variables(str(tmp_path / "env"))
+    assert raised.value.filename == str(tmp_path / "env")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostguard.answer import observed
 from hostguard.host import cgroup, iptables, nft, proc_net, systemctl, unit_files
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
@@ -67,6 +68,9 @@ def test_an_old_kernel_does_without_a_parameter_that_came_later(folders: dict[st
     assert sysctl.read([wanted])["s"].state == "value"
     found = sysctl.read([{**wanted, "since": "99.9"}])["s"]
     assert (found.state, "came with Linux 99.9" in str(found)) == ("not_applicable", True)
+    answer = json.loads(json.dumps(found))
+    assert observed({**wanted, "since": "99.9"}, answer, image=False) == found, "the controller takes the host's word"
+    assert observed(wanted, answer, image=False).state == "unreadable", "of a parameter that every kernel has"
 
 
 def seen(**more: Any) -> Observation:
@@ -189,6 +193,10 @@ def table(**more: Any) -> Observation:
             "behind": 0,
             "before": "",
             "table": True,
+            "dormant": False,
+            "owner": False,
+            "sending": [],
+            "elsewhere": False,
             **more,
         }
     )

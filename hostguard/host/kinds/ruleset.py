@@ -201,21 +201,21 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         return []
     have = seen.value
     found = []
-    if have.get("dormant"):
+    if have["dormant"]:
         table = "{} {}".format(nft.FAMILY[resource["family"]], table_of(resource))
         blocked = "the table is switched off: `nft add table {}` switches it on".format(table)
         found.append(Difference("table", "dormant", "in force", blocked))
-    if have.get("owner"):
+    if have["owner"]:
         table = "{} {}".format(nft.FAMILY[resource["family"]], table_of(resource))
         blocked = "another program owns nft's table {}, and the kernel lets nobody else write it: end that".format(
             table
         )
         found.append(Difference("table", "another program's own", "anybody's", blocked))
     # Where nothing is held, nothing is let past.
-    for chain in have.get("sending", []) if resource["rules"][-1:] == ["-j DROP"] else []:
+    for chain in have["sending"] if resource["rules"][-1:] == ["-j DROP"] else []:
         blocked = "what our chain let out is sent elsewhere by nft's chain {0}: `nft flush chain {0}`".format(chain)
         found.append(Difference("destination", "changed by nft's chain {}".format(chain), "as it was let out", blocked))
-    if have.get("elsewhere"):
+    if have["elsewhere"]:
         backend_now = have["backend"]
         found.append(Difference("backend", "{} and {}".format(backend_now, OTHER[backend_now]), backend_now + " alone"))
     if resource["policy"] and have["policy"] != resource["policy"]:
@@ -436,12 +436,18 @@ def _put_both_back(family: str, table: str, of: str, members: List[Resource], ca
     elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
     known = [r for r in members if elsewhere[r["id"]] is not None]
     held = any(map(_is_there, elsewhere.values()))
-    if held:  # what it has in this one is in force before the other one's goes
-        _put_back(family, table, known, elsewhere, other)
-    _put_back(family, table, members, captured, of)
-    left = [] if held or not known else _that_stand(family, table, known, other)
-    if left:
-        _put_back(family, table, left, dict.fromkeys(elsewhere, GONE), other)
+
+    def first() -> None:
+        if held:  # what it has in this one is in force before the other one's goes
+            _put_back(family, table, known, elsewhere, other)
+
+    def last() -> None:
+        left = [] if held or not known else _that_stand(family, table, known, other)
+        if left:
+            _put_back(family, table, left, dict.fromkeys(elsewhere, GONE), other)
+
+    # The program of one backend may be gone: the rules of the other one go back all the same.
+    each([first, lambda: _put_back(family, table, members, captured, of), last], lambda step: step())
 
 
 def _may_stand(family: str, table: str, members: List[Resource], of: str) -> bool:

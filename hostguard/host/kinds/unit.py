@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup, facts, firewalld, lock, store, systemctl, unit_files
+from .. import cgroup, facts, firewalld, lock, store, surroundings, systemctl, unit_files
 from ..program import run
 from ..resource import (
     VALUE,
@@ -26,7 +26,6 @@ from ..resource import (
     not_running,
     value,
 )
-from . import mount
 
 NEEDS_SYSTEMD = True
 
@@ -86,7 +85,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
             "assigned": {name: unit_files.assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and not store.window_is_open(),
-            "forgotten": _forgotten(resource["hold"]) if resource.get("hold") else "",
+            "forgotten": surroundings.forgotten() if resource.get("hold") else "",
             "waits": bool(resource.get("hold")) and store.window_is_open(),
             "mark": _mark(shown.get("MainPID", "")) if "mark" in resource else None,
         }
@@ -159,16 +158,6 @@ def _is_there(path: str) -> bool:
     return True
 
 
-IN_MEMORY = ("tmpfs", "ramfs")
-
-
-def _forgotten(path: str) -> str:
-    """The file system on which a boot would not find this file, "" where it would; or where it would not find the rules
-    either, as of an image that is all in memory."""
-    kept, rules = (mount.type_of(each) for each in (os.path.dirname(path), os.path.dirname(unit_files.OURS)))
-    return kept if kept in IN_MEMORY and rules not in IN_MEMORY else ""
-
-
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if seen.state != VALUE:
         return []
@@ -196,10 +185,7 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
         blocked = "{} keeps it from starting at boot, and no apply is under way: remove it".format(resource["hold"])
         found.append(Difference("start at boot", "held", "free", blocked))
     if have.get("forgotten"):
-        blocked = (
-            "{} is on a {}: a boot would load rules that nobody has confirmed, and not know how to go back: put it "
-        )
-        blocked = (blocked + "on a disk").format(os.path.dirname(resource["hold"]), have["forgotten"])
+        blocked = surroundings.FORGETS.format(have["forgotten"])
         found.append(Difference("after a boot", "unconfirmed rules stay", "they go back", blocked))
     if have.get("flushed"):
         blocked = "firewalld flushes the rules of others whenever it starts or reloads, and OUTPUT's policy would then "
