@@ -92,6 +92,20 @@ class Verdict:
     """Whether the policy only prefers it: that it does not hold is told, and fails nothing by itself."""
 
 
+MOST_SHOWN = 5
+"""Faults that a verdict names; the others are counted."""
+
+
+def verdict(expected: str, found: Sequence[str], well: str) -> Verdict:
+    """It fails for whatever was found; `well` is said if nothing was."""
+    return Verdict("fail", expected, first_of(found)) if found else Verdict("pass", expected, well)
+
+
+def first_of(found: Sequence[str]) -> str:
+    more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    return "; ".join(found[:MOST_SHOWN]) + more
+
+
 @dataclass(frozen=True)
 class Weakening:
     """A value of the policy with which a control can hold and still not give what its title says.

@@ -24,7 +24,8 @@ CLOSING = (4, 5, 9, 11)  # FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING
 DUMPS = {"2/6": "tcp", "2/17": "udp", "10/6": "tcp", "10/17": "udp"}
 """What a host tells of sockets, by family and protocol in Linux's numbers: all of it, or it is no answer."""
 DHCP_CLIENT = {68, 546}
-LET_OUT = {"0806", "8809", "888e", "88cc"}  # ARP, LACP, 802.1X, LLDP: who is there for one of these loses nothing
+LET_OUT = {"0806", "8809", "888e", "88cc"}
+"""ARP, LACP, 802.1X, LLDP: the rules cut no program that is there for one of these."""
 EPHEMERAL = 32768
 
 

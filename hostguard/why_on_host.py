@@ -127,7 +127,7 @@ def _judged(policy: Policy, asked: Question, host: str, said: Mapping[str, Any])
         why = "the name leads to no address there" if heard_no else "what the name leads to could not be seen"
         may = False if heard_no else None
         return OnHost(host, may, may, (*words, why), heard)
-    # Who tries several goes on from one without a route to the next at once.
+    # A program that tries several goes on from one without a route to the next at once.
     tried = [each for each in addresses if each.routed] or addresses
     let = _all(each.may for each in tried)
     return OnHost(host, _all([let, *(each.listens is not False for each in tried)]), let, words, heard, addresses)

@@ -116,7 +116,7 @@ def _policy(name: str, variables: Mapping[str, Any], templar: Templar) -> dict[s
 @functools.cache
 def _loader() -> DataLoader:
     """Set ansible up as its own command does, once a process: ansible.cfg, vault passwords, the defaults of options."""
-    # Many hosts may not ask one terminal: whoever must be asked is not reached, as with ansible's own workers.
+    # Many hosts may not ask one terminal: a host that needs a password is not reached, as with ansible's own workers.
     os.environ.setdefault("SSH_ASKPASS_REQUIRE", "force")
     AdHocCLI(["ansible", "all"]).parse()
     plugins.init_plugin_loader()

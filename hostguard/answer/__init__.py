@@ -58,7 +58,7 @@ def checked(do: str, node: Any) -> dict[str, Any]:
         if "error" in node and "outcome" not in node:
             # A transaction that failed has an error too, and tells what became of it.
             fit(Refusal, node)
-            return {"error": cut(node["error"])}
+            return {"error": cut(node["error"]), **({"late": True} if node.get("late") else {})}
         fit(_schema(do, node), node)
         for name in ("records", "resources", "leftovers"):
             if len(node.get(name) or ()) > MOST:

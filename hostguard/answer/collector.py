@@ -211,7 +211,7 @@ class Tasks(TypedDict):
     most: int
 
 
-class UnitWords(TypedDict):
+class LogCounts(TypedDict):
     counts: dict[str, int]
     waits: list[int]
 
@@ -375,7 +375,7 @@ SAID: dict[str, Any] = {
     "denials": list[Denial] | None,
     "set-members": dict[str, list[str] | None],
     "tasks": list[Tasks],
-    "log-counts": dict[str, UnitWords] | None,
+    "log-counts": dict[str, LogCounts] | None,
     "connections": Connections,
     "queues": list[Queue],
     "kernel-log": list[str] | None,

@@ -125,6 +125,8 @@ class Login(TypedDict):
 
 class Refusal(TypedDict):
     error: str
+    late: NotRequired[bool]
+    """Nothing waits to be confirmed any more."""
 
 
 SCHEMAS: dict[str, Any] = {

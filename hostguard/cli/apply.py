@@ -163,7 +163,7 @@ def say(answer: dict[str, object], seconds: float) -> None:
     if outcome == "unchanged":
         console.print("Nothing to change: this host is as the policy wants it.")
     elif outcome == "unconfirmed":
-        wait(int(str(answer["generation"])), seconds)
+        wait(int(str(answer["generation"])), seconds, "Applied")
     if outcome != "unchanged":
         console.print(f"Applied as generation {answer['generation']}: {len(_list(answer['changes']))} changes.")
     for reason in _list(answer.get("missing", [])):
@@ -179,14 +179,15 @@ def _list(found: object) -> list[str]:
     return found
 
 
-def wait(generation: int, seconds: float) -> None:
-    """Wait until somebody confirms or the host has gone back; the host does not depend on our waiting."""
+def wait(generation: int, seconds: float, done: str) -> None:
+    """Wait until somebody confirms or the host has gone back; the host does not depend on our waiting. `done`: what
+    was done."""
     import time
 
     from hostguard.cli import screen
     from hostguard.host import store, window
 
-    told = f"Applied, and kept only if confirmed within {seconds:g} s. From a NEW connection: {as_root('confirm')}"
+    told = f"{done}, and kept only if confirmed within {seconds:g} s. From a NEW connection: {as_root('confirm')}"
     screen.remarks().print(told)
     try:
         with screen.progress() as progress:

@@ -48,6 +48,7 @@ EXITS = {
     2: "the call or the policy is wrong and nothing was touched",
     3: "something could not be seen or reached",
     4: "hostguard itself failed, or its result could not be written",
+    INTERRUPTED: "somebody ended it with Ctrl-C",
 }
 EXIT_CODES = f"Exit codes: {', '.join(f'{code} {text}' for code, text in EXITS.items())}."
 

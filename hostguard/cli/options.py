@@ -32,7 +32,7 @@ PolicyOption = Annotated[
         "--policy",
         "-p",
         metavar="FILE",
-        help="The policy file; else ./hostguard.yml, else /etc/hostguard/policy.yml.",
+        help="The policy file; else ./hostguard.yml, /etc/hostguard/policy.yml, or what was applied to this host last.",
         show_default=False,
     ),
 ]

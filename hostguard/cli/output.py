@@ -11,7 +11,7 @@ STDOUT, STDERR = 1, 2
 
 
 class CantWrite(Exception):
-    """The result could not be written. `reader_left`: who read it went away (`| head`), and wants no more."""
+    """The result could not be written. `reader_left`: its reader went away (`| head`), and wants no more."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the result can't be written: {error.strerror or error}")

@@ -102,7 +102,7 @@ def command(
     if answer["outcome"] == "failed":
         raise Stop(Exit.FAILED, failure(answer))
     if answer["outcome"] == "unconfirmed":
-        apply.wait(answer["generation"], seconds)
+        apply.wait(answer["generation"], seconds, "Rolled back")
         answer = {**answer, "outcome": "rolled back"}
     if format_ == "table":
         say(answer)

@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all: whoever collects reports never reads half of one."""
+"""A file that is there whole or not at all: a collector of reports never reads half of one."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ def written(text: str, output: Path | None) -> None:
     try:
         replace(output, text)
     except OSError as error:
-        raise Stop(Exit.CALL, [f"{output}: can't write: {error.strerror}"]) from None
+        raise Stop(Exit.ITSELF, [f"{output}: can't write: {error.strerror}"]) from None

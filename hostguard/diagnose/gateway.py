@@ -246,7 +246,7 @@ def key(up: Upstream, *path: str) -> tuple[str, ...]:
 
 
 def concerns(*ups: Upstream) -> tuple[str, ...]:
-    """Who asks about one of these providers, or about the gateway's own unit, is told."""
+    """Told to a question about one of these providers, or about the gateway's own unit."""
     return (UNIT, *(up.name for up in ups))
 
 

@@ -36,7 +36,7 @@ def ask(
     running: dict[str, float] = {}
     answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
     while True:
-        # One at a time: whoever comes first is on his way while the next is made ready.
+        # One at a time: the first is on its way while the next is made ready.
         name = next(waiting, None) if len(running) < target.forks else None
         if name is not None:
             yield Event(name, "started", {})

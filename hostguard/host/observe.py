@@ -1,6 +1,6 @@
 """What this host tries to reach past its policy, as it happens: each attempt once, with whose it is, and how often.
 
-What is told is bounded, whatever comes: who floods the firewall must not also eat the machine.
+What is told is bounded, whatever comes: a flood at the firewall must not also eat the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from typing import Any, Dict, Generator, Iterator, Optional, Tuple
 
 from . import evidence, nflog
-from .answers import Answers
+from .dns_answers import Answers
 from .failures import Failures
 from .nflog import Listener, Packet
 from .whose import Whose
@@ -174,7 +174,7 @@ def _until(
             return
         came = poll.poll(max(0.0, min(beat, end or beat) - now) * 1000)
         began = time.monotonic()
-        # Names first: who reads an attempt wants to know what its address is called.
+        # Names first: the reader of an attempt wants to know what its address is called.
         for message in answers.read(AT_ONCE) if answers else ():
             yield {"is": "answer", "message": base64.b64encode(message).decode("ascii")}
         found = packets.read(AT_ONCE)

@@ -1,7 +1,7 @@
 """A file in a folder that somebody else may write: opened as a plain file and as nothing else.
 
-Who owns the folder may be broken into. A pipe would keep root waiting, a device answers for ever, and a link leads to
-what only root may read.
+An attacker may control the account that owns the folder. A pipe would keep root waiting, a device answers for ever, and
+a link leads to what only root may read.
 """
 
 from __future__ import annotations

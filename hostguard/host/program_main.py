@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any, Dict, Iterator, List
 
-from .resource import HostError, NotRoot
+from .resource import HostError, NotRoot, TooLate
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -65,7 +65,7 @@ def answer_or_error(request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         return answer(request)
     except (HostError, OSError) as error:
-        return {"error": _in_words(error)}
+        return _refusal(error)
 
 
 def answers(request: Dict[str, Any], end: int) -> Iterator[Dict[str, Any]]:
@@ -78,11 +78,15 @@ def answers(request: Dict[str, Any], end: int) -> Iterator[Dict[str, Any]]:
     try:
         yield from observe.observe(request, end)
     except (HostError, OSError) as error:
-        yield {"error": _in_words(error)}
+        yield _refusal(error)
+
+
+def _refusal(error: Exception) -> Dict[str, Any]:
+    return {"error": _in_words(error), **({"late": True} if isinstance(error, TooLate) else {})}
 
 
 def _in_words(error: Exception) -> str:
-    """For who asks from afar, and is no root here."""
+    """For a caller from afar, and without root here."""
     if isinstance(error, PermissionError):
         error = NotRoot("{}: needs root".format(error.filename))
     how = " on the host (with --host: --sudo; with ansible: become)"
@@ -90,7 +94,7 @@ def _in_words(error: Exception) -> str:
 
 
 def main(arguments: List[str]) -> int:
-    from . import watcher  # as a program only: who is asked by ansible has no use for it
+    from . import watcher  # as a program only: a question over ansible has no use for it
 
     if arguments[:1] == ["expire"]:
         watcher.expire(int(arguments[1]))

@@ -50,6 +50,10 @@ class NotRoot(HostError):
     """Only root may do it. The text says what; how to become root, who asked knows."""
 
 
+class TooLate(HostError):
+    """Nothing waits to be confirmed any more: the time is over, whoever asks."""
+
+
 def each(members: Iterable[Member], act: Callable[[Member], None]) -> None:
     """Act on every member, whatever became of the one before: one that can't go back must not keep the others.
 

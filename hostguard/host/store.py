@@ -138,7 +138,7 @@ def keep(record: Record) -> None:
     try:
         finish(record, word)
     except OSError:
-        # It is said to everybody, and only not known to be on the disk. Who went back now would belie it, on a disk
+        # It is said to everybody, and only not known to be on the disk. A way back now would belie it, on a disk
         # that takes no other word. If the power goes, the disk has this word or the one before, and a boot heeds it.
         if record["status"] != word:
             raise

@@ -48,7 +48,7 @@ _of: Set[str] = set()
 
 @contextlib.contextmanager
 def asked_once(units: List[str], properties: List[str]) -> Iterator[None]:
-    """Who asks for these within is answered by one call for all: it costs as much as each of theirs would."""
+    """Inside this block one `systemctl show`, which costs as much as any, answers every question about these units."""
     named = [unit for unit in dict.fromkeys(units) if unit]
     if named and systemd_runs():
         with contextlib.suppress(HostError):  # who asks by himself will meet it, and know what to make of it

@@ -72,7 +72,7 @@ def options(bootstrap: str, workers: str, drain: str) -> List[str]:
     found += ["--concurrency", workers, "--drain-time-s", drain, "--log-level", "warning"]
     # Else, in a drain of 1 s, nobody is asked to close his connection before it is cut.
     found += ["--drain-strategy", "immediate"]
-    # Else a log is 10 s behind: who watches it wants to see what fails now.
+    # Else a log is 10 s behind: a watch is to show what fails now.
     return [*found, "--file-flush-interval-msec", "1000"]
 
 

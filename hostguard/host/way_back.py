@@ -23,8 +23,8 @@ def give_back(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def undo(record: store.Record, base: Optional[store.Record]) -> List[str]:
-    """Make the host what it was before a transaction, with `base` in force (None: before hostguard). What was written,
-    what it was told that it was, and what is there now are three things: the last of them is looked at.
+    """Make the host what it was before a transaction, with `base` in force (None: before hostguard). The host as it is
+    now is the judge, and not the record.
 
     Returns what is not as it was, in words. To be tried again then: what is as it was stays untouched.
     """

@@ -13,7 +13,7 @@ from typing import Iterator, List, Tuple
 
 from . import dropped, facts, lock, sources, store
 from .program import PYTHONS, environment, find, run
-from .resource import HostError
+from .resource import HostError, TooLate
 from .systemctl import systemd_runs
 
 PROGRAM = store.FOLDER + "/program.pyz"
@@ -28,13 +28,13 @@ def now() -> float:
 
 
 def arm(generation: int, seconds: float) -> None:
-    """Before anything is written: what takes this host back if we can't, whatever becomes of us.
+    """Set up the way back before the first write: a watcher, which outlives this process, and two units for a boot that
+    comes first. All of it stays until the last write, also without a window (`seconds` 0).
 
-    A watcher, which is the host's own process and outlives this one, and two units for a boot that comes first.
-    With `seconds` 0 nobody is waited for, and all of it is there until the last thing is written.
+    Raises HostError or OSError.
     """
     runs = systemd_runs()
-    # First what it is all for: whatever is cut short after this, whoever finds this cleans up.
+    # First: if anything after this is cut short, the next command, the watcher or a boot finds this and cleans up.
     store.set_pending(
         {
             "generation": generation,
@@ -196,9 +196,9 @@ def _survive_reboot() -> None:
 
 
 def close() -> None:
-    """The window is over, whichever way, and all is as it is to stay: nothing of the window does.
+    """Remove the window's files and units, and stop its watcher.
 
-    Whoever is cut short here leaves the rest to the watcher, a boot or the next command: so what they run goes last.
+    If this is cut short, the watcher, a boot or the next command finishes it: so the files that they need go last.
     """
     pending = store.pending() or {}
     store.remove(store.HOLD)
@@ -292,21 +292,17 @@ def connection() -> str:
     return ""
 
 
-LATE = ("nothing waits", "too late", "this host was restarted")
-"""How a refusal begins that comes of the time being over, and not of who asks."""
-
-
 def confirm() -> int:
-    """Keep what the last apply, or rollback, did. Raises HostError over the connection that did it, and for what else
-    proves nothing."""
+    """Keep what the last apply or rollback did; returns its generation. Raises TooLate if nothing waits any more, and
+    HostError if this connection proves nothing."""
     with lock.locked():
         pending = store.pending()
         if pending is None:
-            raise HostError("nothing waits to be confirmed (see `hostguard history`)")
+            raise TooLate("nothing waits to be confirmed (see `hostguard history`)")
         if pending["boot"] != facts.boot_id():
-            raise HostError("this host was restarted before anybody confirmed: it goes back (`hostguard history`)")
+            raise TooLate("this host was restarted before anybody confirmed: it goes back (`hostguard history`)")
         if pending["writer"] is None and now() > pending["deadline"]:
-            raise HostError("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
+            raise TooLate("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
         _prove(pending["connection"])
         for record in store.newest_first():
             if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:

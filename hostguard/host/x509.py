@@ -8,7 +8,7 @@ import calendar
 import re
 from typing import Any, Dict, Iterator, List, Tuple
 
-SEQUENCE, SET, OID, TIME, GENERALIZED, BITS, OCTETS = 0x30, 0x31, 0x06, 0x17, 0x18, 0x03, 0x04
+SEQUENCE, SET, OID, TIME = 0x30, 0x31, 0x06, 0x17
 VERSION, EXTENSIONS, DNS_NAME = 0xA0, 0xA3, 0x82
 COMMON_NAME, ORGANISATION, UNIT = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x04\x0b"
 ALTERNATIVE_NAMES = b"\x55\x1d\x11"

@@ -19,7 +19,6 @@ LINK_LOCAL = "fe80::66"
 LINK = Link("198.18.0.7", (WORLD, WORLD_V6))
 LENGTHS = {4: 29, 6: 64}
 IFA_F_NODAD = 0x02  # without it an address is tentative for a second
-ONLINK = 4  # RTNH_F_ONLINK
 LOCAL_TABLE, LOOPBACK_TABLE = 255, 7
 PERMANENT = 0x80  # NUD_PERMANENT: no packet ever waits for an answer to "who has"
 

@@ -95,7 +95,7 @@ def _become_first(ready: int, mapped: int, told: int, play: Callable[..., None])
         _, status = os.waitpid(first, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     die_with_parent()
-    # Whoever killed our parent before that line: the pipe has no reader any more, and telling ends us.
+    # If our parent was killed before that line, the pipe has no reader any more, and telling ends us.
     with os.fdopen(told, "w", encoding="utf-8", buffering=1) as out:
         try:
             play(answer == b"1", lambda message: print(json.dumps(message), file=out, flush=True))

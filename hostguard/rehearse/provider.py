@@ -163,7 +163,7 @@ class Provider:
         threading.Thread(target=self._serve, args=(plain, called), daemon=True).start()
 
     def _serve(self, plain: socket.socket, called: Called) -> None:
-        # Whoever hangs up, or says what nobody can read, is not waited for.
+        # A caller that hangs up, or says what nobody can read, is not waited for.
         with contextlib.suppress(OSError, ValueError, EOFError), plain:
             self._names.asked = ""
             try:

@@ -21,7 +21,7 @@ WIRE = "world0"
 TIMEOUT = 3.0
 """Seconds to wait for an answer over a wire without delay, before there is none."""
 FLOW_PORT = 4446
-"""Whoever connects here is kept, and answered when it is said."""
+"""A connection here is kept, and answered when it is said."""
 ETH_P_ALL = 0x0003
 UNSPOKEN = 253
 """A protocol that the host's kernel answers with an error."""

@@ -127,7 +127,7 @@ class Process(subprocess.Popen[bytes]):
         super().__init__(*arguments, **options)
         if self._bound is None:
             return
-        # Who writes to a host that does not read is stuck in the kernel, and only this gets him out.
+        # A write to a host that does not read waits in the kernel: only the end of the program ends it.
         self._timer = threading.Timer(max(0.0, self._bound.end - time.monotonic()), self.stop)
         self._timer.daemon = True
         self._timer.start()

@@ -30,7 +30,7 @@ def command(interpreter: str | None = None) -> str:
     if interpreter:
         return f"{shlex.quote(interpreter)} {start}"
     tries = " || ".join(f"p=$(command -v {each})" for each in PYTHONS)
-    # Who closes without reading looks to the other end like a connection that broke.
+    # To the other end, a program that closes without reading looks like a broken connection.
     nothing = f"{{ cat >/dev/null; echo 'python3 is not installed on this host' >&2; exit {NO_PYTHON}; }}"
     return f"{tries} || {nothing}; $p {start}"
 

@@ -65,12 +65,12 @@ class Remote:
         program = subprocess.Popen(self._call(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         stdin, stdout, stderr = program.stdin, program.stdout, program.stderr
         assert stdin is not None and stdout is not None and stderr is not None  # noqa: S101, PT018 - they are pipes
-        # By a thread: who does not read would hold up the both of us.
+        # By a thread: a program that does not read would hold up both sides.
         feeder = threading.Thread(target=_feed, args=(stdin, payload.stdin(request)), daemon=True)
         feeder.start()
         errors = bytearray()
         try:
-            # Who has not read the question yet never hears that its end came.
+            # A program that has not read the question yet does not see that its input ended.
             end = lambda: _end(program) if feeder.is_alive() else _close(stdin)  # noqa: E731
             for line in _lines(stdout.fileno(), stderr.fileno(), errors, stop, end, self.limits):
                 if line.startswith(MARK):

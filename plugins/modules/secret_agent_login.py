@@ -33,15 +33,7 @@ options:
     description: Whether the agent is about to be started anew for another reason than an apply.
     type: bool
     default: false
-  answer_within:
-    description: How long the host may take for an answer, up to an hour.
-    type: str
-    default: 300s
-  answer_size:
-    description: How much it may say.
-    type: str
-    default: 64M
-extends_documentation_fragment: [hostguard.hostguard.policy]
+extends_documentation_fragment: [hostguard.hostguard.policy, hostguard.hostguard.limits]
 author: hostguard (!UNKNOWN)
 """
 RETURN = "# No more than what every module returns."

@@ -20,7 +20,7 @@ from hostguard.ansible.inventory import Inventory
 from hostguard.cli import waves
 from hostguard.fleet import asking, engine
 from hostguard.fleet.engine import Event, Target
-from hostguard.host import arrival
+from hostguard.host import arrival, lock, program_main, store
 from hostguard.target.bounded import Limits
 from tests.patience import slowness
 from tests.unit import hostile
@@ -56,8 +56,23 @@ def test_a_transaction_that_failed_is_not_one_that_was_refused(
 
 
 def test_a_refusal_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(task.HostRefused, match="wait"):
+    with pytest.raises(task.HostRefused, match="wait") as raised:
         host({"error": "wait"}, monkeypatch).ask({"do": "apply"}, "")
+    assert not raised.value.late
+
+
+def test_a_confirm_that_comes_too_late_is_told_from_one_that_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of the one the trouble is the way in, of the other one who asks."""
+    for name in ("FOLDER", "GENERATIONS", "PENDING"):
+        monkeypatch.setattr(store, name, str(tmp_path / name))
+    monkeypatch.setattr(lock, "LOCK", str(tmp_path / "lock"))
+    (tmp_path / "FOLDER").mkdir()
+    said = program_main.answer_or_error({"do": "confirm"})
+    with pytest.raises(task.HostRefused, match="nothing waits") as raised:
+        host(said, monkeypatch).ask({"do": "confirm"}, "")
+    assert raised.value.late
 
 
 @pytest.mark.parametrize("answer", [{"outcome": "fine"}, {"outcome": "applied"}, {"records": 7}, "nothing of ours"])

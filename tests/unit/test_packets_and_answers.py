@@ -10,7 +10,7 @@ import dns.rdatatype
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostguard.host.answers import for_addresses
+from hostguard.host.dns_answers import for_addresses
 from hostguard.host.nflog import Packet, parse
 
 PORTS = struct.pack(">HH", 40000, 443)

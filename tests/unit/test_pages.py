@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import re
 from pathlib import Path
@@ -11,8 +12,11 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from hostguard import generated
+from hostguard.bundle import compile_policy
 from hostguard.cli.main import app
+from hostguard.policy.load import load, of_variables
 from tests import pages
+from tests.unit.test_secret_agent import policy as with_an_agent
 
 ROOT = generated.ROOT
 DOCS = sorted(pages.DOCS.glob("*.md"))
@@ -132,3 +136,22 @@ def test_such_a_line_would_be_seen(line: str) -> None:
 )
 def test_a_checkout_and_a_wheel_are_not(line: str) -> None:
     assert not BY_NAME.search(line)
+
+
+SAID = re.compile(r"`(/[\w./*-]+)`")
+
+
+def test_safety_names_every_file_that_an_apply_writes() -> None:
+    page = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
+    table = page.partition("## What it writes")[2].partition("\n\nOther")[0]
+    named = [place for line in table.splitlines() for place in SAID.findall(line.split("|")[1] if "|" in line else "")]
+    policies = [load(path) for path in (*(ROOT / "examples").glob("*.yml"), *(ROOT / "examples/recipes").glob("*.yml"))]
+    policies.append(of_variables(with_an_agent(), "a policy with an agent"))
+    resources = [r for loaded in policies for r in compile_policy(loaded).resources]
+    paths = {r["path"] for r in resources if r["kind"] in ("file", "lookup")}
+    assert len(paths) > 20
+    assert not {path for path in paths if not any(covers(place, path) for place in named)}
+
+
+def covers(place: str, path: str) -> bool:
+    return path.startswith(place) if place.endswith("/") else fnmatch.fnmatch(path, place)

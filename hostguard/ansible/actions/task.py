@@ -33,7 +33,7 @@ POLICY_SPEC: dict[str, Any] = {
     "areas": {"type": "list", "elements": "str", "choices": list(AREAS)},
 }
 SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"
-"""Ansible's own: whoever sets others has his reasons."""
+"""Ansible's own default. Other arguments are somebody's choice, and stay."""
 KEEPALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 """A connection that others share, to a host that was replaced, is noticed to be dead and not asked through again."""
 CLEARING = bounded.Limits(seconds=5.0)
@@ -43,7 +43,11 @@ VARIABLE = re.compile(r"\s*\{\{\s*(\w+)\s*(?:\|\s*\w+\s*(?:\([^()]*\)\s*)?)*\}\}
 
 
 class HostRefused(Exception):
-    """What the host program said it can't do."""
+    """What the host program said it can't do. `late`: nothing waits to be confirmed any more."""
+
+    def __init__(self, said: str, late: bool = False) -> None:
+        super().__init__(said)
+        self.late = late
 
 
 class NoAnswer(AnsibleActionFail):  # type: ignore[misc]  # ansible has no types
@@ -132,7 +136,7 @@ class HostguardAction(ActionBase):  # type: ignore[misc]  # ansible has no types
         except HostError as error:
             raise (AnsibleActionFail if said["rc"] == payload.NO_PYTHON else NoAnswer)(str(error)) from None
         if "error" in answer and "outcome" not in answer:
-            raise HostRefused(answer["error"])
+            raise HostRefused(answer["error"], late=bool(answer.get("late")))
         return answer
 
     def _keep_alive(self) -> None:

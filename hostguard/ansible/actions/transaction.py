@@ -13,7 +13,6 @@ from hostguard import planned
 from hostguard.ansible.actions.task import LIMITS_SPEC, POLICY_SPEC, HostguardAction, HostRefused, NoAnswer
 from hostguard.bundle import Compiled
 from hostguard.host import store
-from hostguard.host import window as window_words
 from hostguard.impact import session_cut
 from hostguard.outcome import words
 from hostguard.policy import grammar
@@ -87,8 +86,7 @@ class Changing(HostguardAction):
                 time.sleep(PAUSE)
             except HostRefused as refused:
                 # A host that has gone back lets us in again, and has nothing that waits: that was not the trouble.
-                late = str(refused).startswith(window_words.LATE)
-                trouble = lost or (f"{NO_WAY_IN} within {seconds:g} s" if late else str(refused))
+                trouble = lost or (f"{NO_WAY_IN} within {seconds:g} s" if refused.late else str(refused))
                 break
         return {"error": trouble, **self.aftermath(generation, end + GRACE, command, limits=limits)}
 

@@ -56,7 +56,7 @@ def posted(to: Names, *fields: str, body: str) -> str:
 
 
 def ended(*fields: str) -> Request:
-    """Whoever takes it for chunked sees its end at once, and a request behind it; by its length that is all body."""
+    """As chunked, it ends at once, and a request behind it; by its length that is all body."""
 
     def request(to: Names) -> str:
         body = "0\r\n\r\n" + to.hidden
@@ -66,7 +66,7 @@ def ended(*fields: str) -> Request:
 
 
 def bare(*fields: str) -> Request:
-    """Whoever sees no length here sees a request behind it."""
+    """A reader that finds no length here finds a request behind it."""
     return lambda to: posted(to, *(field.replace("LENGTH", str(len(to.hidden))) for field in fields), body=to.hidden)
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hostguard import impact
-from hostguard.control import Context, Verdict
+from hostguard.control import MOST_SHOWN, Context, Verdict, first_of
 
-MOST_SHOWN = 5
 EXPECTED = "no connection that the policy does not sanction"
 
 
@@ -33,9 +32,9 @@ def judges(context: Context, said: Mapping[str, Any]) -> Verdict:
 
 
 def _named(cuts: Sequence[impact.Cut]) -> str:
-    shown = [f"{cut.process or 'a process that is not seen from here'}, {cut.account}: {cut.what}" for cut in cuts]
-    more = f"; and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    return "; ".join(shown[:MOST_SHOWN]) + more
+    return first_of(
+        [f"{cut.process or 'a process that is not seen from here'}, {cut.account}: {cut.what}" for cut in cuts]
+    )
 
 
 def denials(said: Mapping[str, Any]) -> str:

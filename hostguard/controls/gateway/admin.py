@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Verdict
+from hostguard.control import Verdict, verdict
 from hostguard.controls.gateway import dump
-from hostguard.controls.gateway.asked import envoy, listed, listening, verdict
+from hostguard.controls.gateway.asked import envoy, listed, listening
 from hostguard.policy.gateway import Gateway
 
 EXPECTED = "the admin is a Unix socket of the proxy's account alone, and does nothing that stops or changes the proxy"

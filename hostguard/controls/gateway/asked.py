@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hostguard.control import Context, Verdict
 from hostguard.host import proc_net
 from hostguard.policy.gateway import Gateway
-
-MOST_SHOWN = 5
 
 
 def of(context: Context) -> Gateway:
@@ -21,14 +19,6 @@ def of(context: Context) -> Gateway:
 
 def envoy(g: Gateway, *targets: str) -> Mapping[str, Any]:
     return {"envoy": {"collect": "envoy", "admin": g.admin, "targets": list(targets)}}
-
-
-def verdict(expected: str, found: Sequence[str], well: str) -> Verdict:
-    """It fails for whatever was found."""
-    if not found:
-        return Verdict("pass", expected, well)
-    more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-    return Verdict("fail", expected, "; ".join(found[:MOST_SHOWN]) + more)
 
 
 def not_ours(expected: str) -> Verdict:

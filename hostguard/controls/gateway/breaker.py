@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Verdict
+from hostguard.control import Verdict, verdict
 from hostguard.controls.gateway import dump
-from hostguard.controls.gateway.asked import verdict
 from hostguard.controls.gateway.dump import Cluster, Tree
 from hostguard.policy.gateway import Gateway
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hostguard.control import Verdict
-from hostguard.controls.gateway.asked import verdict
+from hostguard.control import Verdict, verdict
 from hostguard.policy.gateway import Gateway
 from hostguard.status import Severity
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Verdict
+from hostguard.control import Verdict, verdict
 from hostguard.controls.gateway.admin import ports
-from hostguard.controls.gateway.asked import listed, listening, not_ours, verdict
+from hostguard.controls.gateway.asked import listed, listening, not_ours
 from hostguard.controls.gateway.envoy.places import HOST
 from hostguard.policy.gateway import RUN, Gateway
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Verdict
-from hostguard.controls.gateway.asked import verdict
+from hostguard.control import Verdict, verdict
 from hostguard.policy.gateway import Gateway
 
 VERSION = re.compile(r"version: [0-9a-f]+/(\d+)\.(\d+)\.(\d+)")

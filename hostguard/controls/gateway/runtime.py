@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostguard.control import Verdict
-from hostguard.controls.gateway.asked import envoy, verdict
+from hostguard.control import Verdict, verdict
+from hostguard.controls.gateway.asked import envoy
 from hostguard.policy.gateway import Gateway
 
 SHARE = 0.8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Verdict
-from hostguard.controls.gateway.asked import not_ours, verdict
+from hostguard.control import Verdict, verdict
+from hostguard.controls.gateway.asked import not_ours
 from hostguard.policy.gateway import Gateway
 
 EXPECTED = "the running proxy has one capability, a filter of system calls, nothing to write to and no way to gain more"

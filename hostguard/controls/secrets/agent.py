@@ -28,7 +28,7 @@ ONE_KEY, TWO_KEYS = "1", "2"
 RETRIES = 2
 """Of a request that fails. The agent waits in between, and while it does other secrets wait too."""
 FIRST = 20
-"""Seconds that a boot waits for the first secrets; whoever needs them starts after that all the same."""
+"""Seconds that a boot waits for the first secrets; the services that need them start after that all the same."""
 
 
 def note(agent: Agent, secret: StoredSecret) -> str:

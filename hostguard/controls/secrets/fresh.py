@@ -5,10 +5,10 @@ It writes a note for each secret at each poll (agent.py). No file of a secret is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.control import Context, Verdict
+from hostguard.control import Context, Verdict, verdict
 from hostguard.controls.secrets.agent import NOTES, TWO_KEYS, note
 from hostguard.policy import keys
 from hostguard.policy.keys import Agent
@@ -17,7 +17,6 @@ POLLS, LATE = 3, 10
 """Polls that may fail before it is told, and seconds that tries and their waits may take."""
 FETCHED = "every secret was fetched within the last {} s"
 ENDED = "no old key is kept for longer than the providers take it"
-MOST_SHOWN = 5
 NO_AGENT = "the policy has no secrets.agent"
 
 
@@ -33,7 +32,7 @@ def judge_fresh(context: Context, said: Mapping[str, Any]) -> Verdict:
     if agent is None:
         return Verdict("not_applicable", FETCHED.format("…"), NO_AGENT)
     longest = int(POLLS * agent.poll) + LATE
-    return _verdict(FETCHED.format(longest), list(_stale(agent, said["notes"], longest)), f"{len(agent.secrets)} are")
+    return verdict(FETCHED.format(longest), list(_stale(agent, said["notes"], longest)), f"{len(agent.secrets)} are")
 
 
 def _stale(agent: Agent, notes: Mapping[str, Any], longest: int) -> Iterator[str]:
@@ -60,7 +59,7 @@ def judge_rotation(context: Context, said: Mapping[str, Any]) -> Verdict:
     agent = _with_overlap(context)
     if agent is None or agent.overlap is None:
         return Verdict("not_applicable", ENDED, "the policy says no secrets.agent.overlap")
-    return _verdict(ENDED, list(_overdue(agent, agent.overlap, said)), "no rotation is overdue")
+    return verdict(ENDED, list(_overdue(agent, agent.overlap, said)), "no rotation is overdue")
 
 
 def _overdue(agent: Agent, overlap: float, said: Mapping[str, Any]) -> Iterator[str]:
@@ -84,10 +83,3 @@ def _span(seconds: float) -> str:
         if seconds >= of:
             return f"{seconds / of:.3g} {unit}"
     return f"{seconds:.3g} s"
-
-
-def _verdict(expected: str, found: Sequence[str], well: str) -> Verdict:
-    if not found:
-        return Verdict("pass", expected, well)
-    more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-    return Verdict("fail", expected, "; ".join(found[:MOST_SHOWN]) + more)

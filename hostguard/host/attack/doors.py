@@ -49,8 +49,8 @@ def bind(shot: Shot) -> Answer:
 
 
 def admin(shot: Shot) -> Answer:
-    """Any TCP port of the gateway's account that is none of its doors: who runs Envoy's admin on one lets everybody
-    in."""
+    """Any TCP port of the gateway's account that is none of its doors: Envoy's admin on one would let in
+    everybody."""
     doors = shot.options["doors"]
     found = list(_listening(pwd.getpwnam(shot.options["of"]).pw_uid))
     for address, port in (each for each in found if list(each) not in doors):

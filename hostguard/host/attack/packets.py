@@ -9,8 +9,8 @@ from typing import Callable, Dict, List, Tuple
 
 from .shot import Shot
 
-ICMP, TCP, UDP, ICMPV6, NO_NEXT_HEADER = 1, 6, 17, 58, 59
-HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+ROUTING, FRAGMENT = 43, 44
 MORE = 0x2000  # of IPv4's flags
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 FOREIGN = {4: "192.0.2.99", 6: "2001:db8:99::99"}

@@ -262,7 +262,7 @@ class Tap:
 
 
 def own_address(device: str) -> Optional[str]:
-    """An IPv4 address of a device: whoever asks for his own asks nothing of anybody (RFC 5227, an announcement)."""
+    """An IPv4 address of a device: one that asks for its own asks nothing of anybody (RFC 5227, an announcement)."""
     found = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", device]).stdout or "[]")
     addresses = [each["local"] for link in found for each in link.get("addr_info", ())]
     return addresses[0] if addresses else None

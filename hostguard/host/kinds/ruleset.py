@@ -388,7 +388,7 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
     other, there = before.get("elsewhere"), now.get("elsewhere")
     if before.get("backend", now["backend"]) == now["backend"]:
         return _same(resource, before, now) and _same_elsewhere(resource, other, there)
-    # What is left of a table was told of the other backend's.
+    # `left` tells of the other backend's table here.
     moved = _is_there(before) and _same(resource, before, dict(now, left=""))
     return _same_elsewhere(resource, other, there if moved else now) and (moved or _same(resource, before, there))
 
@@ -399,7 +399,7 @@ def _same_elsewhere(resource: Resource, before: Optional[Dict[str, Any]], now: O
 
 
 def _same(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
-    """Where the jump stands among other tools' rules is theirs to change, and whether they lead to our empty chain."""
+    """Not compared: the place of the jump, and an empty chain of ours to which other tools' rules still jump."""
     if before is None:
         return True  # nobody could say what was there
     if now is None:

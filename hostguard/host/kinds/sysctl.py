@@ -387,7 +387,7 @@ def setters(_resource: Resource, seen: Observation, _fields: Set[str]) -> Dict[s
     if seen.state != VALUE:
         return {}
     have = seen.value
-    # Whoever wrote the live value, the file is named only where it says the same.
+    # Nobody knows which program wrote the live value: the file is named only if it says the same.
     live = have["boot_from"] if have["live"] == have["boot"] else None
     return {"at boot": have["boot_from"] or OUR_FILE, "live": live}
 
@@ -494,7 +494,8 @@ def _set_back(saved: Dict[str, Any]) -> None:
 
 
 def set_live(key: str, setting: str) -> None:
-    """Write and read back: some writes are refused without an error, and `sysctl -w` exits 0 even on one."""
+    """Write it. Raises HostError where the kernel refuses. It refuses some values without an error: the look after the
+    write finds those."""
     try:
         with open(path_of(key), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(setting + "\n")

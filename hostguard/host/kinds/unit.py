@@ -263,8 +263,8 @@ def _on_disk(shown: Dict[str, str]) -> Optional[str]:
 
 
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    """Of what runs only what must: a slice stays for as long as something runs in it. And it is the process of before,
-    or one that was started with what is on the disk by now."""
+    """A unit that ran must run again; one that did not may still run, as a slice with processes does. Its process is
+    the one of before, or one that was started with the files that are on the disk now."""
     enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
     must_run = _is_started(resource) and before["active"]
     same = before.get("process") == now["process"] or now["on_disk"] in (None, now["mark"])

@@ -26,7 +26,7 @@ def listeners(g: Gateway, places: Places) -> list[Tree]:
             found.append(_listener(g, f"{up.name}-socket", pipe, filters))
     if g.metrics_listen is not None:
         scraped = _listener(g, METRICS, tcp(g.address, g.metrics_listen), [_metrics()])
-        # Who refuses requests for want of memory still says so.
+        # A gateway that refuses requests for want of memory still says so.
         found.append({**scraped, "ignore_global_conn_limit": True, "bypass_overload_manager": True})
     return found
 
