@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.breaks import score
 from tests.lab.fixture import lab, lab_host, own_host  # noqa: F401
+
+# A machine that others slow down makes no test fail.
+settings.register_profile("hostguard", deadline=None)
+settings.load_profile("hostguard")
 
 pytest_plugins = ["tests.needs", "tests.schedule", "tests.lab.again"]
 

@@ -39,5 +39,14 @@ def forget(generation: int) -> None:
         file.remove_within(folder)
 
 
+def overwritten(previous: Optional[store.Record], resources: List[Resource]) -> List[str]:
+    """Secrets that somebody else put where the agent would write over them: no record has them, so no way back would
+    bring them again."""
+    known = _paths(previous["wanted"].values(), "fetches") if previous else set()
+    new = sorted(_paths(resources, "fetches") - known)
+    said = "{} is there already, and the agent would write over it: move it away"
+    return [said.format(path) for path in new if os.path.lexists(path)]
+
+
 def _paths(resources: Iterable[Resource], what: str) -> Set[str]:
     return {path for resource in resources for path in resource.get(what, [])}

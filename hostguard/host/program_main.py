@@ -31,9 +31,9 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
         chosen = {"confirm_within": 0, "restart": False, "check": False, **request.get("options", {})}
         return transaction.rollback(request["to"], chosen, lambda _: None)
     if do == "confirm":
-        from . import window
+        from . import transaction
 
-        return {"outcome": "applied", "generation": window.confirm()}
+        return {"outcome": "applied", "generation": transaction.confirm()}
     if do == "history":
         from . import store
 
@@ -96,6 +96,8 @@ def _in_words(error: Exception) -> str:
 def main(arguments: List[str]) -> int:
     from . import watcher  # as a program only: a question over ansible has no use for it
 
+    if arguments[:1] in (["expire"], ["recover-until-done"]):
+        watcher.begun_again_if_ended()
     if arguments[:1] == ["expire"]:
         watcher.expire(int(arguments[1]))
         return 0

@@ -239,6 +239,19 @@ def make_folder(path: str, mode: int) -> None:
         sync(os.path.dirname(path))
 
 
+def remove_folders(folders: List[str]) -> None:
+    """Those of the folders, the innermost first, that are there, and in which nobody else keeps something by now."""
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            break
+        with contextlib.suppress(OSError):
+            sync(os.path.dirname(folder))
+
+
 def sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

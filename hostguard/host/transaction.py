@@ -9,12 +9,23 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import lock, store, surroundings, systemctl, window
-from .kinds import KINDS, process
+from . import dropped, lock, store, surroundings, systemctl, window
+from .kinds import KINDS, file, process, sysctl
 from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
 from .undisturbed import Progress, heard_or_not, undisturbed
-from .way_back import NotUndone, give_back, go_back_to, outlived, recover, reload_for, undo, words
+from .way_back import (
+    NotUndone,
+    give_back,
+    go_back_to,
+    not_as_applied,
+    not_as_before,
+    outlived,
+    recover,
+    reload_for,
+    undo,
+    words,
+)
 
 
 def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:
@@ -43,6 +54,24 @@ def apply(bundle: Dict[str, Any], options: Dict[str, Any], progress: Progress) -
         return dict(_carry_out(bundle, options, progress, prepared), undone=undone)
 
 
+def confirm() -> int:
+    """Keep what the last apply or rollback did; returns its generation. What the kernel lost of it meanwhile is written
+    again. Raises TooLate if nothing waits any more, and HostError if this connection proves nothing, or the host is not
+    as it was applied."""
+    with lock.locked(), undisturbed():
+        number = window.proven()
+        record = next((r for r in store.newest_first() if r["number"] == number), None)
+        if record is None or record["status"] != store.UNCONFIRMED:
+            raise HostError("generation {} is not waiting any more".format(number))
+        unlike = not_as_applied(record)
+        if unlike:
+            said = "generation {} is not kept, for this host is not as it was applied: {}: mend that and confirm again"
+            raise HostError(said.format(number, "; ".join(unlike)))
+        store.keep(record)
+        window.end()
+    return number
+
+
 class Prepared(NamedTuple):
     """What an apply is about to do, and why it may not."""
 
@@ -69,6 +98,8 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
     leftovers = store.leftovers(store.current(), resources, bundle["areas"])
     stops = _obstacles(resources, seen, differences)
     stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
+    stops += filter(None, [file.stuck(r["path"]) for r in leftovers if r["kind"] in ("file", "lookup")])
+    stops += dropped.overwritten(store.current(), resources)
     if (changing or leftovers) and systemctl.systemd_runs() and surroundings.forgotten():
         stops = list(dict.fromkeys([*stops, surroundings.FORGETS.format(surroundings.forgotten())]))
     return Prepared(resources, seen, differences, stops, changing, leftovers)
@@ -123,11 +154,12 @@ def _carry_out(
         _write(changing, seen, progress, restarted)
         give_back(leftovers, origins)
         progress("looking again")
+        kept = not_as_before(leftovers, origins)
         again, now = observe(resources)
         left.update({r["id"]: differ(r, now[r["id"]]) for r in again})
         processes = [r for r in again if r["kind"] == "process" and r["unit"] in restarted]
         outlived.update({r["id"]: process.outlived_restart(r, now[r["id"]]) for r in processes})
-        return _unreached({name: of for name, of in left.items() if not outlived.get(name)}, options["restart"])
+        return kept + _unreached({name: of for name, of in left.items() if not outlived.get(name)}, options["restart"])
 
     answer = _as_a_whole(record, options["confirm_within"], progress, write)
     if answer["outcome"] == "failed":
@@ -292,8 +324,17 @@ def _course(to: Optional[int], stepped: List[int]) -> Course:
         next((record for record in kept if record["number"] == target), None),
         gone,
         {r["id"]: r for record in gone for r in record["touched"]},
-        {identity: was for record in reversed(gone) for identity, was in record["before"].items()},
+        _oldest(gone),
     )
+
+
+def _oldest(gone: List[store.Record]) -> Dict[str, Any]:
+    """What each thing was before the first of these generations touched it."""
+    before: Dict[str, Any] = {}
+    for record in reversed(gone):
+        before.update(record["before"])
+        sysctl.carry_over(record["before"], before)
+    return before
 
 
 def _back(way: Course, options: Dict[str, Any], progress: Progress) -> Dict[str, Any]:

@@ -17,6 +17,17 @@ LONGEST_PAUSE = 30.0
 """Seconds between two tries of a way back that fails: the first comes after one, each later one after twice as many."""
 
 
+def begun_again_if_ended() -> None:
+    """systemd takes SIGTERM, SIGHUP and SIGINT for a clean end, and starts what ended cleanly no more: so here they are
+    a failure, unless the window is over."""
+
+    def end(_signal: int, _frame: object) -> None:
+        os._exit(1 if store.window_is_open() else 0)
+
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
+        signal.signal(getattr(signal, name), end)
+
+
 def expire(generation: int) -> None:
     """Sleep until the deadline, then go back unless the window was closed meanwhile. An apply that was killed while
     it wrote is undone at once, and one that hangs is ended first: it holds the lock, and the rules may be there."""

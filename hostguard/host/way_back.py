@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import facts, store, systemctl, window
+from . import names, store, systemctl, window
 from .kinds import IN_THE_KERNEL, KINDS, WAY_BACK, trait
 from .kinds import process as processes
 from .kinds import unit as units
@@ -37,7 +37,8 @@ def go_back_to(touched: List[Resource], before: Dict[str, Any], base: Optional[s
     said = _written_again(others, ("ipset",))
     said += go_back(touched, before)
     said += _written_again(others, ("ruleset", "frames"))
-    left = _not_as_before(touched, before) + _not_in_force(others)
+    names.refill(list(base["wanted"].values()) if base else [])
+    left = not_as_before(touched, before) + _not_in_force(others)
     # A step that failed where all is as it was has failed at nothing.
     return list(dict.fromkeys(left + said)) if left else []
 
@@ -47,6 +48,22 @@ def _in_the_kernel(before: Dict[str, Any], base: Optional[store.Record]) -> List
     It is there, unless a boot, or a tool that flushes, came in between."""
     wanted = base["wanted"].values() if base else ()
     return [r for r in wanted if r["kind"] in IN_THE_KERNEL and r["id"] not in before]
+
+
+def not_as_applied(record: store.Record) -> List[str]:
+    """What is not as a transaction left it, of what it touched and of all that is in the kernel, once what the kernel
+    lost is written again."""
+    wanted = list(record["wanted"].values())
+    kernel = [r for r in wanted if r["kind"] in IN_THE_KERNEL]
+    said = _written_again(kernel, ("ipset",)) + _written_again(kernel, ("ruleset", "frames"))
+    names.refill(wanted)
+    touched = {r["id"] for r in record["touched"]}
+    looked_at = [r for r in wanted if r["id"] in touched and r["kind"] not in IN_THE_KERNEL]
+    seen = look(looked_at)
+    said += [each.reason for each in seen.values() if each.state == UNREADABLE]
+    said += ["{} is not as it was applied ({})".format(r["id"], d.field)
+             for r in looked_at for d in differ(r, seen[r["id"]]) if not d.restart]  # fmt: skip
+    return list(dict.fromkeys(said + _not_in_force(kernel)))
 
 
 def _written_again(resources: List[Resource], kinds: Tuple[str, ...]) -> List[str]:
@@ -66,7 +83,12 @@ def _written_again(resources: List[Resource], kinds: Tuple[str, ...]) -> List[st
 def _not_in_force(resources: List[Resource]) -> List[str]:
     seen = look(resources)
     unread = [seen[r["id"]].reason for r in resources if seen[r["id"]].state == UNREADABLE]
-    return unread + ["{} is not in force".format(r["id"]) for r in resources if _lost(r, seen[r["id"]])]
+    return unread + ["{} is not in force".format(r["id"]) for r in resources if _idle(r, seen[r["id"]])]
+
+
+def _idle(resource: Resource, seen: Observation) -> bool:
+    """Whether it is lost, or somebody has switched its table off, which is his to switch on."""
+    return _lost(resource, seen) or any(d.field == "table" and d.blocked for d in differ(resource, seen))
 
 
 def _lost(resource: Resource, seen: Observation) -> bool:
@@ -77,7 +99,7 @@ def _lost(resource: Resource, seen: Observation) -> bool:
     return any(not difference.blocked for difference in differ(resource, seen))
 
 
-def _not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]:
+def not_as_before(touched: List[Resource], before: Dict[str, Any]) -> List[str]:
     found = []
     for kind, members in by_kind([r for r in touched if r["id"] in before]).items():
         try:
@@ -128,14 +150,15 @@ class NotUndone(HostError):
 
 
 def recover(booted: bool = False, expired: int = 0) -> List[int]:
-    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a boot or its time closed.
+    """Undo what was cut short: a transaction (power, SIGKILL), or a confirm window that a boot or its time closed, also
+    where no watcher is left.
 
     The caller holds the lock, so nobody is writing. `booted`: a boot came in between, for sure. `expired`: nobody
     confirmed this generation in time. Returns the numbers of what was undone; raises HostError where it can't be.
     """
     undone = []
     pending = store.pending()
-    closed = pending["generation"] if pending and (booted or pending["boot"] != facts.boot_id()) else 0
+    closed = pending["generation"] if pending and (booted or window.is_over(pending)) else 0
     for record in store.newest_first():
         if record["status"] == store.WRITING:
             undone.append(_taken_back(record, store.FAILED))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from typing import Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from . import dropped, facts, lock, sources, store
 from .program import PYTHONS, environment, find, run
@@ -163,6 +163,8 @@ RequiresMountsFor={folder} {rules} {python}
 After=systemd-remount-fs.service
 Before={unit} network-pre.target shutdown.target
 Conflicts=shutdown.target
+# Every boot comes by here, and not every one by multi-user.target.
+Wants=hostguard-recover.service
 ConditionPathExists=|{pending}
 ConditionPathExists=|{hold}
 
@@ -292,24 +294,24 @@ def connection() -> str:
     return ""
 
 
-def confirm() -> int:
-    """Keep what the last apply or rollback did; returns its generation. Raises TooLate if nothing waits any more, and
-    HostError if this connection proves nothing."""
-    with lock.locked():
-        pending = store.pending()
-        if pending is None:
-            raise TooLate("nothing waits to be confirmed (see `hostguard history`)")
+def is_over(pending: Dict[str, Any]) -> bool:
+    """Whether its time, or a boot, has closed a window."""
+    return bool(pending["boot"] != facts.boot_id() or (pending["writer"] is None and now() > pending["deadline"]))
+
+
+def proven() -> int:
+    """The generation that waits, once this connection has shown that the way in works. Raises TooLate if nothing waits
+    any more, and HostError if this connection proves nothing. The caller holds the lock."""
+    pending = store.pending()
+    if pending is None:
+        raise TooLate("nothing waits to be confirmed (see `hostguard history`)")
+    if is_over(pending):
+        keep_trying()  # if nobody goes back, somebody does from now on
         if pending["boot"] != facts.boot_id():
             raise TooLate("this host was restarted before anybody confirmed: it goes back (`hostguard history`)")
-        if pending["writer"] is None and now() > pending["deadline"]:
-            raise TooLate("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
-        _prove(pending["connection"])
-        for record in store.newest_first():
-            if record["number"] == pending["generation"] and record["status"] == store.UNCONFIRMED:
-                store.keep(record)
-                end()
-                return int(pending["generation"])
-        raise HostError("generation {} is not waiting any more".format(pending["generation"]))
+        raise TooLate("too late: nobody confirmed in time, and this host goes back (`hostguard history`)")
+    _prove(pending["connection"])
+    return int(pending["generation"])
 
 
 def _prove(applied_over: str) -> None:

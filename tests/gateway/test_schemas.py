@@ -131,7 +131,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_it_says_what_a_validator_says_of_anything(check: Check, data: st.DataObject) -> None:
     value = data.draw(anything)

@@ -74,7 +74,6 @@ def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
     return [resource for resource in resources if resource["kind"] == kind]
 
 
-@settings(deadline=None)
 @given(egresses)
 def test_the_sets_hold_exactly_what_the_policy_says(egress: dict[str, Any]) -> None:
     policy, resources = compiled(egress)
@@ -116,7 +115,6 @@ def test_the_sets_hold_exactly_what_the_policy_says(egress: dict[str, Any]) -> N
         assert entries <= by_hand or name.endswith(("INBOUND", "HELD"))
 
 
-@settings(deadline=None)
 @given(egresses)
 def test_the_chains_keep_their_shape(egress: dict[str, Any]) -> None:
     _, resources = compiled(egress)
@@ -139,7 +137,6 @@ def test_the_chains_keep_their_shape(egress: dict[str, Any]) -> None:
     assert families == {(family, hook) for family in ("ipv4", "ipv6") for hook in ("OUTPUT", "FORWARD", "INPUT")}
 
 
-@settings(deadline=None)
 @given(egresses)
 def test_a_bundle_is_sound(egress: dict[str, Any]) -> None:
     _, resources = compiled(egress)
@@ -169,7 +166,7 @@ def test_long_accounts_get_sets_of_their_own() -> None:
     assert all(len(name) <= 31 for name in made)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(egresses)
 def test_the_rehearsal_tries_what_the_policy_means(egress: dict[str, Any]) -> None:
     policy, _ = compiled(egress)

@@ -99,7 +99,7 @@ def test_the_work_grows_with_the_length(work: Callable[[int], object]) -> None:
     assert twice < GROWTH * once
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["x", "11.0.0.1/8", "11.0.0.0/24", "12.0.0.0/24", "13.0.0.0/24"]), min_size=1))
 def test_every_problem_names_the_place_that_it_stands_at(items: list[str]) -> None:
     found = policy(items)
@@ -124,7 +124,7 @@ def test_a_list_that_names_one_twice_is_refused_however_long() -> None:
 addresses = st.ip_addresses(v=4, network="11.0.0.0/26") | st.ip_addresses(v=6, network="2001:db8::/122")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(addresses, st.integers(0, 6))), addresses)
 def test_networks_hold_what_ipaddress_says(found: list[tuple[Any, int]], address: Any) -> None:
     networks = [ipaddress.ip_network((first, first.max_prefixlen - hosts), strict=False) for first, hosts in found]

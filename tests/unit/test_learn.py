@@ -11,7 +11,7 @@ import dns.message
 import dns.rrset
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hostguard.observe.attempts import addresses
@@ -181,7 +181,6 @@ asked = st.tuples(
 names = st.dictionaries(st.sampled_from(["a.example", "b.example"]), st.sampled_from(["203.0.113.1", "203.0.113.2"]))
 
 
-@settings(deadline=None)
 @given(st.lists(asked, max_size=12), names, st.sampled_from(["proxy", "direct"]), st.booleans())
 def test_the_new_policy_lets_go_on_what_was_seen_and_nothing_else(
     reached: list[tuple[str, int, str, str]], named: dict[str, str], via: str, few: bool

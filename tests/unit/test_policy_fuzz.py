@@ -95,13 +95,13 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     return tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes(raw: bytes) -> None:
     read(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from(list("version: 1\n-[]{}&*!|>'\"%@`#,?~\t\0éx")), max_size=200))
 @example("!%1b")
 def test_any_yaml_like_text(text: str) -> None:
@@ -115,7 +115,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(PLACES), json_like)
 def test_anything_in_any_place(path: tuple[Any, ...], value: Any) -> None:
     if KEY in path and not isinstance(value, str):

@@ -409,7 +409,7 @@ def cells(row: str) -> list[str]:
     return ["".join(t.content for t in token.children or () if t.type != "html_inline") for token in inner]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(), min_size=1, max_size=60) | st.text("|\\`<>&*_[]()!#@~-+ w.:h\n", min_size=1))
 def test_markdown_keeps_any_text_in_its_cell(text: str) -> None:
     clean = " ".join(visible(text, "\n\t").split())
@@ -553,7 +553,7 @@ def test_journal_of_nothing_wrong_is_one_line() -> None:
     assert [priority for priority, _ in journal(reports.report(reports.host("a", [])))] == [6]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(), min_size=1, max_size=60) | st.text("<3>\"\\=\n\r '$`#", min_size=1))
 def test_journal_keeps_any_text_in_its_place(text: str) -> None:
     result = reports.result(CATALOGUE[0], "fail", text)

@@ -221,7 +221,15 @@ def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) 
     made = before["missing_parents"] + before.get("missing_makes", [])
     left = [folder for folder in made if os.path.isdir(folder) and not os.listdir(folder)]
     left += [now["beside"]] if "beside" in now else []
-    return not left and all(before.get(key) == now.get(key) for key in SAID) and _changed(before) == _changed(now)
+    return not left and _is_same(before, now) and _changed(before) == _changed(now)
+
+
+def _is_same(before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    return all(before.get(key) == now.get(key) for key in SAID) and all(
+        before[key] == now.get(key)
+        for key in ("attributes", "mounted")
+        if key in before  # not of an older record
+    )
 
 
 def _changed(saved: Dict[str, Any]) -> Optional[int]:
@@ -266,7 +274,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
         # Once more: of several generations, a folder may be one's and the file that still lay there another's.
         for saved in (captured[resource["id"]] for resource in resources):
             if saved["type"] == "absent":
-                _remove(saved["missing_parents"])
+                store.remove_folders(saved["missing_parents"])
             for folder in saved.get("missing_makes", []):
                 remove_within(folder)
 
@@ -289,14 +297,29 @@ def snapshot(path: str) -> Dict[str, Any]:
         return saved
     saved.update(mode=stat.S_IMODE(status.st_mode), uid=status.st_uid, gid=status.st_gid)
     saved["times"] = [status.st_atime_ns, status.st_mtime_ns]
+    saved["mounted"] = mounted(path) is not None
     if stat.S_ISLNK(status.st_mode):
         saved.update(type="link", target=os.readlink(path))
     elif stat.S_ISREG(status.st_mode):
         with open(path, "rb") as file:
             saved.update(type="file", content=base64.b64encode(file.read()).decode("ascii"))
+            saved["attributes"] = _attributes(file.fileno())
     else:
         raise HostError("{} is {}: move it away".format(path, _type(status.st_mode)))
     return saved
+
+
+# Access control lists, labels, capabilities and what users put there; the rest is the file system's own.
+KEPT = ("system.posix_acl_access", "security.selinux", "security.capability", "user.")
+
+
+def _attributes(descriptor: int) -> Dict[str, str]:
+    """The extended attributes of a file (xattr(7)), in base64."""
+    try:
+        names = [name for name in os.listxattr(descriptor) if name.startswith(KEPT)]
+        return {name: base64.b64encode(os.getxattr(descriptor, name)).decode("ascii") for name in names}
+    except OSError:  # a file system without any
+        return {}
 
 
 def content_of(saved: Dict[str, Any]) -> str:
@@ -313,10 +336,14 @@ def put_back(saved: Dict[str, Any]) -> None:
     if os.path.lexists(_beside(path)):  # of a write that was cut short
         os.unlink(_beside(path))
     now = snapshot(path)
-    if any(now.get(key) != saved.get(key) for key in SAID):
+    if "mounted" in saved and now.get("mounted", saved["mounted"]) != saved["mounted"]:
+        # What is seen there is another file than the one that was replaced.
+        said = "{0} is a mount of its own by now: `umount {0}`" if now["mounted"] else "{} was a mount, and is none now"
+        raise HostError(said.format(path))
+    if not _is_same(saved, now):
         if saved["type"] == "file":
             content, times = base64.b64decode(saved["content"]), (saved["times"][0], saved["times"][1])
-            put(path, content, saved["mode"], saved["uid"], saved["gid"], times)
+            put(path, content, saved["mode"], saved["uid"], saved["gid"], times, saved.get("attributes", {}))
         elif saved["type"] == "link":
             _replace(path, lambda beside: _link(beside, saved))
         else:
@@ -325,25 +352,12 @@ def put_back(saved: Dict[str, Any]) -> None:
     elif _changed(now) != _changed(saved):
         os.utime(path, ns=(saved["times"][0], saved["times"][1]))
     if saved["type"] == "absent":
-        _remove(saved["missing_parents"])
+        store.remove_folders(saved["missing_parents"])
 
 
 def _link(path: str, saved: Dict[str, Any]) -> None:
     os.symlink(saved["target"], path)
     os.lchown(path, saved["uid"], saved["gid"])
-
-
-def _remove(folders: List[str]) -> None:
-    """Those of the folders, the innermost first, that are there, and in which nobody else keeps something by now."""
-    for folder in folders:
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            break
-        with contextlib.suppress(OSError):
-            store.sync(os.path.dirname(folder))
 
 
 def remove_within(path: str) -> None:
@@ -365,30 +379,53 @@ def remove_within(path: str) -> None:
         os.close(within)
 
 
-def put(path: str, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]] = None) -> None:
+def put(
+    path: str,
+    content: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    times: Optional[Tuple[int, int]] = None,
+    attributes: Optional[Dict[str, str]] = None,
+) -> None:
     """A reader sees the old file or the new one, a power cut too; but not of one that is mounted there by itself. What
-    fails leaves nothing behind. `times`: of the last look and the last change, in nanoseconds; now if left out."""
+    fails leaves nothing behind. `times`: of the last look and the last change, in nanoseconds; now if left out.
+    `attributes`: extended ones, in base64."""
     made = store.missing(os.path.dirname(path))
+
+    def fill(descriptor: int) -> None:
+        _fill(descriptor, content, mode, uid, gid, times, attributes or {})
+
     try:
         for folder in reversed(made):
             os.mkdir(folder, 0o755)
             store.sync(os.path.dirname(folder))
         if mounted(path):
-            _fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), content, mode, uid, gid, times)
+            fill(os.open(path, os.O_WRONLY | os.O_NOFOLLOW))
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            _replace(path, lambda beside: _fill(os.open(beside, flags, 0o600), content, mode, uid, gid, times))
+            _replace(path, lambda beside: fill(os.open(beside, flags, 0o600)))
     except BaseException:
-        _remove(made)
+        store.remove_folders(made)
         raise
 
 
-def _fill(descriptor: int, content: bytes, mode: int, uid: int, gid: int, times: Optional[Tuple[int, int]]) -> None:
+def _fill(
+    descriptor: int,
+    content: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    times: Optional[Tuple[int, int]],
+    attributes: Dict[str, str],
+) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.truncate()
         os.fchmod(file.fileno(), mode)
         os.fchown(file.fileno(), uid, gid)
+        for name, content_ in attributes.items():
+            os.setxattr(file.fileno(), name, base64.b64decode(content_))
         file.flush()
         if times:  # before it is in its place: there it has all that it had, whatever fails from then on
             os.utime(file.fileno(), ns=times)

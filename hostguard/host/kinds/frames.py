@@ -232,10 +232,13 @@ def place(_resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    return {r["id"]: {"chains": _listed() if find("nft") else None} for r in resources}
+    there = find("nft") is not None
+    return {r["id"]: {"chains": _listed() if there else None, "nft": there} for r in resources}
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
+    if before.get("nft") and not now["nft"]:
+        return False  # nobody can say what is there
     was, have = (None if saved["chains"] is None else by_device(_of_what_is_there(saved["chains"]))
                  for saved in (before, now))  # fmt: skip
     return was == have

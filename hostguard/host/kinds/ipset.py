@@ -21,6 +21,7 @@ from ..resource import (
     HostError,
     Observation,
     Resource,
+    each,
     value,
 )
 
@@ -203,6 +204,8 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     was, have = before["set"], now["set"]
+    if was is None and have is not None:
+        return not have["entries"] and _is_used(now["name"])
     if was is None or have is None:
         return was is have
     if resource.get("held") or resource.get("timeout"):  # a moment's, and what was answered since
@@ -232,7 +235,21 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 def withdraw(_resources: List[Resource], captured: Dict[str, Any]) -> None:
     present = _saved()
     names = [saved["name"] for saved in captured.values() if saved["set"] is None and saved["name"] in present]
-    _load(["destroy {}".format(name) for name in names])
+    each(names, _destroy)
+
+
+def _destroy(name: str) -> None:
+    """Where somebody else's rule uses a set, the kernel keeps it, and we leave it empty."""
+    done = run(["ipset", "destroy", name], check=False)
+    if done.returncode:
+        run(["ipset", "flush", name])
+        if not _is_used(name):
+            raise HostError("`ipset destroy {}` failed: {}".format(name, done.stderr.strip()))
+
+
+def _is_used(name: str) -> bool:
+    said = run(["ipset", "list", "-terse", name], check=False).stdout
+    return re.search("^References: [1-9]", said, re.MULTILINE) is not None
 
 
 def open_connections(resource: Resource) -> List[str]:

@@ -16,6 +16,7 @@ from .file import as_before, capture, differ, place, read, read_image, restore, 
 
 __all__ = [
     "as_before",
+    "ask",
     "capture",
     "differ",
     "place",
@@ -40,6 +41,10 @@ def resource(control: str, path: str, content: str, asked: List[str], asker: str
 
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     file.write(resources, seen)
+    ask(resources)
+
+
+def ask(resources: List[Resource]) -> None:
     for resource in resources:
         become = ["setpriv", "--reuid=" + resource["asker"], "--clear-groups"] if resource["asker"] else []
         if resource["asked"]:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .. import store
 from ..program import run
-from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, HostError, Observation, Resource, each, value
+from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, Observation, Resource, each, value
 
 MOUNTS = "/proc/self/mountinfo"
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "": 1}
@@ -186,7 +186,9 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     if before["before"] is None or now["before"] is None:
-        return before["before"] is now["before"] and before["missing_parents"] == now["missing_parents"]
+        # A folder that was made for it is left where somebody keeps something in it.
+        left = [folder for folder in before["missing_parents"] if os.path.isdir(folder) and not os.listdir(folder)]
+        return before["before"] is now["before"] and not left
     fields = ("type", "size", "mode", "uid", "gid")
     return all(before["before"].get(field) == now["before"].get(field) for field in fields)
 
@@ -233,10 +235,4 @@ def _put_back(resource: Resource, saved: Dict[str, Any]) -> None:
         busy = run(["umount", path], check=False).returncode != 0
         if busy:  # a service holds a file open: out of sight now, gone when it lets go
             run(["umount", "--lazy", path])
-    for parent in saved["missing_parents"]:
-        try:
-            os.rmdir(parent)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise HostError("{}: can't remove: {}".format(parent, error.strerror)) from None
+    store.remove_folders(saved["missing_parents"])

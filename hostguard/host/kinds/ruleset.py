@@ -30,7 +30,7 @@ from ..iptables import (
     tool,
     why_hidden,
 )
-from ..program import find, run
+from ..program import run
 from ..resource import (
     VALUE,
     Difference,
@@ -313,7 +313,8 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
         # What can't be read is in the way of an apply, and of no rollback.
         readable = [r for r in members if seen[r["id"]].state == VALUE]
         for identity, parts in (_parts(family, readable) if readable else {}).items():
-            captured[identity] = {**parts, "backend": backend(family)}
+            dormant = seen[identity].value["dormant"]
+            captured[identity] = {**parts, "backend": backend(family), "dormant": dormant}
     return _with_elsewhere(resources, captured)
 
 
@@ -343,16 +344,16 @@ def _parts(family: str, resources: List[Resource], of: str = "") -> Dict[str, An
                 "jumps": jumps,
                 "table": bool(here["policies"]),
                 "hook": chains is None or resource["hook"] in chains,
-                "left": _left(resource["hook"], chains, empty),
+                "left": _left(resource["hook"], chains, empty, (of or backend(family)) == "legacy"),
             }
     return found
 
 
-def _left(hook: str, chains: Optional[nft.Chains], empty: bool) -> str:
+def _left(hook: str, chains: Optional[nft.Chains], empty: bool, legacy: bool) -> str:
     """What we may have left of a table that was not there before us: an empty `chain`, an empty `table`; `unseen` where
     nft can't say, "" for nothing."""
     if chains is None:
-        return "unseen" if find("nft") else ""
+        return "" if legacy else "unseen"
     if _idle(chains, hook):
         return "chain"
     return "table" if empty else ""
@@ -386,6 +387,8 @@ def after(resources: List[Resource]) -> Dict[str, Any]:
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """Whether each backend has what it had; after a boot, the one that is in force what was in force before."""
     other, there = before.get("elsewhere"), now.get("elsewhere")
+    if now.get("dormant") and before.get("dormant") is False and before["rules"] is not None:
+        return False
     if before.get("backend", now["backend"]) == now["backend"]:
         return _same(resource, before, now) and _same_elsewhere(resource, other, there)
     # `left` tells of the other backend's table here.

@@ -8,14 +8,15 @@ in a later one, the last assignment of a key winning.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import socket
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from .. import store, ufw, unit_files
 from ..facts import in_container
 from ..program import find, run
-from ..resource import VALUE, Difference, HostError, Observation, Resource, each, not_applicable, not_running, value
+from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, not_running, value
 from . import file as files
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
@@ -38,8 +39,11 @@ OTHER = str.maketrans("./", "/.")
 """Separators and what they are within a name: net.ipv4.conf.eth0/100.rp_filter is of the device eth0.100."""
 
 
+ROOT = "/proc/sys/"
+
+
 def path_of(key: str) -> str:
-    return "/proc/sys/" + key.translate(OTHER)
+    return ROOT + key.translate(OTHER)
 
 
 def parse(text: str, path: str, after: str = "") -> List[Assignment]:
@@ -397,16 +401,57 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    lines = our_lines()
+    lines, file = our_lines(), files.snapshot(OUR_FILE)
     saved: Dict[str, Any] = {}
+    own = {resource["key"] for resource in resources}
     for resource in resources:
+        key = resource["key"]
         saved[resource["id"]] = {
-            "key": resource["key"],
-            "live": _live(resource["key"]),
-            "line": lines.get(resource["key"]),
-            "file": None if saved else files.snapshot(OUR_FILE),  # of all of them, once
+            "key": key,
+            "live": _live(key),
+            "line": lines.get(key),
+            "file": file,
+            "beside": {each: _live(each) for each in _changed_with(key) if each not in own},
         }
     return saved
+
+
+# Of two that say the same in different units, the kernel makes one 0 when the other is written (mm/page-writeback.c,
+# mm/util.c).
+UNITS = (
+    ("vm.dirty_bytes", "vm.dirty_ratio"),
+    ("vm.dirty_background_bytes", "vm.dirty_background_ratio"),
+    ("vm.overcommit_kbytes", "vm.overcommit_ratio"),
+)
+# What a write hands down to the devices (net/ipv4/devinet.c, net/ipv6/addrconf.c).
+FORWARDING = ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects", "net/ipv4/ip_forward")
+HANDED_DOWN = {
+    "net.ipv4.ip_forward": FORWARDING,
+    "net.ipv4.conf.all.forwarding": FORWARDING,
+    **{
+        "net.ipv6.conf.all." + name: ("net/ipv6/conf/*/" + name,)
+        for name in ("forwarding", "disable_ipv6", "disable_policy", "ignore_routes_with_linkdown", "proxy_ndp",
+                     "addr_gen_mode")
+    },
+}  # fmt: skip
+
+
+def _changed_with(key: str) -> List[str]:
+    """The parameters that the kernel changes by itself when this one is written."""
+    found = [other for pair in UNITS if key in pair for other in pair if other != key]
+    for pattern in HANDED_DOWN.get(key, ()):
+        found += [path[len(ROOT) :].translate(OTHER) for path in sorted(glob.glob(ROOT + pattern))]
+    return [each for each in found if each != key]
+
+
+def carry_over(older: Dict[str, Any], before: Dict[str, Any]) -> None:
+    """Of what later generations found: the file, and what is handed down, are as `older` found them before that."""
+    found = {identity: saved for identity, saved in older.items() if identity.startswith("sysctl:")}
+    beside = {key: live for saved in found.values() for key, live in saved.get("beside", {}).items()}
+    file = next((saved["file"] for saved in found.values() if saved["file"]), None)
+    for identity, saved in before.items():
+        if identity.startswith("sysctl:") and identity not in found:
+            before[identity] = dict(saved, live=beside.get(saved["key"], saved["live"]), file=file or saved["file"])
 
 
 def _live(key: str) -> Optional[str]:
@@ -418,7 +463,7 @@ def _live(key: str) -> Optional[str]:
 
 
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
-    lines = our_lines()
+    lines, settings = our_lines(), {}
     for resource in resources:
         have = seen[resource["id"]].value
         if have["live"] is None and resource.get("module"):
@@ -429,14 +474,38 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
         if resource["compare"] == "ports":
             setting = port_list(ports(setting) | ports(have["live"] or ""))
         if not holds(resource, have["live"]):
-            set_live(resource["key"], setting)
+            settings[resource["key"]] = setting
         elif resource["compare"] == "min":
             # A boot must not lower what is there now.
             unlimited = have["live"] == resource.get("unlimited")
             setting = have["live"] if unlimited else str(max(int(setting), int(have["live"])))
         if not have["foreign"]:
             lines[resource["key"]] = setting
+    _settle(settings)
     _write_lines(lines)
+
+
+PASSES = 4
+
+
+def _settle(settings: Mapping[str, Optional[str]]) -> None:
+    """Set them all. One may be taken only after another one (the range of ports, say), or change it: so all of them are
+    looked at again. Raises HostError, with all that the kernel refuses in the end."""
+    for _ in range(PASSES):
+        wrong, refused = 0, []
+        for key, want in settings.items():
+            have = _live(key)
+            if want is None or have is None or normal(have) == normal(want):
+                continue
+            wrong += 1
+            try:
+                set_live(key, want)
+            except HostError as error:
+                refused += [] if key in ONE_WAY else [str(error)]
+        if not wrong:
+            return
+    if refused:
+        raise HostError("; ".join(refused))
 
 
 def _brought(key: str) -> str:
@@ -449,7 +518,20 @@ def _brought(key: str) -> str:
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     # What came with a module stays with it: nothing has used it before, and the next boot makes it the kernel's own.
     live = before["live"] is None or now["live"] in (before["live"], None) or before["key"] in ONE_WAY
-    return bool(live and before["line"] == now["line"])
+    beside = all(now.get("beside", {}).get(key, was) in (was, None) for key, was in before.get("beside", {}).items())
+    return bool(live and beside and before["line"] == now["line"] and _same_file(before["file"], now["file"]))
+
+
+def _same_file(before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
+    """Whether it is the very file, with its comments and times, if its lines are the same; of other lines other
+    resources tell."""
+    if before is None or now is None or _lines_of(before) != _lines_of(now):
+        return True
+    return files.as_before({}, before, now)
+
+
+def _lines_of(saved: Dict[str, Any]) -> Dict[str, str]:
+    return _in(files.content_of(saved))
 
 
 # What Linux sets once and takes back only at a boot: no failure of a way back, which leaves it to that.
@@ -475,22 +557,16 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
             lines[saved["key"]] = saved["line"]
     # What a boot will set first: it holds whatever becomes of the live values.
     known = [captured[r["id"]]["file"] for r in resources if captured[r["id"]]["file"]]
-    same = next((file for file in known if files.content_of(file) == _body(lines)), None)
+    same = next((file for file in known if _lines_of(file) == lines), None)
     if same:
         files.put_back(same)  # with its times
     else:
         _write_lines(lines)
-    each(resources, lambda resource: _set_back(captured[resource["id"]]))
-
-
-def _set_back(saved: Dict[str, Any]) -> None:
-    if saved["live"] is None or _live(saved["key"]) in (saved["live"], None):
-        return
-    try:
-        set_live(saved["key"], saved["live"])
-    except HostError:
-        if saved["key"] not in ONE_WAY:
-            raise
+    settings: Dict[str, Optional[str]] = {}
+    for saved in (captured[resource["id"]] for resource in resources):
+        settings.update(saved.get("beside", {}))
+    settings.update((saved["key"], saved["live"]) for saved in (captured[resource["id"]] for resource in resources))
+    _settle(settings)
 
 
 def set_live(key: str, setting: str) -> None:
@@ -506,9 +582,13 @@ def set_live(key: str, setting: str) -> None:
 def our_lines() -> Dict[str, str]:
     try:
         with open(OUR_FILE, encoding="utf-8", errors="backslashreplace") as file:
-            return {a.key: a.value for a in parse(file.read(), OUR_FILE) if a.value is not None}
+            return _in(file.read())
     except FileNotFoundError:
         return {}
+
+
+def _in(text: str) -> Dict[str, str]:
+    return {a.key: a.value for a in parse(text, OUR_FILE) if a.value is not None}
 
 
 def _body(lines: Dict[str, str]) -> str:
