@@ -63,6 +63,7 @@ class Entry(TypedDict):
     mode: int
     uid: int
     gid: int
+    more: bool
 
 
 class Listeners(TypedDict):

@@ -48,6 +48,7 @@ class Mount(NoMount):
     mode: str
     uid: str
     gid: str
+    more: bool
     below: list[str]
 
 
@@ -58,6 +59,7 @@ class Unit(TypedDict):
     properties: dict[str, str]
     masked: bool
     drop_ins: list[str]
+    conflicts: list[str]
     assigned: dict[str, tuple[str, str]]
     held: bool
     forgotten: str

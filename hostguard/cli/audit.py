@@ -110,9 +110,14 @@ def audited(loaded: LoadedPolicy, looked_at: Targets) -> Report:
         typer.echo(f"hostguard: warning: {warning}", err=True)
     generated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     reports = tuple(host.report for host in hosts)
-    return Report(
-        generated, loaded.path, loaded.sha256, reports, warnings, policy_lines=loaded.lines, folder=str(Path.cwd())
-    )
+    return Report(generated, loaded.path, loaded.sha256, reports, warnings, policy_lines=loaded.lines, folder=_here())
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # somebody has removed it
+        return ""
 
 
 def drifted(looked_at: Targets) -> Report:

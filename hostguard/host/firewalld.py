@@ -20,7 +20,7 @@ def flushes() -> str:
     """Why the firewalld that is installed here would flush our rules, and what to do; "" where it would not."""
     if not any(SPARES in _text(path) for path in glob.glob(CODE)):
         return "this version does, later ones do not: upgrade it to 2.0, or `systemctl mask --now firewalld`"
-    if re.search(r"^\s*FirewallBackend\s*=\s*iptables", _text(CONF), re.MULTILINE):
+    if re.search(r"^[ \t]*FirewallBackend[ \t]*=[ \t]*iptables", _text(CONF), re.MULTILINE):
         return "its backend is iptables: FirewallBackend=nftables in {}".format(CONF)
     if re.search(r"<(?:chain|rule|passthrough)\b", _text(DIRECT)):
         return "it has direct rules: make them policies or rich rules, and empty {}".format(DIRECT)

@@ -64,7 +64,9 @@ def tables(family: str) -> List[str]:
 FAMILY_OF = {"ip6": "ipv6"}  # all others carry IPv4, and most of them both
 LEAVING = re.compile(r"hook (?:output|postrouting|egress) ")
 FORWARDING = re.compile(r"hook forward ")
-SENDING = re.compile(r"\b(?:ip6? daddr|\w+ dport|ether daddr|@\w+,\d+,\d+) set\b|\b(?:fwd|dup) to\b")
+SENDING = re.compile(r"(?:\b(?:ip6? daddr|\w+ dport|ether daddr)|@\w+,\d+,\d+) set\b|\b(?:fwd|dup) to\b")
+COMMENT = re.compile(r'comment "[^"]*"')
+"""A comment may hold the end of a line, and what looks like a rule."""
 
 
 def parse_ruleset(text: str) -> Dict[str, Dict[str, List[str]]]:
@@ -74,7 +76,7 @@ def parse_ruleset(text: str) -> Dict[str, Dict[str, List[str]]]:
     found: Dict[str, Dict[str, List[str]]] = {
         family: {"dormant": [], "owner": [], "OUTPUT": [], "FORWARD": []} for family in FAMILY
     }
-    for block in re.split(r"^(?=table )", text, flags=re.MULTILINE):
+    for block in re.split(r"^(?=table )", COMMENT.sub("comment", text), flags=re.MULTILINE):
         head = re.match(r"table ((\S+) \S+) ", block)
         if head is None:
             continue

@@ -145,6 +145,7 @@ def _carry_out(
         wanted={**store.of_other_areas(previous, bundle["areas"]), **{r["id"]: r for r in resources}},
         origins=origins,
         changes=prepared.changes(),
+        areas=bundle["areas"],
     )
     left: Dict[str, List[Difference]] = {}
     restarted: List[str] = []

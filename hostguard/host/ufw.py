@@ -10,7 +10,7 @@ CONF, DEFAULTS, SYSCTL = "/etc/ufw/ufw.conf", "/etc/default/ufw", "/etc/ufw/sysc
 
 def assigned(text: Optional[str], name: str) -> str:
     """The last value of a shell variable in a file of settings, in lower case only where it says yes or no."""
-    values = re.findall(r"^\s*{}=[\"']?([^\"'\s#]*)".format(name), text or "", re.MULTILINE)
+    values = re.findall(r"^[ \t]*{}=[\"']?([^\"'\s#]*)".format(name), text or "", re.MULTILINE)
     value = str(values[-1]) if values else ""
     return value.lower() if value.lower() in ("yes", "no") else value
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Dict, List, Tuple
+import re
+from typing import Dict, List, NamedTuple, Tuple
 
 from .systemctl import show
 
@@ -23,8 +24,16 @@ MANAGER_FOLDERS: Tuple[str, ...] = (
     "/usr/lib/systemd",
     "/lib/systemd",
 )
-# What decides whether a unit does what its file says; a drop-in for all services may well set the rest.
-DECIDING = ("Exec", "Condition", "Assert", "What=", "Options=", "MemoryMax=", "MemoryHigh=", "CPUQuota=", "TasksMax=")
+# A drop-in for all services of a host may well set these: what the unit is there for is done all the same.
+HARMLESS = (
+    "CPU", "Description", "Documentation", "Environment", "IO", "Limit", "Log", "ManagedOOM", "MemoryAccounting",
+    "Nice", "OOM", "OnFailure", "OnSuccess", "Restart", "StandardError", "StandardOutput", "StartLimit", "StartupCPU",
+    "StartupIO", "Syslog", "TasksAccounting", "Timeout", "X-",
+)  # fmt: skip
+# But for these, of which a slice is made.
+DECIDING = ("CPUQuota",)
+OFF = ("", "0", "all", "default", "false", "n", "no", "off")
+"""Values that take a sandbox away, as the drop-ins of containers have them."""
 
 
 def files(unit: str, shown: Dict[str, str]) -> List[str]:
@@ -59,20 +68,65 @@ def lines(path: str) -> List[str]:
         return [line.strip() for line in file]
 
 
+class Setting(NamedTuple):
+    section: str
+    key: str
+    value: str
+
+
+def settings(path: str) -> List[Setting]:
+    """What a file sets, as systemd reads it (systemd.syntax(7)): a `\\` at its end joins a line with the next one, also
+    over comments."""
+    found, section, before = [], "", ""
+    for line in lines(path):
+        if line[:1] in ("#", ";"):
+            continue
+        line = before + line
+        before = line[:-1] + " " if line.endswith("\\") else ""
+        if before:
+            continue
+        if line.startswith("["):
+            section = line[1:].partition("]")[0]
+        elif "=" in line:
+            key, _, setting = line.partition("=")
+            found.append(Setting(section, key.strip(), setting.strip()))
+    return found
+
+
 def deciding(paths: List[str]) -> List[str]:
-    """Those of the files, the distribution's own left out, that decide whether a unit does what it is there for."""
+    """Those of the files, the distribution's own left out, that may decide whether a unit does what it is there for."""
     others = (path for path in paths if path and not path.startswith(VENDOR))
-    return [path for path in others if any(line.startswith(DECIDING) for line in lines(path))]
+    return [path for path in others if any(map(_decides, settings(path)))]
+
+
+def _decides(setting: Setting) -> bool:
+    harmless = setting.section.startswith("X-") or setting.section == "Install" or setting.value.lower() in OFF
+    return not harmless and (setting.key in DECIDING or not setting.key.startswith(HARMLESS))
+
+
+def is_wanted(unit: str, target: str) -> bool:
+    """Whether a boot that reaches the target starts the unit: the first link of its name counts, and one that leads to
+    nothing, or to an empty file, counts for none."""
+    for folder in FOLDERS:
+        link = os.path.join(folder, target + ".wants", unit)
+        if os.path.lexists(link):
+            real = os.path.realpath(link)
+            return real != "/dev/null" and not (os.path.isfile(real) and os.path.getsize(real) == 0)
+    return False
+
+
+SECTION = re.compile(r"\.(service|slice|mount|socket|swap|scope)(\.d/[^/]+)?$")
 
 
 def assigned(name: str, paths: List[str]) -> List[str]:
     """The last assignment of a setting in a unit's files, and its file."""
     last = ["", ""]
     for path in paths:
-        for line in lines(path):
-            key, equals, setting = line.partition("=")
-            if equals and key.strip() == name:
-                last = [setting.strip(), path]
+        kind = SECTION.search(path)
+        section = kind[1].capitalize() if kind else "Manager"
+        for setting in settings(path):
+            if setting.key == name and setting.section == section:
+                last = [setting.value, path]
     return last
 
 

@@ -71,11 +71,11 @@ def _value(r: dict[str, Any]) -> Any:
         return {"live": r["value"], "boot": r["value"], "boot_from": at, "later": None, "trouble": "", "foreign": False}
     if kind == "mount":
         options = [*r["options"], *r["noswap"].strip(",").split()]
-        return {"type": "tmpfs", "options": sorted(options), "below": [], **{k: r[k] for k in ("size", "mode", "uid",
-                "gid")}}  # fmt: skip
+        return {"type": "tmpfs", "options": sorted(options), "below": [], "more": False,
+                **{k: r[k] for k in ("size", "mode", "uid", "gid")}}  # fmt: skip
     if kind == "unit":
         return {"enabled": "enabled", "active": "active", "reload": "no", "properties": r.get("properties", {}),
-                "masked": False, "drop_ins": [], "held": False, "waits": False, "forgotten": "",
+                "masked": False, "drop_ins": [], "conflicts": [], "held": False, "waits": False, "forgotten": "",
                 "mark": r.get("mark"),
                 "assigned": {k: [v, r["file"]] for k, v in r.get("assigned", {}).items()}}  # fmt: skip
     if kind == "xds":
@@ -113,8 +113,8 @@ SAID: dict[str, Any] = {
     "clock": {"code": 0, "status": 1, "maxerror": 1000, "esterror": 10},
     "swap": {"swaps": "Filename\tType\tSize\tUsed\tPriority\n", "kinds": {}},
     "mounts": "40 1 0:33 / /run/secrets rw - tmpfs tmpfs rw,noswap\n",
-    "tree": [{"path": "/run/secrets", "link": False, "leads_out": "", "folder": True, "mode": 0o750, "uid": 0,
-              "gid": 0}],
+    "tree": [{"path": "/run/secrets", "link": False, "leads_out": "", "folder": True, "mode": 0o750, "more": False,
+              "uid": 0, "gid": 0}],
     "environment": {"envoy.service": ["LANG"]},
     "listeners": {"tcp": PROC_NET, "tcp6": None, "udp": None, "udp6": None},
     "reserved": "",

@@ -290,3 +290,30 @@ def test_what_speaks_for_files_is_not_there_while_they_change(
     seen.clear()
     file.restore(wanted, captured)
     assert seen == [] if back else len(seen) == 3, "what is as it was is left alone"
+
+
+def test_extended_attributes_go_back(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    path.write_bytes(b"theirs")
+    try:
+        os.setxattr(path, "user.of", b"them")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    before = file.snapshot(str(path))
+    place(path)
+    assert not file.as_before({}, before, file.snapshot(str(path)))
+    file.put_back(before)
+    assert file.as_before({}, before, file.snapshot(str(path)))
+    assert os.getxattr(path, "user.of") == b"them"
+
+
+def test_what_is_a_mount_by_now_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "theirs"
+    path.write_bytes(b"theirs")
+    before = file.snapshot(str(path))
+    path.write_bytes(b"another file")
+    monkeypatch.setattr(file, "mounted", lambda _: {"type": "tmpfs"})
+    with pytest.raises(HostError, match="umount"):
+        file.put_back(before)
+    assert path.read_bytes() == b"another file"
+    assert not file.as_before({}, before, file.snapshot(str(path)))

@@ -186,7 +186,7 @@ def test_requests_that_end() -> None:
 
 def asked_admin(g: Gateway = GATEWAY, **more: Any) -> dict[str, Any]:
     folder = g.admin.rpartition("/")[0]
-    entry = {"link": False, "leads_out": "", "uid": UID, "gid": 0}
+    entry = {"link": False, "leads_out": "", "more": False, "uid": UID, "gid": 0}
     places = {folder: {**entry, "path": folder, "folder": True, "mode": 0o700},
               g.admin: {**entry, "path": g.admin, "folder": False, "mode": 0o600}}  # fmt: skip
     return {**told(dump()), "places": places, "accounts": ACCOUNTS, "listeners": tables((84, UID)), **more}
@@ -264,7 +264,7 @@ def asked_sockets(
     folder = f"{RUN}/payments"
     names = {f"{folder}/.http.sock": {"inode": "1:2"}, f"{folder}/http.sock": {"inode": shown} if shown else None}
     shadow = {f"{folder}/http.sock": shadowed} if shadowed else {}
-    entry = {"link": False, "leads_out": "", "folder": True, "uid": UID, "gid": 7, "mode": 0o2750}
+    entry = {"link": False, "leads_out": "", "more": False, "folder": True, "uid": UID, "gid": 7, "mode": 0o2750}
     return {
         "places": {RUN: {**entry, "path": RUN, "mode": top}, folder: {**entry, "path": folder, **more}, **names},
         "answering": {f"{folder}/.http.sock": ["envoy"] if answered is None else answered, **shadow},

@@ -29,7 +29,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "gateway.yml"
 COMPILED = compile_policy(load(EXAMPLE, [("a key", WITH_A_KEY)]), CONTROLS)
 BUNDLE = {**COMPILED.bundle(), "resources": []}
 JUDGING = [control for control in CONTROLS if isinstance(control, JudgingControl)]
-ENTRY = {"link": False, "leads_out": "", "folder": True, "uid": UID, "gid": 7}
+ENTRY = {"link": False, "leads_out": "", "more": False, "folder": True, "uid": UID, "gid": 7}
 RUNNING = (
     "payments::192.0.2.7:443::hostname::api.provider.com\npayments::192.0.2.8:443::hostname::eu.api.provider.com\n"
 )

@@ -119,7 +119,7 @@ def test_secrets_never_reach_a_disk(mounts: str, swaps: str, kinds: dict[str, st
 
 
 def entry(path: str, mode: int, link: bool = False, leads_out: str = "") -> dict[str, Any]:
-    described = {"path": path, "mode": mode, "link": link, "leads_out": leads_out}
+    described = {"path": path, "mode": mode, "link": link, "leads_out": leads_out, "more": False}
     return {**described, "folder": False, "uid": 0, "gid": 0}
 
 

@@ -101,7 +101,7 @@ def _lines(cache: Cache, lines: list[str]) -> list[str]:
 
 
 def _asks_resolved(switch: str) -> bool:
-    return bool(re.search(r"^\s*hosts:[^#\n]*\bresolve\b", switch, re.MULTILINE))
+    return bool(re.search(r"^[ \t]*hosts:[^#\n]*\bresolve\b", switch, re.MULTILINE))
 
 
 def _seen(processes: Mapping[str, Any]) -> str:

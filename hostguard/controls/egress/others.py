@@ -76,7 +76,7 @@ def tools(said: Mapping[str, Any]) -> Iterator[Tool]:
 
 
 def nftables(conf: str) -> Tool:
-    if re.search(r"^\s*flush\s+ruleset\b", conf, re.MULTILINE):
+    if re.search(r"^[ \t]*flush[ \t]+ruleset\b", conf, re.MULTILINE):
         undoes = f"`nft -f {NFTABLES_CONF}` takes hostguard's rules away: flush its own tables there, not the ruleset"
         return Tool("nftables.service", undoes)
     return Tool("nftables.service")

@@ -145,10 +145,11 @@ class Broker:
 RESOLVED = "systemd-resolved"
 BROKERS = (
     Broker("nscd", ("/run/nscd/socket", "/var/run/nscd/socket"), "/etc/nscd.conf",
-           r"^\s*enable-cache\s+hosts\s+yes\b", "let it keep no hosts (`enable-cache hosts no`)"),
+           r"^[ \t]*enable-cache[ \t]+hosts[ \t]+yes\b", "let it keep no hosts (`enable-cache hosts no`)"),
     # Where it may pass the question on, whoever asks is asked for himself in the end.
     Broker(RESOLVED, ("/run/systemd/resolve/io.systemd.Resolve",), "/etc/nsswitch.conf",
-           r"^\s*hosts:[^#\n]*\bresolve\b(?:\s*\[!UNAVAIL=return\]|(?![^#\n]*\bdns\b))", "take `resolve` out there"),
+           r"^[ \t]*hosts:[^#\n]*\bresolve\b(?:[ \t]*\[!UNAVAIL=return\]|(?![^#\n]*\bdns\b))",
+           "take `resolve` out there"),
 )  # fmt: skip
 NAME_IT = "and it is none of egress.resolver_users: no name is looked up. Name it there, leave resolver_users out"
 
@@ -174,7 +175,7 @@ def _by_a_resolver(
 ) -> Iterator[str]:
     """A resolver on the host that asks in the name of all (systemd-resolved's stub, unbound, dnsmasq): the rules see
     its account, whoever asked it. The first that is named is asked first."""
-    asked = re.search(r"^\s*nameserver\s+([0-9a-fA-F:.]+)(?:\s|$)", resolv_conf, re.MULTILINE)
+    asked = re.search(r"^[ \t]*nameserver[ \t]+([0-9a-fA-F:.]+)(?:\s|$)", resolv_conf, re.MULTILINE)
     if egress.resolver_users is None or egress.hosts or not asked or not egress.resolvers:
         return
     may_ask = {uids.get(account) for account in egress.resolver_users}

@@ -120,8 +120,8 @@ def _discovered(dump: Tree, name: str) -> Tree:
 
 
 def taken(matcher: Tree, text: str) -> bool:
-    """Whether a StringMatcher takes a text. Of a regular expression that Python can't read it is thought that it
-    does."""
+    """Whether a StringMatcher takes a text. Of a regular expression that Python can't read, or might take too long for,
+    it is thought that it does."""
     if matcher.get("ignore_case"):
         text = text.lower()
         matcher = {key: value.lower() if isinstance(value, str) else value for key, value in matcher.items()}
@@ -134,9 +134,15 @@ def taken(matcher: Tree, text: str) -> bool:
     if "contains" in matcher:
         return matcher["contains"] in text
     try:
-        return re.fullmatch(matcher["safe_regex"]["regex"], text) is not None
+        regex = matcher["safe_regex"]["regex"]
+        return not QUICK.fullmatch(regex) or re.fullmatch(regex, text) is not None
     except (KeyError, re.error):
         return True
+
+
+QUICK = re.compile(r"(?:(?!\)[*+{])[^*+{]){0,1000}(?:[*+{](?:(?!\)[*+{])[^*+{]){0,1000}){0,3}")
+"""What Python answers at once: three repetitions at most, and none of a group. The host has written it, and others can
+keep Python at it for years."""
 
 
 def seconds(duration: str) -> float:

@@ -16,7 +16,7 @@ SHARE = 0.8
 """Of a limit: above it there is no room for a burst."""
 MOVED = "each name leads the proxy where the host's own resolver leads to now"
 ROOM = f"connections, memory and open files are below {SHARE:.0%} of their limits"
-LINE = re.compile(r"(.+?)::(\[[0-9a-f:.]+\]:\d+|[0-9.]+:\d+|\S*/\S*)::(\w+)::(.*)")
+MEMBER = re.compile(r"(\[[0-9a-f:.]+\]:\d+|[0-9.]+:\d+|[^\s:/]*/[^\s:]*)::(\w+)::(.*)")
 LIMIT = re.compile(r"(.+?)::default_priority::(max_\w+)::(\d+)")
 
 
@@ -31,15 +31,24 @@ class Members:
         return sum(int(each.get(what, 0)) for each in self.of.values())
 
 
+def _member(line: str) -> tuple[str, str, str, str] | None:
+    """Cluster, address, what is told and its value. A cluster's name may hold `::` too: the first place fits where an
+    address follows."""
+    for found in re.finditer("::", line):
+        if (one := MEMBER.fullmatch(line, found.end())) and found.start():
+            return line[: found.start()], one[1], one[2], one[3]
+    return None
+
+
 def members(text: str) -> dict[str, Members]:
     """What /clusters says. Raises ValueError where that is nothing of the kind."""
     found: dict[str, Members] = {}
     for line in text.splitlines():
-        limit, one = LIMIT.fullmatch(line), LINE.fullmatch(line)
+        limit, one = LIMIT.fullmatch(line), _member(line)
         if limit:
             found.setdefault(limit[1], Members()).limits[limit[2]] = int(limit[3])
         elif one:
-            found.setdefault(one[1], Members()).of.setdefault(one[2], {})[one[3]] = one[4]
+            found.setdefault(one[0], Members()).of.setdefault(one[1], {})[one[2]] = one[3]
     if not found:
         raise ValueError("the admin tells of no cluster")
     return found

@@ -134,6 +134,9 @@ def judge_tree(context: Context, said: Mapping[str, Any]) -> Verdict:
     if open_to_all:
         shown = ", ".join(f"{entry['path']} ({entry['mode']:04o})" for entry in open_to_all[:SHOWN])
         return Verdict("fail", expected, f"{len(open_to_all)} open to all: {shown}")
+    if listed := [entry["path"] for entry in said["tree"] if entry["more"]]:
+        shown = ", ".join(listed[:SHOWN])
+        return Verdict("fail", expected, f"an access list lets others in: {shown}: `setfacl -b` takes it away")
     return Verdict("pass", expected, f"{len(said['tree']) - 1} files and folders, none open to all")
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import Any, Dict
 
+from ..kinds.mount import has_access_list
 from . import Request
 
 
@@ -66,4 +67,5 @@ def _described(path: str, top: str) -> Dict[str, Any]:
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
         "gid": status.st_gid,
+        "more": has_access_list(path),
     }

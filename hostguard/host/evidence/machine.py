@@ -74,11 +74,19 @@ def swap(_request: Request) -> Any:
     with open("/proc/swaps", encoding="utf-8") as file:
         said = file.read()
     names = [line.split()[0] for line in said.splitlines()[1:]]
-    return {"swaps": said, "kinds": {name: _ends_in(os.path.basename(os.path.realpath(name))) for name in names}}
+    return {"swaps": said, "kinds": {name: _ends_in(_device(name)) for name in names}}
+
+
+def _device(name: str) -> str:
+    """A file may be called like a device: it is none."""
+    real = os.path.realpath(name)
+    return os.path.basename(real) if os.path.dirname(real) == "/dev" else ""
 
 
 def _ends_in(device: str, blocks: str = "/sys/class/block") -> str:
     """dm-crypt on the way down settles it, also below LVM, as installers set it up; every way down must have it."""
+    if not device:
+        return ""
     folder = os.path.join(blocks, device)
     uuid = text({"path": folder + "/dm/uuid"}) or ""
     if uuid.startswith("CRYPT-"):

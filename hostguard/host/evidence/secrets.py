@@ -10,9 +10,9 @@ import time
 from typing import Any, Dict, List, Set, Tuple
 
 from ..facts import account_of
+from ..kinds.mount import has_access_list
 from . import Request
 
-ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 IN_MEMORY = ("tmpfs", "ramfs")
 
 Account = Tuple[str, int, Set[int]]
@@ -42,7 +42,7 @@ def _of(path: str, accounts: List[Account], mounts: List[Tuple[str, str]]) -> An
         "in_memory": _type(way[0][0], mounts) in IN_MEMORY,
         "owner": account_of(status.st_uid),
         "readers": sorted(name for name, uid, groups in accounts if uid and _may(way, uid, groups)),
-        "more": any(set(os.listxattr(place)) & set(ACLS) for place, _ in way),
+        "more": any(has_access_list(place) for place, _ in way),
     }
 
 

@@ -102,9 +102,21 @@ def _read(resource: Resource) -> Observation:
             "mode": "{:04o}".format(status.st_mode & 0o7777),
             "uid": str(status.st_uid),
             "gid": str(status.st_gid),
+            "more": has_access_list(path),
             "below": sorted({m["path"] for m in mounts() if m["path"].startswith(path + "/")}),
         }
     )
+
+
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+
+
+def has_access_list(path: str) -> bool:
+    """Whether an access list says more than the mode does (acl(5))."""
+    try:
+        return bool(set(os.listxattr(path, follow_symlinks=False)) & set(ACLS))
+    except OSError:  # a file system without any
+        return False
 
 
 def size_of(text: str) -> int:
@@ -133,6 +145,8 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
             have["below"][0], path
         )
         found.append(Difference("mounts below", ", ".join(have["below"]), "", blocked))
+    if have["more"]:
+        found.append(Difference("access list", "lets others in", "", "`setfacl -b {}` takes it away".format(path)))
     lacking = [o for o in options(resource) if o not in have["options"]]
     if lacking:
         found.append(Difference("options", ",".join(have["options"]), ",".join(options(resource))))

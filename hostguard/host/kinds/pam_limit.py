@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 def parse(text: str, path: str) -> List[Line]:
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         # As pam_limits reads it: four fields of a line and whatever follows, type and item in any case.
         fields = line.partition("#")[0].split()[:4]
         if len(fields) == 2 and fields[1] == "-":
@@ -63,13 +63,29 @@ def passed_by() -> List[str]:
     found = []
     for name, modules in stacks.items():
         path = os.path.join(STACKS, name)
-        if any(words[0] == MODULE and any(word.startswith("conf=") for word in words) for words in modules):
+        if any(words[1] == MODULE and any(word.startswith("conf=") for word in words) for words in modules):
             found.append("{} names other files of limits than these".format(path))
-    if "sshd" in stacks and not any(words[0] == MODULE for words in stacks["sshd"]):
-        found.append("{} has no {} in its session".format(os.path.join(STACKS, "sshd"), MODULE))
+    for name in OF_SESSIONS:
+        if name in stacks:
+            found += _passed_over(os.path.join(STACKS, name), stacks[name])
     if os.path.isfile(SSHD) and (_of_sshd(SSHD, "usepam") or "no").lower() != "yes":
         found.append("{} does not say UsePAM yes, and a session over SSH gets none of these limits".format(SSHD))
     return found
+
+
+OF_SESSIONS = ("sshd", "su", "cron", "login")
+
+
+def _passed_over(path: str, modules: List[List[str]]) -> List[str]:
+    """Whether a line before pam_limits may end the session's stack, or jump over it (pam.conf(5))."""
+    at = next((number for number, words in enumerate(modules) if words[1] == MODULE), None)
+    if at is None:
+        return ["{} has no {} in its session".format(path, MODULE)]
+    for number, (control, module, *_) in enumerate(modules[:at]):
+        jumps = [int(word) for word in re.findall(r"(?:success|default)=([0-9]+)", control)]
+        if control == "sufficient" or "=done" in control or any(number + jump >= at for jump in jumps):
+            return ["{} has {} {} before {}, which may pass it over".format(path, control, module, MODULE)]
+    return []
 
 
 SSHD = "/etc/ssh/sshd_config"
@@ -80,7 +96,7 @@ def _of_sshd(path: str, keyword: str, depth: int = 0) -> str:
     lines and of what they include (sshd_config(5))."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
+            lines = file.read().split("\n")
     except OSError:
         return ""
     for line in lines:
@@ -101,7 +117,7 @@ def _of_sshd(path: str, keyword: str, depth: int = 0) -> str:
 
 
 def _session(name: str, depth: int = 0) -> List[List[str]]:
-    """The modules of a service's session, with their arguments, and those of the files that it includes."""
+    """The control, module and arguments of a service's session, line by line, with the files that it includes."""
     path = os.path.join(STACKS, name)
     if depth > DEEPEST or not os.path.isfile(path):
         return []
@@ -109,13 +125,18 @@ def _session(name: str, depth: int = 0) -> List[List[str]]:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             # A control in brackets has blanks within; a `-` before the type is for modules that may be missing.
-            words = re.sub(r"\[[^]]*\]", "[]", line.partition("#")[0]).split()
+            words = re.sub(r"\[[^]]*\]", _in_a_word, line.partition("#")[0]).split()
             if len(words) == 2 and words[0] == "@include":
                 found += _session(words[1], depth + 1)
             elif len(words) > 2 and words[0].lstrip("-").lower() == "session":
                 included = words[1] in ("include", "substack")
-                found += _session(words[2], depth + 1) if included else [[os.path.basename(words[2]), *words[3:]]]
+                alone = [[words[1].lower(), os.path.basename(words[2]), *words[3:]]]
+                found += _session(words[2], depth + 1) if included else alone
     return found
+
+
+def _in_a_word(control: "re.Match[str]") -> str:
+    return ",".join(control[0].split())
 
 
 DEEPEST = 8

@@ -79,6 +79,11 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
         if unshown:
             seen[resource["id"]] = unreadable(why_hidden(family, table, unshown[0]))
             continue
+        if here["policies"].get(hook) == "-":
+            said = "{} of {} is an ordinary chain there, which no packet passes: `nft delete chain {} {} {}`"
+            of_nft = nft.FAMILY[family]
+            seen[resource["id"]] = unreadable(said.format(hook, table, of_nft, table, hook))
+            continue
         rules = here["rules"].get(chain)
         if rules is not None and rules != resource["rules"]:
             # Not the same to the letter: let this host's own iptables say how it would write ours.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 import socket
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
@@ -46,11 +47,15 @@ def path_of(key: str) -> str:
     return ROOT + key.translate(OTHER)
 
 
+LINE_END = re.compile("\r\n|\n\r|[\n\r\0]")
+"""As systemd reads it (basic/fileio.c); Python's own splitlines() has others too."""
+
+
 def parse(text: str, path: str, after: str = "") -> List[Assignment]:
     """The lines of one file. `-` before a key means: ignore errors; without a value: let no glob set it."""
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
+    for number, line in enumerate(LINE_END.split(text), 1):
+        line = line.strip(" \t")
         if not line or line[0] in "#;":
             continue
         key, equals, setting = line.partition("=")
@@ -148,8 +153,7 @@ def boot_trouble(boot_unit: str = SYSCTL_UNIT) -> str:
     changing = unit_files.deciding(paths)
     if changing:
         return "{} changes {}, and a boot may not read {}: remove it".format(changing[0], boot_unit, folder)
-    links = (os.path.join(each, "sysinit.target.wants", boot_unit) for each in unit_files.FOLDERS)
-    if paths[0] and not any(os.path.lexists(link) for link in links):
+    if paths[0] and not unit_files.is_wanted(boot_unit, "sysinit.target"):
         return "no boot starts {0}: put back its link in sysinit.target.wants".format(boot_unit)
     return ""
 

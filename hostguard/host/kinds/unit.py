@@ -34,7 +34,7 @@ def properties_of(resources: List[Resource]) -> List[str]:
     """What `read` asks for."""
     marked = {"MainPID"} if any("mark" in r for r in resources) else set()
     named = {name for r in resources for name in r.get("properties", {})}
-    return sorted(named | marked | {"FragmentPath", "DropInPaths"})
+    return sorted(named | marked | {"FragmentPath", "DropInPaths", "ConflictedBy"})
 
 
 def resource(control: str, unit: str, properties: Dict[str, str], name: str = "", **more: Any) -> Resource:
@@ -83,6 +83,7 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "properties": {name: shown.get(name, "") for name in resource.get("properties", {})},
             "masked": shown.get("LoadState") == "masked",
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
+            "conflicts": _enemies(shown) if resource.get("ours") else [],
             "assigned": {name: unit_files.assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]) and not store.window_is_open(),
             "forgotten": surroundings.forgotten() if resource.get("hold") else "",
@@ -90,6 +91,14 @@ def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
             "mark": _mark(shown.get("MainPID", "")) if "mark" in resource else None,
         }
     )
+
+
+ENDINGS = ("shutdown.target", "umount.target")
+
+
+def _enemies(shown: Dict[str, str]) -> List[str]:
+    """The units that stop this one when they start, but for the end of the machine."""
+    return sorted(set(shown.get("ConflictedBy", "").split()) - set(ENDINGS))
 
 
 MARK = b"HOSTGUARD_MARK="
@@ -123,6 +132,7 @@ def _of_image(resource: Resource) -> Observation:
             "properties": resource.get("properties", {}),
             "masked": os.path.realpath(paths[0]) == "/dev/null",
             "drop_ins": _changed_by(resource["unit"], paths) if resource.get("ours") else [],
+            "conflicts": [],
             "assigned": {name: unit_files.assigned(name, paths) for name in resource.get("assigned", {})},
             "held": bool(resource.get("hold")) and _is_there(resource["hold"]),
             "forgotten": "",
@@ -147,7 +157,7 @@ def _linked(unit: str, paths: List[str]) -> bool:
     targets = [
         target for line in unit_files.lines(paths[0]) if line.startswith("WantedBy=") for target in line[9:].split()
     ]
-    return all(os.path.lexists(unit_files.OURS + target + ".wants/" + unit) for target in targets)
+    return all(unit_files.is_wanted(unit, target) for target in targets)
 
 
 def _is_there(path: str) -> bool:
@@ -175,6 +185,9 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     if have["drop_ins"]:
         blocked = "{} changes what hostguard wrote: remove it".format(have["drop_ins"][0])
         found.append(Difference("drop-ins", ", ".join(have["drop_ins"]), "", blocked))
+    for other in have["conflicts"]:
+        blocked = "{} conflicts with {}, and stops it: take Conflicts= out there".format(other, resource["unit"])
+        found.append(Difference("conflicts", other, "", blocked))
     for name, want in sorted(resource.get("assigned", {}).items()):
         setting, path = have["assigned"][name]
         if setting != want:
