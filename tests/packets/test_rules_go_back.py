@@ -437,3 +437,12 @@ print(json.dumps([program.find("iptables"), sh("nft list ruleset"), as_before(ru
 """
     )
     assert said == [None, "", True]
+
+
+def test_a_chain_that_only_has_the_name_is_no_hook() -> None:
+    said = alone("""
+sh("nft add table ip mangle; nft add chain ip mangle FORWARD")
+ours = [rules("ipv4", "FORWARD", "HG", ["-j DROP"]) | {"table": "mangle"}]
+print(json.dumps(look(ours)["ipv4HG"]))
+""")
+    assert (said[0], "nft delete chain ip mangle FORWARD" in said[2]) == ("unreadable", True), said

@@ -171,7 +171,7 @@ def test_a_set_that_answers_fill_is_compared_by_what_no_answer_does(saved: str, 
 def test_a_unit_runs_with_what_is_on_disk(active: str, mark: str, fields: list[str]) -> None:
     resource = {"id": "u", "kind": "unit", "unit": "u.service", "active": True, "mark": "a"}
     have = {"enabled": "enabled", "active": active, "reload": "no", "properties": {}, "masked": False, "drop_ins": [],
-            "assigned": {}, "held": False, "mark": mark}  # fmt: skip
+            "conflicts": [], "assigned": {}, "held": False, "mark": mark}  # fmt: skip
     assert [d.field for d in unit.differ(resource, value(have))] == fields
 
 
@@ -232,12 +232,14 @@ def test_what_nft_alone_shows() -> None:
         "table ip c {\n\tchain f {\n" + hook.format("filter", "forward") + "\t\tip daddr set 192.0.2.1\n\t}\n}\n",
         "table inet b {\n\tchain in {\n" + hook.format("filter", "input") + "\t\tudp dport set 53\n\t}\n"
         "\tchain out {\n" + hook.format("filter", "output") + "\t\tmeta mark set 0x1 ip dscp set cs1\n\t}\n}\n",
+        "table ip6 g {\n\tchain r {\n" + hook.format("filter", "output") + '\t\tcomment "x\n\t}\n" ip6 nexthdr tcp '
+        "@nh,144,16 set 0x7107\n\t}\n}\n",
         'table netdev d {\n\tchain e {\n\t\ttype filter hook egress device "eth0" priority 0;\n\t\tfwd to "eth1"\n'
         "\t}\n}\n",
     ]
     assert nft.parse_ruleset("".join(tables)) == {
         "ipv4": {"dormant": ["ip filter"], "owner": [], "OUTPUT": ["netdev d e"], "FORWARD": ["ip c f"]},
-        "ipv6": {"dormant": [], "owner": [], "OUTPUT": ["ip6 a c"], "FORWARD": []},
+        "ipv6": {"dormant": [], "owner": [], "OUTPUT": ["ip6 a c", "ip6 g r"], "FORWARD": []},
     }
     owned = nft.parse_ruleset("table ip6 filter { # progname x\n\tflags dormant,owner\n\n\tchain c {\n\t}\n}\n")
     assert owned["ipv6"] == {"dormant": ["ip6 filter"], "owner": ["ip6 filter"], "OUTPUT": [], "FORWARD": []}
@@ -349,8 +351,8 @@ def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     first, second = tmp_path / "etc", tmp_path / "run"
     monkeypatch.setattr(unit_files, "FOLDERS", (str(first), str(second)))
     shadowing = {second / "a-b@c.service.d/2.conf": "", first / "a-b@c.service.d/2.conf": "[Service]\nSlice = x\n"}
-    in_order = {first / "a-b@c.service": "", second / "service.d/1.conf": "ConditionPathExists=/x\n",
-                first / "a-.service.d/3.conf": "", second / "a-b@.service.d/4.conf": "Slice=\n"}  # fmt: skip
+    in_order = {first / "a-b@c.service": "", second / "service.d/1.conf": "[Unit]\nConditionPathExists=/x\n",
+                first / "a-.service.d/3.conf": "", second / "a-b@.service.d/4.conf": "[Service]\nSlice=\n"}  # fmt: skip
     for path, text in {**shadowing, **in_order}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -359,7 +361,55 @@ def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found == [service, condition, str(first / "a-b@c.service.d/2.conf"), third, fourth]
     assert unit_files.assigned("Slice", found) == ["", fourth]
     assert unit_files.assigned("Slice", found[:-1]) == ["x", found[2]]
-    assert unit_files.deciding(found) == [condition]
+    assert unit_files.deciding(found) == [condition, str(first / "a-b@c.service.d/2.conf")]
+
+
+@pytest.mark.parametrize(
+    ("text", "slice_", "decides"),
+    [
+        ("[Service]\nSlice=a.slice\n[X-Note]\nSlice=b.slice\n", "a.slice", True),
+        ("[Unit]\nSlice=b.slice\n", "", True),
+        ("[Service]\nSlice=a.slice\nDescription=x \\\n# a comment\nSlice=b.slice\n", "a.slice", True),
+        ("[Service]\nSlice =\ta.slice\n", "a.slice", True),
+        ("[Service]\nProtectKernelTunables=yes\n", "", True),
+        ("[Service]\nProtectKernelTunables=no\nPrivateNetwork=\nLimitCORE=0\nNice=5\n", "", False),
+        ("[Service]\n;Slice=b.slice\n#PrivateTmp=yes\n", "", False),
+        ("[Install]\nWantedBy=x\n[X-A]\nPrivateNetwork=yes\n", "", False),
+    ],
+)
+def test_a_file_is_read_as_systemd_reads_it(tmp_path: Path, text: str, slice_: str, decides: bool) -> None:
+    path = tmp_path / "a.service.d" / "1.conf"
+    path.parent.mkdir()
+    path.write_text(text)
+    assert unit_files.assigned("Slice", [str(path)])[0] == slice_
+    assert bool(unit_files.deciding([str(path)])) == decides
+
+
+@pytest.mark.parametrize(
+    ("links", "starts"),
+    [
+        ({}, False),
+        ({"second": "/usr/x"}, True),
+        ({"first": "/dev/null", "second": "/usr/x"}, False),
+        ({"first": "../empty"}, False),
+        ({"first": "/gone"}, True),
+    ],
+)
+def test_a_boot_heeds_the_first_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: dict[str, str], starts: bool
+) -> None:
+    monkeypatch.setattr(unit_files, "FOLDERS", (str(tmp_path / "first"), str(tmp_path / "second")))
+    for folder in ("first", "second"):
+        (tmp_path / folder / "sysinit.target.wants").mkdir(parents=True)
+    (tmp_path / "first" / "empty").write_text("")
+    for folder, target in links.items():
+        (tmp_path / folder / "sysinit.target.wants" / "a.service").symlink_to(target)
+    assert unit_files.is_wanted("a.service", "sysinit.target") == starts
+
+
+def test_lines_end_where_systemd_ends_them() -> None:
+    text = "a = 1\x0cb = 2\u2028c = 3\r\nd = 4\0e = 5\n"
+    assert [(each.key, each.line) for each in sysctl.parse(text, "f")] == [("a", 1), ("d", 2), ("e", 3)]
 
 
 def test_units_are_read_a_block_each() -> None:
@@ -506,3 +556,35 @@ def test_frames_are_held_as_wanted_on_every_device(more: dict[str, Any], fields:
     found = frames.differ(FRAMES, of_frames(**more))
     assert [difference.field for difference in found] == fields
     assert all(d.blocked for d in found if d.field in ("nft", "DHCP", "bridge", "VRF"))
+
+
+@pytest.mark.parametrize(
+    ("before", "reached"),
+    [
+        ("session [default=1] pam_permit.so\n", False),
+        ("session sufficient pam_permit.so\n", False),
+        ("session [success=done default=ignore] pam_permit.so\n", False),
+        ("session [default=1] pam_permit.so\nsession requisite pam_deny.so\n", True),
+        ("session [success=ok ignore=ignore default=bad] pam_selinux.so close\n", True),
+        ("auth sufficient pam_permit.so\nsession optional pam_permit.so\n", True),
+    ],
+)
+@pytest.mark.parametrize("name", ["sshd", "su"])
+def test_a_line_of_pam_may_pass_the_limits_over(
+    name: str, before: str, reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pam_limit, "STACKS", str(tmp_path))
+    monkeypatch.setattr(pam_limit, "SSHD", str(tmp_path / "none"))
+    (tmp_path / name).write_text(before + "session required pam_limits.so\nsession sufficient pam_permit.so\n")
+    assert (pam_limit.passed_by() == []) == reached
+    (tmp_path / name).write_text(before)
+    assert pam_limit.passed_by() == [f"{tmp_path}/{name} has no pam_limits.so in its session"]
+
+
+def test_a_unit_that_stops_ours_is_in_the_way() -> None:
+    shown = {"ConflictedBy": "shutdown.target enemy.service"}
+    assert unit._enemies(shown) == ["enemy.service"]
+    have = {"enabled": "enabled", "active": "active", "reload": "no", "properties": {}, "masked": False, "drop_ins": [],
+            "conflicts": unit._enemies(shown), "assigned": {}, "held": False, "mark": None}  # fmt: skip
+    (found,) = unit.differ({"id": "u", "kind": "unit", "unit": "u.service"}, value(have))
+    assert "enemy.service conflicts with u.service" in found.blocked

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostguard.cli import manual
-from hostguard.cli.main import EXITS
+from hostguard.cli.main import EXITS, INTERRUPTED
 from hostguard.status import Exit
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_whatever_help_tells_of_is_there_as_it_is_typed() -> None:
 
 
 def test_each_exit_code_has_its_words() -> None:
-    assert set(EXITS) == {code.value for code in Exit}
+    assert set(EXITS) == {INTERRUPTED, *(code.value for code in Exit)}
 
 
 @pytest.mark.parametrize(

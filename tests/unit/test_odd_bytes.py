@@ -167,9 +167,9 @@ def test_one_odd_parameter_hides_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     assert [seen[key].state for key in "abc"] == [VALUE, UNREADABLE, VALUE]
     assert seen["b"].reason == f"{tmp_path}/b: Is a directory"
     assert [d.have for d in snapshot.differ(wanted[0], seen["a"]) if d.field == "live"] == ["h\\xe4"]
-    saved = sysctl.capture(wanted[:1])["a"]
+    saved = sysctl.capture(wanted[:1])
     (tmp_path / "a").write_text("other\n")
-    sysctl._set_back(json.loads(json.dumps(saved)))
+    sysctl.restore(wanted[:1], json.loads(json.dumps(saved)))
     assert (tmp_path / "a").read_bytes() == b"h\xe4\n"
 
 

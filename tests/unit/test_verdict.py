@@ -131,6 +131,8 @@ def test_open_secrets() -> None:
     away = entry("/run/secrets/a", 0o777, link=True, leads_out="/var/lib/app/a")
     assert judged("secrets.permissions", {"tree": [top, away]}).status == "fail"
     assert judged("secrets.permissions", {"tree": []}).status == "fail"
+    listed = {**entry("/run/secrets/a", 0o640), "more": True}
+    assert judged("secrets.permissions", {"tree": [top, listed]}).status == "fail"
 
 
 @pytest.mark.parametrize(

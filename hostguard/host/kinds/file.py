@@ -310,13 +310,15 @@ def snapshot(path: str) -> Dict[str, Any]:
 
 
 # Access control lists, labels, capabilities and what users put there; the rest is the file system's own.
-KEPT = ("system.posix_acl_access", "security.selinux", "security.capability", "user.")
+KEPT = ("system.posix_acl_access", "security.selinux", "security.capability", "user.", "trusted.")
+NOT_KEPT = "trusted.overlay."
 
 
 def _attributes(descriptor: int) -> Dict[str, str]:
     """The extended attributes of a file (xattr(7)), in base64."""
     try:
         names = [name for name in os.listxattr(descriptor) if name.startswith(KEPT)]
+        names = [name for name in names if not name.startswith(NOT_KEPT)]
         return {name: base64.b64encode(os.getxattr(descriptor, name)).decode("ascii") for name in names}
     except OSError:  # a file system without any
         return {}

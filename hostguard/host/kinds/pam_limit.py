@@ -73,7 +73,7 @@ def passed_by() -> List[str]:
     return found
 
 
-OF_SESSIONS = ("sshd", "su", "cron", "login")
+OF_SESSIONS = ("sshd", "su", "cron", "crond", "login")
 
 
 def _passed_over(path: str, modules: List[List[str]]) -> List[str]:

@@ -10,6 +10,7 @@ been started with: where that is an older one it is restarted, or reloaded where
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from typing import Any, Dict, List, Optional, Set
@@ -246,6 +247,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {
         r["id"]: {
             "enabled": found[r["unit"]].get("UnitFileState") == "enabled",
+            "links": _links(r["unit"]),
             "active": _active(found[r["unit"]]),
             "reload": found[r["unit"]].get("NeedDaemonReload", "no"),
             "mark": _mark(found[r["unit"]].get("MainPID", "")) if "mark" in r else None,
@@ -255,6 +257,11 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
         }
         for r in resources
     }
+
+
+def _links(unit: str) -> List[str]:
+    """What has a boot start a unit: systemd tells of none where the unit's file is gone."""
+    return sorted(glob.glob("{}*.wants/{}".format(unit_files.OURS, glob.escape(unit)))) if unit else []
 
 
 def _identity(shown: Dict[str, str]) -> str:
@@ -278,7 +285,9 @@ def _on_disk(shown: Dict[str, str]) -> Optional[str]:
 def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     """A unit that ran must run again; one that did not may still run, as a slice with processes does. Its process is
     the one of before, or one that was started with the files that are on the disk now."""
-    enabled = not resource.get("enabled") or before["enabled"] == now["enabled"]
+    enabled = not resource.get("enabled") or (
+        before["enabled"] == now["enabled"] and before.get("links", now["links"]) == now["links"]
+    )
     must_run = _is_started(resource) and before["active"]
     same = before.get("process") == now["process"] or now["on_disk"] in (None, now["mark"])
     runs = now["active"] and same
