@@ -91,8 +91,8 @@ CONTROLS: tuple[Control, ...] = (
         severity=Severity.MEDIUM,
         rationale="pam_limits sets the limit of sessions (SSH, su, cron), and of nothing else. The last line that "
         "names an account wins, in the order of the file names.",
-        remediation="Run `hostguard apply`, and log in again. Where a later file of limits.d wins, remove its line; where a "
-        "file of /etc/pam.d passes pam_limits over, mend the line that is named.",
+        remediation="Run `hostguard apply`, and log in again. Where a later file of limits.d wins, remove its line; "
+        "where a file of /etc/pam.d passes pam_limits over, mend the line that is named.",
         references=(FILES, manual("limits.conf(5)")),
         wants=pam,
         weakened=weakened,
