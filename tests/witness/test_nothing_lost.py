@@ -237,7 +237,7 @@ def differences(host: Host, before: dict[str, str]) -> list[str]:
     return [line for line in diff(before, host.dump()) if " var-lib-hostguard.mount " not in line]
 
 
-WITHOUT_RULES = "version: 1\nkernel:\n  sysctl:\n    net.core.somaxconn: 8192\n"
+WITHOUT_RULES = "version: 1\nkernel:\n  net.core.somaxconn: 8192\n"
 
 
 @pytest.mark.parametrize("rules", ["with rules", "without"])
