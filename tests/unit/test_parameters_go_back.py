@@ -150,7 +150,7 @@ def test_the_file_goes_back_with_its_comments(of: Any) -> None:
     before = path.stat().st_mtime_ns, path.read_text(encoding="utf-8")
     resource = wanted("a", "2")
     captured = sysctl.capture([resource])
-    sysctl._write_lines({"a": "2"})
+    path.write_text("a = 2\n", encoding="utf-8")
     sysctl.restore([resource], captured)
     assert (path.stat().st_mtime_ns, path.read_text(encoding="utf-8")) == before
     path.write_text("a = 1\n", encoding="utf-8")
