@@ -27,8 +27,8 @@ MANAGER_FOLDERS: Tuple[str, ...] = (
 # A drop-in for all services of a host may well set these: what the unit is there for is done all the same.
 HARMLESS = (
     "CPU", "Description", "Documentation", "Environment", "IO", "Limit", "Log", "ManagedOOM", "MemoryAccounting",
-    "Nice", "OOM", "OnFailure", "OnSuccess", "Restart", "StandardError", "StandardOutput", "StartLimit", "StartupCPU",
-    "StartupIO", "Syslog", "TasksAccounting", "Timeout", "X-",
+    "Nice", "OOM", "OnFailure", "OnSuccess", "Restart", "Slice", "StandardError", "StandardOutput", "StartLimit",
+    "StartupCPU", "StartupIO", "Syslog", "TasksAccounting", "Timeout", "X-",
 )  # fmt: skip
 # But for these, of which a slice is made.
 DECIDING = ("CPUQuota",)
@@ -115,7 +115,7 @@ def is_wanted(unit: str, target: str) -> bool:
     return False
 
 
-SECTION = re.compile(r"\.(service|slice|mount|socket|swap|scope)(\.d/[^/]+)?$")
+SECTION = re.compile(r"[./](service|slice|mount|socket|swap|scope)(\.d/[^/]+)?$")
 
 
 def assigned(name: str, paths: List[str]) -> List[str]:

@@ -14,7 +14,7 @@ noticed: list[str] = []
 def count(name: str, failing: set[str], controls: set[str]) -> None:
     """Count a break, and fail unless exactly these controls do."""
     tried.append(name)
-    assert failing == controls
+    assert failing == controls, sorted(failing ^ controls)
     noticed.append(name)
 
 

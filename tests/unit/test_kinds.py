@@ -361,16 +361,16 @@ def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found == [service, condition, str(first / "a-b@c.service.d/2.conf"), third, fourth]
     assert unit_files.assigned("Slice", found) == ["", fourth]
     assert unit_files.assigned("Slice", found[:-1]) == ["x", found[2]]
-    assert unit_files.deciding(found) == [condition, str(first / "a-b@c.service.d/2.conf")]
+    assert unit_files.deciding(found) == [condition]
 
 
 @pytest.mark.parametrize(
     ("text", "slice_", "decides"),
     [
-        ("[Service]\nSlice=a.slice\n[X-Note]\nSlice=b.slice\n", "a.slice", True),
-        ("[Unit]\nSlice=b.slice\n", "", True),
-        ("[Service]\nSlice=a.slice\nDescription=x \\\n# a comment\nSlice=b.slice\n", "a.slice", True),
-        ("[Service]\nSlice =\ta.slice\n", "a.slice", True),
+        ("[Service]\nSlice=a.slice\n[X-Note]\nSlice=b.slice\n", "a.slice", False),
+        ("[Unit]\nSlice=b.slice\nConflicts=c.service\n", "", True),
+        ("[Service]\nSlice=a.slice\nDescription=x \\\n# a comment\nSlice=b.slice\n", "a.slice", False),
+        ("[Service]\nSlice =\ta.slice\nOptions =size=1M\n", "a.slice", True),
         ("[Service]\nProtectKernelTunables=yes\n", "", True),
         ("[Service]\nProtectKernelTunables=no\nPrivateNetwork=\nLimitCORE=0\nNice=5\n", "", False),
         ("[Service]\n;Slice=b.slice\n#PrivateTmp=yes\n", "", False),
@@ -378,11 +378,12 @@ def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_file_is_read_as_systemd_reads_it(tmp_path: Path, text: str, slice_: str, decides: bool) -> None:
-    path = tmp_path / "a.service.d" / "1.conf"
-    path.parent.mkdir()
-    path.write_text(text)
-    assert unit_files.assigned("Slice", [str(path)])[0] == slice_
-    assert bool(unit_files.deciding([str(path)])) == decides
+    for place in ("a.service.d/1.conf", "service.d/1.conf", "a.service"):
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        assert unit_files.assigned("Slice", [str(path)])[0] == slice_
+        assert bool(unit_files.deciding([str(path)])) == decides
 
 
 @pytest.mark.parametrize(
