@@ -52,12 +52,15 @@ def _in_the_kernel(before: Dict[str, Any], base: Optional[store.Record]) -> List
 
 def not_as_applied(record: store.Record) -> List[str]:
     """What is not as a transaction left it, once what the kernel lost is written again: of an apply all that its policy
-    wanted, of a rollback what it touched and what is in the kernel."""
+    wanted. What a rollback touched is as somebody may have changed it before, and not as was wanted: of a rollback only
+    the rest in the kernel is looked at."""
     wanted = list(record["wanted"].values())
+    touched = {r["id"] for r in record["touched"]}
+    if "gone" in record:
+        wanted = [r for r in wanted if r["kind"] in IN_THE_KERNEL and r["id"] not in touched]
     kernel = [r for r in wanted if r["kind"] in IN_THE_KERNEL]
     said = _written_again(kernel, ("ipset",)) + _written_again(kernel, ("ruleset", "frames"))
-    names.refill(wanted)
-    touched = {r["id"] for r in record["touched"]}
+    names.refill(list(record["wanted"].values()))
     if "areas" in record:
         touched |= {r["id"] for r in wanted if r["id"] not in store.of_other_areas(record, record["areas"])}
     looked_at = [r for r in wanted if r["id"] in touched and r["kind"] not in IN_THE_KERNEL]

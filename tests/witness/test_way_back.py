@@ -27,9 +27,9 @@ def host(own_host: Host) -> Host:
 class Applying:
     """An apply that waits for its confirmation, in another thread as in another terminal."""
 
-    def __init__(self, host: Host, window: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, host: Host, window: str, env: dict[str, str] | None = None, command: str = "apply") -> None:
         self.host, self.done = host, list[CompletedProcess[str]]()
-        call = ("apply", "--yes", "--confirm-within", window)
+        call = (command, "--yes", "--confirm-within", window)
         self.thread = threading.Thread(target=lambda: self.done.append(host.hostguard(*call, env=env)))
         self.thread.start()
         # The host says when it waits; no clock of ours does.

@@ -136,3 +136,16 @@ def test_a_boot_to_another_target_goes_back_too(host: Host) -> None:
     host.lose_power()
     settled(host)
     assert diff(before, host.dump()) == []
+
+
+def test_a_rollback_to_what_an_admin_had_changed_is_kept(host: Host) -> None:
+    apply_now(host)
+    host.run("echo '# of an admin' >> /etc/hostguard/egress/load")
+    before = host.out("cat /etc/hostguard/egress/load")
+    policy.install(host, ("ports: [8200]", "ports: [8201]"))
+    apply_now(host)
+    rolling = Applying(host, "60s", command="rollback")
+    done = host.hostguard("confirm")
+    assert done.returncode == 0, done.stderr
+    assert rolling.end().returncode == 0
+    assert host.out("cat /etc/hostguard/egress/load") == before
