@@ -27,8 +27,13 @@ def test_ctrl_c_waits_for_what_an_apply_undoes_first(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(transaction, "recover", recover)
     options = {"confirm_within": 0.0, "restart": False, "check": False}
-    with pytest.raises(KeyboardInterrupt):
-        transaction.apply({"resources": [], "areas": None, "policy": {}}, options, lambda _: None)
+    # What runs in the background of a shell ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            transaction.apply({"resources": [], "areas": None, "policy": {}}, options, lambda _: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done == ["all of it"]
 
 
