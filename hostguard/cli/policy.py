@@ -66,8 +66,8 @@ def look(named: Path | None, *, harmless: bool = True, elsewhere: bool = False, 
 
 
 def _trust(path: Path) -> None:
-    """Ends the command where root would follow what somebody else can write. A caller by sudo is
-    trusted with his own files: he may do as root whatever they say."""
+    """Ends the command where root would follow what somebody else can write. A caller by sudo is trusted with his own
+    files: he may do as root whatever they say."""
     from hostguard.host.facts import in_user_namespace
     from hostguard.policy.trust import distrusted
 

@@ -43,7 +43,6 @@ def _same(name: str, what: str) -> bool:
         ) from None
 
 
-IN_MEMORY = ("tmpfs", "ramfs")
 FORGETS = store.FOLDER + (
     " is on a {}: a boot would keep what nobody has confirmed, and not know how to go back: put it on a disk"
 )
@@ -53,4 +52,4 @@ def forgotten() -> str:
     """The file system on which a boot would not find hostguard's records; "" where it would, or where it would not find
     the units either, as of an image that is all in memory."""
     kept, units = mount.type_of(store.FOLDER), mount.type_of(OURS)
-    return kept if kept in IN_MEMORY and units not in IN_MEMORY else ""
+    return kept if kept in mount.IN_MEMORY and units not in mount.IN_MEMORY else ""

@@ -100,8 +100,9 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
     stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
     stops += filter(None, [file.stuck(r["path"]) for r in leftovers if r["kind"] in ("file", "lookup")])
     stops += dropped.overwritten(store.current(), resources)
-    if (changing or leftovers) and systemctl.systemd_runs() and surroundings.forgotten():
-        stops = list(dict.fromkeys([*stops, surroundings.FORGETS.format(surroundings.forgotten())]))
+    if (changing or leftovers) and systemctl.systemd_runs():
+        kept_on = surroundings.forgotten()
+        stops = list(dict.fromkeys([*stops, *([surroundings.FORGETS.format(kept_on)] if kept_on else [])]))
     return Prepared(resources, seen, differences, stops, changing, leftovers)
 
 

@@ -32,8 +32,11 @@ HARMLESS = (
 )  # fmt: skip
 # But for these, of which a slice is made.
 DECIDING = ("CPUQuota",)
+# A sandbox decides, unless it is taken away, as the drop-ins of containers do it.
+SANDBOX = ("ImportCredential", "LoadCredential", "NoNewPrivileges", "Private", "ProcSubset", "Protect")
 OFF = ("", "0", "all", "default", "false", "n", "no", "off")
-"""Values that take a sandbox away, as the drop-ins of containers have them."""
+BLANKS = " \t\n\r"
+"""What systemd takes for white space; Python's own has more."""
 
 
 def files(unit: str, shown: Dict[str, str]) -> List[str]:
@@ -65,7 +68,7 @@ def lines(path: str) -> List[str]:
     if not os.path.exists(path):
         return []  # gone since, or there never was one
     with open(path, encoding="utf-8", errors="replace") as file:
-        return [line.strip() for line in file]
+        return [line.strip(BLANKS) for line in file]
 
 
 class Setting(NamedTuple):
@@ -78,9 +81,7 @@ def settings(path: str) -> List[Setting]:
     """What a file sets, as systemd reads it (systemd.syntax(7)): a `\\` at its end joins a line with the next one, also
     over comments."""
     found, section, before = [], "", ""
-    for line in lines(path):
-        if line[:1] in ("#", ";"):
-            continue
+    for line in [*(line for line in lines(path) if line[:1] not in ("#", ";")), ""]:
         line = before + line
         before = line[:-1] + " " if line.endswith("\\") else ""
         if before:
@@ -89,7 +90,7 @@ def settings(path: str) -> List[Setting]:
             section = line[1:].partition("]")[0]
         elif "=" in line:
             key, _, setting = line.partition("=")
-            found.append(Setting(section, key.strip(), setting.strip()))
+            found.append(Setting(section, key.strip(BLANKS), setting.strip(BLANKS)))
     return found
 
 
@@ -100,8 +101,11 @@ def deciding(paths: List[str]) -> List[str]:
 
 
 def _decides(setting: Setting) -> bool:
-    harmless = setting.section.startswith("X-") or setting.section == "Install" or setting.value.lower() in OFF
-    return not harmless and (setting.key in DECIDING or not setting.key.startswith(HARMLESS))
+    if setting.section.startswith("X-") or setting.section == "Install":
+        return False
+    if setting.key.startswith(SANDBOX):
+        return setting.value.lower() not in OFF
+    return setting.key in DECIDING or not setting.key.startswith(HARMLESS)
 
 
 def is_wanted(unit: str, target: str) -> bool:

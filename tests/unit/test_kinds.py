@@ -373,6 +373,13 @@ def test_what_systemd_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("[Service]\nSlice =\ta.slice\nOptions =size=1M\n", "a.slice", True),
         ("[Service]\nProtectKernelTunables=yes\n", "", True),
         ("[Service]\nProtectKernelTunables=no\nPrivateNetwork=\nLimitCORE=0\nNice=5\n", "", False),
+        ("[Service]\nExecStart=\n", "", True),
+        ("[Unit]\nConditionPathExists=\n", "", True),
+        ("[Mount]\nOptions=\n", "", True),
+        ("[Slice]\nMemoryMax=0\n", "", True),
+        ("[Service]\nRemainAfterExit=no\n", "", True),
+        ("[Service]\nSlice=a.slice\\", "a.slice", False),
+        ("[Service]\n\x0cSlice=a.slice\n", "", True),
         ("[Service]\n;Slice=b.slice\n#PrivateTmp=yes\n", "", False),
         ("[Install]\nWantedBy=x\n[X-A]\nPrivateNetwork=yes\n", "", False),
     ],
@@ -589,3 +596,12 @@ def test_a_unit_that_stops_ours_is_in_the_way() -> None:
             "conflicts": unit._enemies(shown), "assigned": {}, "held": False, "mark": None}  # fmt: skip
     (found,) = unit.differ({"id": "u", "kind": "unit", "unit": "u.service"}, value(have))
     assert "enemy.service conflicts with u.service" in found.blocked
+
+
+def test_a_path_that_breaks_lines_hides_no_mount() -> None:
+    odd = "a\x0cb\x85c\u2028d\re"
+    text = f"1 0 0:1 / /{odd} rw - fuse x rw\n2 0 0:2 / /run/secrets rw,noexec - tmpfs tmpfs rw,size=1k\n"
+    assert [(each["path"], each["type"]) for each in mount.parse(text)] == [
+        (f"/{odd}", "fuse"),
+        ("/run/secrets", "tmpfs"),
+    ]

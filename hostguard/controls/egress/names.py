@@ -16,6 +16,7 @@ from hostguard.controls import mark
 from hostguard.controls.egress import allowlist
 from hostguard.controls.text import render
 from hostguard.host.kinds import file, ipset, lookup, unit
+from hostguard.host.names import UNIT
 from hostguard.host.resource import Resource
 from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT
@@ -23,7 +24,6 @@ from hostguard.policy.destinations import ASKER, holds, named_reaches
 from hostguard.policy.model import Egress
 
 CONTROL = "egress.names"
-UNIT = "hostguard-names.service"
 CONFIGURATION = f"{FOLDER}/names.conf"
 MARK = "/etc/hostguard/names.mark"
 """Not in `FOLDER`: what is there goes back early in a boot, and the unit later."""

@@ -104,7 +104,7 @@ def judge_swap(context: Context, said: Mapping[str, Any]) -> Verdict:
     """`noswap` on the mount settles it; else there must be no swap, or an encrypted one, and it is said which."""
     path = _secrets(context).path
     expected = f"{path} can't reach a disk: noswap, or no swap, or swap encrypted"
-    here = [line for line in said["mounts"].splitlines() if line.split()[4] == path]
+    here = [line for line in said["mounts"].split("\n") if line.split(" ")[4:5] == [path]]
     if here and "noswap" in here[-1].rpartition(" - ")[2].split()[-1].split(","):
         return Verdict("pass", expected, "mounted with noswap")
     kinds = said["swap"]["kinds"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hostguard.controls.egress.names import UNIT
 from hostguard.diagnose import probes
 from hostguard.diagnose.rule import Asked, Fact, Finding, Rule, Said
+from hostguard.host.names import UNIT
 
 WELL, NO_NAME, FAILED, SILENT = "NOERROR", "NXDOMAIN", "SERVFAIL", "silent"
 RESOLVERS = ("egress", "resolvers")

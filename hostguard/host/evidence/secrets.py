@@ -10,10 +10,8 @@ import time
 from typing import Any, Dict, List, Set, Tuple
 
 from ..facts import account_of
-from ..kinds.mount import has_access_list
+from ..kinds.mount import IN_MEMORY, has_access_list
 from . import Request
-
-IN_MEMORY = ("tmpfs", "ramfs")
 
 Account = Tuple[str, int, Set[int]]
 """Its name, its number, and its groups' numbers."""
@@ -69,9 +67,9 @@ def _accounts() -> List[Account]:
 
 def _mounts() -> List[Tuple[str, str]]:
     """Where each file system is mounted, and its type; the last of a place is what is seen there."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace", newline="\n") as file:
         rows = [line.split(" - ") for line in file]
-    return [(row[0].split()[4], row[1].split()[0]) for row in rows]
+    return [(row[0].split(" ")[4], row[1].split(" ")[0]) for row in rows]
 
 
 def _type(path: str, mounts: List[Tuple[str, str]]) -> str:

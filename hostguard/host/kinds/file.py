@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import os
 import pwd
@@ -318,10 +319,12 @@ def _attributes(descriptor: int) -> Dict[str, str]:
     """The extended attributes of a file (xattr(7)), in base64."""
     try:
         names = [name for name in os.listxattr(descriptor) if name.startswith(KEPT)]
-        names = [name for name in names if not name.startswith(NOT_KEPT)]
-        return {name: base64.b64encode(os.getxattr(descriptor, name)).decode("ascii") for name in names}
-    except OSError:  # a file system without any
-        return {}
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return {}  # a file system without any
+    kept = [name for name in names if not name.startswith(NOT_KEPT)]
+    return {name: base64.b64encode(os.getxattr(descriptor, name)).decode("ascii") for name in kept}
 
 
 def content_of(saved: Dict[str, Any]) -> str:

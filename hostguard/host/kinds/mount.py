@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import Any, Dict, List, Optional, Sequence
@@ -11,15 +12,18 @@ from ..program import run
 from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, Observation, Resource, each, value
 
 MOUNTS = "/proc/self/mountinfo"
+IN_MEMORY = ("tmpfs", "ramfs")
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "": 1}
 
 
 def parse(text: str) -> List[Dict[str, Any]]:
     """/proc/self/mountinfo (proc(5)), oldest mount first: the last one at a path is the one that is seen there."""
     mounts = []
-    for line in text.splitlines():
+    # Of a path the kernel writes blanks, tabs and line ends as numbers, and all else as it is: whoever may mount (FUSE)
+    # chooses what other programs take for a line's end.
+    for line in filter(None, text.split("\n")):
         left, _, right = line.partition(" - ")
-        fields, tail = left.split(), right.split()
+        fields, tail = left.split(" "), right.split(" ")
         path = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), fields[4])
         options = set(fields[5].split(",")) | set(tail[2].split(","))
         mounts.append({"path": path, "device": fields[2], "type": tail[0], "options": sorted(options)})
@@ -27,7 +31,7 @@ def parse(text: str) -> List[Dict[str, Any]]:
 
 
 def mounts() -> List[Dict[str, Any]]:
-    with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+    with open(MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return parse(file.read())
 
 
@@ -115,8 +119,10 @@ def has_access_list(path: str) -> bool:
     """Whether an access list says more than the mode does (acl(5))."""
     try:
         return bool(set(os.listxattr(path, follow_symlinks=False)) & set(ACLS))
-    except OSError:  # a file system without any
-        return False
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # what can't be read is not known to be none
+            raise
+        return False  # a file system without any
 
 
 def size_of(text: str) -> int:

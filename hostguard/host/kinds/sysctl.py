@@ -55,7 +55,7 @@ def parse(text: str, path: str, after: str = "") -> List[Assignment]:
     """The lines of one file. `-` before a key means: ignore errors; without a value: let no glob set it."""
     found = []
     for number, line in enumerate(LINE_END.split(text), 1):
-        line = line.strip(" \t")
+        line = line.strip(unit_files.BLANKS)
         if not line or line[0] in "#;":
             continue
         key, equals, setting = line.partition("=")
@@ -75,9 +75,9 @@ def normal_key(key: str) -> str:
     return key
 
 
-def matches(glob: str, key: str) -> bool:
+def matches(pattern: str, key: str) -> bool:
     """As glob(7) takes a path: what a star stands for ends with its folder."""
-    patterns, parts = path_of(glob).split("/"), path_of(key).split("/")
+    patterns, parts = path_of(pattern).split("/"), path_of(key).split("/")
     return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
