@@ -12,7 +12,7 @@ from tests.lab.fixture import lab, lab_host, own_host  # noqa: F401
 settings.register_profile("hostguard", deadline=None)
 settings.load_profile("hostguard")
 
-pytest_plugins = ["tests.needs", "tests.schedule", "tests.lab.again"]
+pytest_plugins = ["tests.needs", "tests.untouched", "tests.schedule", "tests.lab.again"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -94,21 +94,30 @@ def _in_words(error: Exception) -> str:
 
 
 def main(arguments: List[str]) -> int:
+    if not arguments:
+        json.dump(answer_or_error(json.load(sys.stdin)), sys.stdout)
+        return 0
+    try:
+        _watch(*arguments)
+    except (HostError, OSError) as error:
+        print("hostguard: " + _in_words(error), file=sys.stderr)  # systemd starts it again
+        return 1
+    return 0
+
+
+def _watch(what: str, generation: str = "") -> None:
+    """What the units of a window and of a boot ask for."""
     from . import watcher  # as a program only: a question over ansible has no use for it
 
-    if arguments[:1] in (["expire"], ["recover-until-done"]):
+    if what in ("expire", "recover-until-done"):
         watcher.begun_again_if_ended()
-    if arguments[:1] == ["expire"]:
-        watcher.expire(int(arguments[1]))
-        return 0
-    if arguments[:1] == ["recover"]:
+    if what == "expire":
+        watcher.expire(int(generation))
+    elif what == "recover":
         watcher.after_boot()
-        return 0
-    if arguments[:1] == ["recover-until-done"]:
+    elif what == "recover-until-done":
         watcher.until_it_is_done()
-        return 0
-    if arguments[:1] == ["recover-rules"]:
+    elif what == "recover-rules":
         watcher.rules_after_boot()
-        return 0
-    json.dump(answer_or_error(json.load(sys.stdin)), sys.stdout)
-    return 0
+    else:
+        raise HostError("the host program knows no {!r}".format(what))

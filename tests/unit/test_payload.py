@@ -75,10 +75,34 @@ def test_who_answers_nothing_is_no_answer() -> None:
         payload.answer("read", 9, b"", b"")
 
 
-def test_the_archive_that_goes_back_without_us_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a generation 0, and so it has nothing to do."""
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The call of the program that goes back without us."""
     monkeypatch.setattr(window, "PROGRAM", str(tmp_path / "program.pyz"))
     window._install_program()
-    call = [sys.executable, "-I", window.PROGRAM, "expire", "0"]
+    return [sys.executable, "-I", window.PROGRAM]
+
+
+def test_the_archive_that_goes_back_without_us_runs(archive: list[str]) -> None:
+    done = subprocess.run([*archive, "dance"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "hostguard: the host program knows no 'dance'\n")
+
+
+@pytest.mark.needs("namespaces")
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        pytest.param("true", (0, ""), id="nobody waits for a generation 0"),
+        pytest.param(
+            "mkdir -p /var/lib/hostguard/pending.json",
+            (1, "hostguard: [Errno 21] Is a directory: '/var/lib/hostguard/pending.json'\n"),
+            id="records that can't be read",
+        ),
+    ],
+)
+def test_the_archive_ends_in_words(archive: list[str], records: str, expected: tuple[int, str]) -> None:
+    """Under a /var/lib of its own: the machine's may hold records, and an ordinary user may not look."""
+    own = f'mount -t tmpfs none /var/lib && {records} && exec "$@" expire 0'
+    call = ["unshare", "--user", "--map-root-user", "--mount", "--", "sh", "-c", own, "sh", *archive]
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == expected
