@@ -51,12 +51,13 @@ def events(
 @contextlib.contextmanager
 def _sense() -> Iterator[None]:
     """Whatever a host's odd event makes of who reads it is told in words."""
+    from hostguard.cli.output import CantWrite
     from hostguard.host.resource import HostError
     from hostguard.seen import in_words_of
 
     try:
         yield
-    except (Stop, typer.Exit, OSError, HostError):
+    except (Stop, typer.Exit, CantWrite, OSError, HostError):
         raise
     except Exception as error:
         raise HostError(f"an event of the host makes no sense: {in_words_of(error)}") from None

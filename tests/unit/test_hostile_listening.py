@@ -18,6 +18,7 @@ import pytest
 
 from hostguard.cli import listening
 from hostguard.cli.failure import Stop
+from hostguard.cli.output import CantWrite
 from hostguard.host import arrival
 from hostguard.host.resource import HostError
 from hostguard.observe.attempts import MOST, MOST_OF_ONE, Names
@@ -139,6 +140,16 @@ def test_odd_events_end_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert not [letter for letter in text if not letter.isprintable() and letter != "\n"]
         assert not [line for line in text.splitlines() if line.lstrip().startswith("::")]
     assert count > 50
+
+
+def test_a_result_that_can_not_be_written_is_no_fault_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: str) -> None:
+        raise CantWrite(BrokenPipeError(32, "Broken pipe"))
+
+    monkeypatch.setattr(local, "listen", lambda *_: (each for each in (READY, ATTEMPT)))
+    with pytest.raises(CantWrite), listening.events(1.0, None, sudo=False, evidence={}) as told:
+        for event in told:
+            watch.JsonLines(write).hear(event)
 
 
 def test_as_many_destinations_as_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
