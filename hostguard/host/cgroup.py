@@ -24,8 +24,9 @@ def slice_path(name: str) -> str:
 
 
 def setting(controller: str, path: str, name: str) -> Optional[str]:
+    at = os.path.join(folder(controller, path), name)
     try:
-        with open(os.path.join(folder(controller, path), name), encoding="ascii", errors="replace") as file:
+        with open(at, encoding="ascii", errors="replace", newline="\n") as file:
             return file.read().strip()
     except FileNotFoundError:
         return None
@@ -36,7 +37,7 @@ def processes(path: str) -> List[int]:
     found = []
     for parent, _, files in os.walk(folder("systemd", path)):
         if "cgroup.procs" in files:
-            with open(os.path.join(parent, "cgroup.procs"), encoding="ascii") as file:
+            with open(os.path.join(parent, "cgroup.procs"), encoding="ascii", newline="\n") as file:
                 found += [int(pid) for pid in file.read().split()]
     return sorted(found)
 
@@ -47,7 +48,7 @@ LIMITING = ("memory", "cpu", "pids")
 def paths_of(pid: int) -> List[str]:
     """The cgroups of a process that bound it: one on v2; on v1 that of each controller, which need not agree."""
     found = []
-    with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             names = controllers.split(",")

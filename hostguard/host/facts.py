@@ -25,7 +25,7 @@ def use_files_alone() -> None:
 
 def _numbers(path: str) -> Dict[str, int]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             rows = [line.split(":") for line in file]
     except FileNotFoundError:
         return {}
@@ -97,7 +97,7 @@ def tmpfs_can_refuse_swap() -> bool:
 
 def in_user_namespace() -> bool:
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="ascii", newline="\n") as file:
             return file.read().split() != ["0", "0", "4294967295"]
     except OSError:
         return False
@@ -117,5 +117,5 @@ def has_ipv6() -> bool:
 
 def boot_id() -> str:
     """Another one after each boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii", newline="\n") as file:
         return file.read().strip()

@@ -58,7 +58,7 @@ class Failures:
             status = os.stat(self.listeners)
             changed = (status.st_ino, status.st_mtime_ns)
             if changed != self.read_at:
-                with open(self.listeners, encoding="utf-8", errors="replace") as file:
+                with open(self.listeners, encoding="utf-8", errors="replace", newline="\n") as file:
                     self.logged = json.dumps(self.log) in file.read()
                 self.read_at = changed
         except OSError:

@@ -47,7 +47,7 @@ def legacy_tables(family: str) -> List[str]:
     Raises NotRoot where that may not be read, as in the namespace of an ordinary user.
     """
     try:
-        with open(LEGACY_TABLES[family], encoding="ascii") as file:
+        with open(LEGACY_TABLES[family], encoding="ascii", newline="\n") as file:
             return file.read().split()
     except FileNotFoundError:
         return []

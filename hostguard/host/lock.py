@@ -48,7 +48,7 @@ def locked() -> Iterator[None]:
 def started(pid: int) -> str:
     """When a process began, in ticks since boot: numbers are used again, start times are not. "" without it."""
     try:
-        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             return file.read().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
@@ -69,7 +69,7 @@ def orphans() -> List[int]:
 
 
 def _who() -> str:
-    with open(LOCK, encoding="ascii", errors="replace") as file:
+    with open(LOCK, encoding="ascii", errors="replace", newline="\n") as file:
         return file.read().strip()
 
 

@@ -157,7 +157,7 @@ class Listener:
 
 def _refused() -> HostError:
     try:
-        with open("/proc/net/netfilter/nfnetlink_log", encoding="ascii") as file:
+        with open("/proc/net/netfilter/nfnetlink_log", encoding="ascii", newline="\n") as file:
             taken = [line.split()[1] for line in file if line.split()[:1] == [str(GROUP)]]
     except OSError:
         taken = []

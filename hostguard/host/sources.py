@@ -18,6 +18,6 @@ def own() -> Dict[str, str]:
         for name in names:
             if name.endswith(".py"):
                 path = os.path.join(folder, name)
-                with open(path, encoding="utf-8") as file:
+                with open(path, encoding="utf-8", newline="\n") as file:
                     found[os.path.relpath(path, here)] = file.read()
     return found

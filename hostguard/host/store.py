@@ -47,7 +47,7 @@ def newest_first() -> Iterator[Record]:
     for name in reversed(_names()):
         path = os.path.join(GENERATIONS, name)
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", newline="\n") as file:
                 record: Record = json.load(file)
         except ValueError as error:
             raise HostError("{}: not readable ({}): this host's memory is damaged".format(path, error)) from None
@@ -164,7 +164,7 @@ def new_record(policy: Dict[str, str]) -> Record:
 def pending() -> Optional[Dict[str, Any]]:
     """The open window, None without one."""
     try:
-        with open(PENDING, encoding="utf-8") as file:
+        with open(PENDING, encoding="utf-8", newline="\n") as file:
             found: Dict[str, Any] = json.load(file)
             return found
     except FileNotFoundError:

@@ -95,7 +95,7 @@ def running(bootstrap: str) -> List[int]:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):  # it ended while we looked
             if name.isdecimal() and os.stat("/proc/" + name).st_uid == os.getuid():
-                with open("/proc/{}/cmdline".format(name), encoding="utf-8", errors="replace") as file:
+                with open("/proc/{}/cmdline".format(name), encoding="utf-8", errors="replace", newline="\n") as file:
                     words = file.read().split("\0")
                 if ("-c", bootstrap) in zip(words, words[1:]):
                     found.append(int(name))

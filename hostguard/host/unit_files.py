@@ -67,7 +67,7 @@ def files(unit: str, shown: Dict[str, str]) -> List[str]:
 def lines(path: str) -> List[str]:
     if not os.path.exists(path):
         return []  # gone since, or there never was one
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace", newline=None) as file:
         return [line.strip(BLANKS) for line in file]
 
 

@@ -120,7 +120,7 @@ def _holds(pid: int, link: str) -> bool:
 def describe(pid: int) -> Process:
     found: Process = {"pid": pid}
     try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace") as file:
+        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             found["command"] = file.read().rstrip("\n")
         found["exe"] = os.readlink("/proc/{}/exe".format(pid))
         found["unit"] = _unit(pid)
@@ -131,7 +131,7 @@ def describe(pid: int) -> Process:
 
 def _unit(pid: int) -> str:
     """The unit that the process runs in, as systemd names its cgroups; empty where it is in none."""
-    with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="replace") as file:
+    with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         lines = [line.rstrip("\n").split(":", 2) for line in file]
     for _, controllers, path in lines:
         if controllers in ("", "name=systemd"):

@@ -219,7 +219,7 @@ def close() -> None:
 def _dismiss(generation: int) -> None:
     """End the watcher, unless it is who runs this: it would see for itself that the window is over, within a second."""
     name = watcher_of(generation)
-    with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
+    with open("/proc/self/cgroup", encoding="utf-8", errors="replace", newline="\n") as file:
         mine = name in file.read()
     if generation and not mine and systemd_runs():
         with contextlib.suppress(HostError):
@@ -271,7 +271,7 @@ def ancestors() -> Iterator[Tuple[int, str]]:
     pid = os.getpid()
     while pid > 1:
         try:
-            with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+            with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
                 head, _, tail = file.read().rpartition(")")
         except OSError:
             return

@@ -146,10 +146,14 @@ def test_a_result_that_can_not_be_written_is_no_fault_of_the_host(monkeypatch: p
     def write(_: str) -> None:
         raise CantWrite(BrokenPipeError(32, "Broken pipe"))
 
+    def listen() -> None:
+        with listening.events(1.0, None, sudo=False, evidence={}) as told:
+            for event in told:
+                watch.JsonLines(write).hear(event)
+
     monkeypatch.setattr(local, "listen", lambda *_: (each for each in (READY, ATTEMPT)))
-    with pytest.raises(CantWrite), listening.events(1.0, None, sudo=False, evidence={}) as told:
-        for event in told:
-            watch.JsonLines(write).hear(event)
+    with pytest.raises(CantWrite):
+        listen()
 
 
 def test_as_many_destinations_as_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def _listening(uid: int) -> Iterator[Tuple[str, int]]:
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where somebody listens, as the table has it
     for name in ("tcp", "tcp6"):
         try:
-            with open("/proc/net/" + name, encoding="ascii") as file:
+            with open("/proc/net/" + name, encoding="ascii", newline="\n") as file:
                 rows = list(proc_net.rows(file.read()))
         except FileNotFoundError:
             continue  # a kernel without IPv6

@@ -144,7 +144,7 @@ def question(shot: Shot) -> Answer:
 
 
 def _nameserver() -> str:
-    with open("/etc/resolv.conf", encoding="ascii", errors="replace") as file:
+    with open("/etc/resolv.conf", encoding="ascii", errors="replace", newline="\n") as file:
         rows = [line.split() for line in file]
     return next((row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"), "")
 

@@ -14,7 +14,7 @@ from . import Request
 def text(request: Request) -> Any:
     """A file's text; None where there is no such file."""
     try:
-        with open(request["path"], encoding="utf-8", errors="replace") as file:
+        with open(request["path"], encoding="utf-8", errors="replace", newline="\n") as file:
             return file.read()
     except FileNotFoundError:
         return None

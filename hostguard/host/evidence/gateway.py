@@ -185,9 +185,9 @@ def envoy_processes(request: Request) -> Any:
 
 def _process(pid: int) -> Dict[str, Any]:
     folder = "/proc/{}/".format(pid)
-    with open(folder + "status", encoding="utf-8", errors="replace") as file:
+    with open(folder + "status", encoding="utf-8", errors="replace", newline="\n") as file:
         status = dict(line.rstrip("\n").partition(":\t")[::2] for line in file)
-    with open(folder + "limits", encoding="ascii") as file:
+    with open(folder + "limits", encoding="ascii", newline="\n") as file:
         core = next(line.split()[4] for line in file if line.startswith("Max core file size"))
     return {
         "pid": pid,
@@ -206,7 +206,7 @@ def _process(pid: int) -> Dict[str, Any]:
 
 def _options_of_root(pid: int) -> str:
     """Those of the file system that a process has at /: ProtectSystem=strict makes it read-only."""
-    with open("/proc/{}/mountinfo".format(pid), encoding="utf-8", errors="replace") as file:
+    with open("/proc/{}/mountinfo".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         found = [line.split()[5] for line in file if line.split()[4] == "/"]
     return found[-1] if found else ""
 

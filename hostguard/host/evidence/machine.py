@@ -42,7 +42,7 @@ def stale_libraries(request: Request) -> Any:
     found = []
     for pid in process.pids():
         try:
-            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
+            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
                 paths = {
                     line.split(None, 5)[5].strip() for line in file if any(name in line for name in request["names"])
                 }
@@ -71,7 +71,7 @@ def adjtimex(_request: Request) -> Any:
 
 def swap(_request: Request) -> Any:
     """/proc/swaps, and where each of its devices ends: "encrypted", "memory" (zram), or "" where it is a disk's."""
-    with open("/proc/swaps", encoding="utf-8") as file:
+    with open("/proc/swaps", encoding="utf-8", newline="\n") as file:
         said = file.read()
     names = [line.split()[0] for line in said.splitlines()[1:]]
     return {"swaps": said, "kinds": {name: _ends_in(_device(name)) for name in names}}

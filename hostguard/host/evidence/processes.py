@@ -27,7 +27,7 @@ def processes(request: Request) -> Any:
         try:
             if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
                 continue
-            with open("/proc/{}/cmdline".format(pid), encoding="utf-8", errors="replace") as file:
+            with open("/proc/{}/cmdline".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
                 words = file.read().rstrip("\0").split("\0")
             found.setdefault(name, []).append([word for word in words if re.fullmatch(request["arguments"], word)])
         except FileNotFoundError:

@@ -21,6 +21,11 @@ from .files import text
 
 ACCEPTS = 0x10000  # __SO_ACCEPTCON in linux/net.h
 FIRST = 1
+UNIX_SOCKET = re.compile(
+    r"^[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]+) [0-9A-F]+ [0-9A-F]+ +([0-9]+) (/.*)$", re.MULTILINE
+)
+"""Flags, inode and path of one in /proc/net/unix. The kernel escapes nothing of a path (net/unix/af_unix.c): a line end
+in one may add a row that is none, and takes no other away."""
 
 
 def listeners(_request: Request) -> Any:
@@ -98,7 +103,7 @@ def _mapped_sockets() -> Set[str]:
     found: Set[str] = set()
     for pid in process.pids():
         try:
-            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace") as file:
+            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
                 found.update(re.findall(r" socket:\[(\d+)\]$", file.read(), re.MULTILINE))
         except PermissionError:
             raise HostError("/proc/{}/maps: only root may read it".format(pid)) from None
@@ -205,15 +210,14 @@ def unix_listeners(request: Request) -> Any:
 def answering(paths: List[str]) -> Iterator[Tuple[str, int]]:
     """Each process that has a Unix socket at one of these paths open that takes connections, but for systemd."""
     wanted = {os.path.realpath(path): path for path in reversed(paths)}
-    inodes = {}
-    for row in (text({"path": "/proc/net/unix"}) or "").splitlines()[1:]:
-        words = row.split(None, 7)  # Num RefCount Protocol Flags Type St Inode Path
-        path = wanted.get(os.path.realpath(words[7])) if len(words) == 8 and words[7].startswith("/") else None
-        if path and int(words[3], 16) & ACCEPTS:
-            inodes[words[6]] = path
+    inodes: Dict[str, Set[str]] = {}
+    for flags, inode, at in UNIX_SOCKET.findall(text({"path": "/proc/net/unix"}) or ""):
+        path = wanted.get(os.path.realpath(at))
+        if path and int(flags, 16) & ACCEPTS:
+            inodes.setdefault(inode, set()).add(path)
     for pid, inode in _held() if inodes else ():
-        if inode in inodes and pid != FIRST:
-            yield inodes[inode], pid
+        for path in inodes.get(inode, ()) if pid != FIRST else ():
+            yield path, pid
 
 
 def _holders() -> Dict[str, Any]:

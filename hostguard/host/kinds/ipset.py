@@ -263,7 +263,7 @@ def open_connections(resource: Resource) -> List[str]:
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            with open(table, encoding="ascii") as file:
+            with open(table, encoding="ascii", newline="\n") as file:
                 rows = list(proc_net.rows(file.read()))
         except OSError:
             continue

@@ -50,7 +50,7 @@ def configuration() -> List[Line]:
         paths += [os.path.join(FOLDER, name) for name in sorted(os.listdir(FOLDER)) if name.endswith(".conf")]
     found = []
     for path in paths:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             found += parse(file.read(), path)
     return found
 
@@ -95,7 +95,7 @@ def _of_sshd(path: str, keyword: str, depth: int = 0) -> str:
     """The value that sshd takes of a keyword outside of Match, "" for none: the first one wins, in the order of the
     lines and of what they include (sshd_config(5))."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             lines = file.read().split("\n")
     except OSError:
         return ""
@@ -122,7 +122,7 @@ def _session(name: str, depth: int = 0) -> List[List[str]]:
     if depth > DEEPEST or not os.path.isfile(path):
         return []
     found = []
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
             # A control in brackets has blanks within; a `-` before the type is for modules that may be missing.
             words = re.sub(r"\[[^]]*\]", _in_a_word, line.partition("#")[0]).split()

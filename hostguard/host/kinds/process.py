@@ -73,7 +73,7 @@ def pids() -> List[int]:
 
 def command(pid: int) -> str:
     try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace") as file:
+        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             return file.read().strip()
     except OSError:
         return "?"
@@ -81,13 +81,13 @@ def command(pid: int) -> str:
 
 def started(pid: int) -> int:
     """starttime of /proc/PID/stat, the 22nd field; the second is a name in brackets, which may hold any byte."""
-    with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace") as file:
+    with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         return int(file.read().rpartition(")")[2].split()[19])
 
 
 def open_files(pid: int) -> int:
     """The soft limit of open files of a process."""
-    with open("/proc/{}/limits".format(pid), encoding="utf-8", errors="replace") as file:
+    with open("/proc/{}/limits".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
             if line.startswith("Max open files"):
                 soft = line.split()[3]

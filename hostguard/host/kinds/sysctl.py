@@ -113,7 +113,7 @@ def configuration() -> List[Assignment]:
     found: List[Assignment] = []
     for name in sorted(chosen):
         try:
-            with open(chosen[name], encoding="utf-8", errors="replace") as file:
+            with open(chosen[name], encoding="utf-8", errors="replace", newline="") as file:
                 found += parse(file.read(), chosen[name])
         except FileNotFoundError:
             continue  # a dangling link; one to /dev/null reads as empty and masks, as it should
@@ -131,7 +131,7 @@ def _ufw() -> List[Assignment]:
 def _text(path: str) -> Optional[str]:
     """None where it can't be read: ufw sets nothing then."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
             return file.read()
     except OSError:
         return None
@@ -263,7 +263,7 @@ def _takes(key: str) -> List[str]:
         return []
     device = key[len("net.ipv6.conf.") : -len(".disable_ipv6")]
     try:
-        with open(ADDRESSES, encoding="utf-8", errors="replace") as file:
+        with open(ADDRESSES, encoding="utf-8", errors="replace", newline="\n") as file:
             rows = [line.split() for line in file]
     except FileNotFoundError:
         return []
@@ -281,7 +281,7 @@ def _address(digits: str) -> str:
 
 def live_value(key: str) -> str:
     """As the kernel says it, whatever bytes it holds: the name of the host may be any."""
-    with open(path_of(key), encoding="utf-8", errors="surrogateescape") as file:
+    with open(path_of(key), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return file.read()
 
 
@@ -585,7 +585,7 @@ def set_live(key: str, setting: str) -> None:
 
 def our_lines() -> Dict[str, str]:
     try:
-        with open(OUR_FILE, encoding="utf-8", errors="backslashreplace") as file:
+        with open(OUR_FILE, encoding="utf-8", errors="backslashreplace", newline="") as file:
             return _in(file.read())
     except FileNotFoundError:
         return {}

@@ -276,7 +276,7 @@ def _on_disk(shown: Dict[str, str]) -> Optional[str]:
     if not path:
         return None
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="ascii", errors="replace", newline="\n") as file:
             return file.read().partition(MARK.decode("ascii"))[2].strip()
     except FileNotFoundError:
         return ""

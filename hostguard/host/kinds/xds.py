@@ -218,7 +218,7 @@ def _reach(resource: Resource, texts: Dict[str, str]) -> None:
 
 def _on_disk(resource: Resource, which: str) -> str:
     with contextlib.suppress(OSError), open(
-        _file(resource, which)["path"], encoding="utf-8", errors="replace"
+        _file(resource, which)["path"], encoding="utf-8", errors="replace", newline="\n"
     ) as found:
         return found.read()
     return ""
