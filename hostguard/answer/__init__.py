@@ -15,7 +15,7 @@ from hostguard.answer.collector import SAID
 from hostguard.answer.event import EVENTS
 from hostguard.answer.kind import VALUES, Mount
 from hostguard.answer.question import SCHEMAS, Refusal
-from hostguard.host.kinds import sysctl
+from hostguard.host import parameters
 from hostguard.host.resource import (
     ABSENT,
     MISSING,
@@ -175,7 +175,7 @@ def ports(text: str) -> set[int]:
         right and sum(int(last) - int(first) + 1 for first, last in numbers if int(last) >= int(first)) <= MOST_PORTS,
         f"found {text[:40]!a}, expected a list of ports",
     )
-    return sysctl.ports(text)
+    return parameters.ports(text)
 
 
 def evidence(request: Mapping[str, Any], node: Any, *, image: bool) -> dict[str, Any]:

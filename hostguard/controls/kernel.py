@@ -20,7 +20,7 @@ from hostguard.control import (
     nist,
     soc2,
 )
-from hostguard.host import proc_net
+from hostguard.host import parameters, proc_net
 from hostguard.host.kinds import file, sysctl
 from hostguard.host.resource import Resource
 from hostguard.policy.numbers import PORTS, ephemeral
@@ -59,10 +59,10 @@ LOST = {
 
 def parameter(control: str, key: str, setting: object, compare: str | None = None) -> Resource:
     """One kernel parameter as its control wants it."""
-    text = sysctl.normal(str(setting))
+    text = parameters.normal(str(setting))
     most = key == CONNTRACK_MAX and text == UNLIMITED
     how = compare or ("min" if key in AT_LEAST and not most else "equal")
-    module = {"module": TRACKING} if sysctl.module_of(key) == TRACKING else {}
+    module = {"module": TRACKING} if parameters.module_of(key) == TRACKING else {}
     unlimited = {"unlimited": UNLIMITED} if key == CONNTRACK_MAX else {}
     return sysctl.resource(control, key, text, how, **module, **unlimited)
 
@@ -139,7 +139,7 @@ def tracking(context: Context) -> Sequence[Resource]:
     """Room for the connections of the load, and the module for whatever parameter of its is set: systemd-sysctl passes
     over one that is not there yet, and the rules that would load it come later in the boot."""
     found = of(TRACKED)(context)
-    if not found and not any(sysctl.module_of(key) == TRACKING for key in context.policy.kernel or {}):
+    if not found and not any(parameters.module_of(key) == TRACKING for key in context.policy.kernel or {}):
         return []
     text = f"# Written by hostguard: edit the policy instead.\n{TRACKING}\n"
     return [file.resource(TRACKED, LOADS_MODULES, text, module=TRACKING), *found]
@@ -159,19 +159,19 @@ def reserved(context: Context) -> Sequence[Resource]:
     """The sanctioned inbound ports that lie within the ephemeral range, and those that the policy reserves."""
     policy = context.policy
     own = (policy.kernel or {}).get(RESERVED, "")
-    wanted = sysctl.ports(str(own))
+    wanted = parameters.ports(str(own))
     low, high = ephemeral(context.policy.kernel or {})
     if policy.egress:
         wanted |= {port for way in policy.egress.inbound.values() for port in way.ports if low <= port <= high}
     if not wanted:
         return []
-    return [parameter("kernel.reserved-ports", RESERVED, sysctl.port_list(wanted), "ports")]
+    return [parameter("kernel.reserved-ports", RESERVED, parameters.port_list(wanted), "ports")]
 
 
 def ask_listeners(_context: Context) -> Mapping[str, Any]:
     return {
         "listeners": {"collect": "listeners"},
-        "reserved": {"collect": "text", "path": sysctl.path_of(RESERVED)},
+        "reserved": {"collect": "text", "path": parameters.path_of(RESERVED)},
     }
 
 
@@ -296,7 +296,7 @@ CONTROLS: tuple[Control, ...] = (
         references=(WIDER, manual(IP_SYSCTL)),
         asks=ask_listeners,
         judges=judge_listeners,
-        evidence="/proc/net/tcp, /proc/net/tcp6, " + sysctl.path_of(RESERVED),
+        evidence="/proc/net/tcp, /proc/net/tcp6, " + parameters.path_of(RESERVED),
     ),
     _control(
         "keepalive",

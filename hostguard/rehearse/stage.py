@@ -15,7 +15,7 @@ from hostguard.controls.egress import names
 from hostguard.controls.gateway import instance
 from hostguard.host import iptables, transaction
 from hostguard.host.kinds import frames, trait
-from hostguard.host.kinds.sysctl import path_of
+from hostguard.host.parameters import path_of
 from hostguard.host.program import find, run
 from hostguard.host.resource import VALUE, HostError, Resource
 from hostguard.policy.destinations import ASKER

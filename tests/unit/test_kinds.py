@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostguard.answer import observed
-from hostguard.host import cgroup, iptables, nft, proc_net, systemctl, unit_files
+from hostguard.host import cgroup, iptables, nft, parameters, proc_net, sysctl_files, systemctl, unit_files
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
@@ -27,12 +27,12 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     made = {name: tmp_path / name for name in ("etc", "run", "lib")}
     for folder in made.values():
         folder.mkdir()
-    monkeypatch.setattr(sysctl, "FOLDERS", tuple(map(str, made.values())))
+    monkeypatch.setattr(sysctl_files, "FOLDERS", tuple(map(str, made.values())))
     return made
 
 
 def boot_value(key: str) -> str | None:
-    won = sysctl.winner(sysctl.configuration(), key)
+    won = sysctl_files.winner(sysctl_files.configuration(), key)
     return won.value if won else None
 
 
@@ -108,7 +108,7 @@ def test_the_machine_s_parameters_are_not_a_container_s_to_set() -> None:
 
 @given(st.sets(st.integers(0, 65535), max_size=40))
 def test_port_lists_survive_the_kernels_writing(numbers: set[int]) -> None:
-    assert sysctl.ports(sysctl.port_list(numbers)) == numbers
+    assert parameters.ports(parameters.port_list(numbers)) == numbers
 
 
 @given(st.ip_addresses(v=4))
@@ -417,7 +417,7 @@ def test_a_boot_heeds_the_first_link(
 
 def test_lines_end_where_systemd_ends_them() -> None:
     text = "a = 1\x0cb = 2\u2028c = 3\r\nd = 4\0e = 5\n"
-    assert [(each.key, each.line) for each in sysctl.parse(text, "f")] == [("a", 1), ("d", 2), ("e", 3)]
+    assert [(each.key, each.line) for each in sysctl_files.parse(text, "f")] == [("a", 1), ("d", 2), ("e", 3)]
 
 
 def test_units_are_read_a_block_each() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.host import evidence, program, snapshot, systemctl
+from hostguard.host import evidence, parameters, program, snapshot, systemctl
 from hostguard.host.kinds import mount, pam_limit, sysctl
 from hostguard.host.program import run
 from hostguard.host.resource import UNREADABLE, VALUE, HostError
@@ -158,7 +158,7 @@ def test_the_other_backend_s_table_that_can_not_be_shown_is_no_empty_one(program
 
 
 def test_one_odd_parameter_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sysctl, "path_of", lambda key: str(tmp_path / key))
+    monkeypatch.setattr(parameters, "path_of", lambda key: str(tmp_path / key))
     (tmp_path / "a").write_bytes(b"h\xe4\n")
     (tmp_path / "b").mkdir()
     (tmp_path / "c").write_text("7\n")
@@ -176,7 +176,7 @@ def test_one_odd_parameter_hides_no_other(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_looks_like_a_digit_is_no_number() -> None:
     resource = {"compare": "min", "value": "1"}
     assert not sysctl.holds(resource, "²")
-    assert sysctl.ports("²-³") == set()
+    assert parameters.ports("²-³") == set()
     assert not pam_limit.enough("²", 1)
 
 

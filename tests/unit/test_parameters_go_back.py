@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hostguard.host import parameters
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import HostError
 from tests.packets.test_rules_go_back import alone
@@ -27,7 +28,7 @@ class Kernel:
             raise FileNotFoundError(key) from None
 
     def set(self, key: str, value: str) -> None:
-        for pair in sysctl.UNITS:
+        for pair in parameters.UNITS:
             if key in pair:
                 if key.endswith("_bytes") and value == "0":
                     raise HostError("Invalid argument")
@@ -45,8 +46,8 @@ def of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     def kernel(**values: str) -> Kernel:
         made = Kernel(**values)
-        monkeypatch.setattr(sysctl, "live_value", made.live)
-        monkeypatch.setattr(sysctl, "set_live", made.set)
+        monkeypatch.setattr(parameters, "live_value", made.live)
+        monkeypatch.setattr(parameters, "set_live", made.set)
         return made
 
     return kernel
@@ -76,7 +77,7 @@ def there_and_back(kernel: Kernel, *resources: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(
     ("written", "other"),
-    [pair for both in sysctl.UNITS for pair in (both, both[::-1])],
+    [pair for both in parameters.UNITS for pair in (both, both[::-1])],
 )
 @pytest.mark.parametrize("first", [True, False])
 def test_of_two_units_the_one_that_was_set_goes_back(of: Any, written: str, other: str, first: bool) -> None:
@@ -94,11 +95,12 @@ def test_what_goes_back_in_one_order_alone_does(of: Any) -> None:
 
 
 FORWARDING = """
+from hostguard.host import parameters
 from hostguard.host.kinds import sysctl
 sysctl.OUR_FILE = "/mnt/zz-hostguard.conf"
 sh("mount -t tmpfs none /mnt; ip link add d0 type veth peer name d1")
 def set_(key, value):
-    sysctl.set_live(key, value)
+    parameters.set_live(key, value)
 def all_of(*patterns):
     return {path: open(path).read() for pattern in patterns for path in sorted(glob.glob("/proc/sys/net/" + pattern))}
 import glob

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hostguard.host import ufw
+from hostguard.host import parameters, sysctl_files, ufw
 from hostguard.host.kinds import sysctl
 
 RP = "net.ipv4.conf.{}.rp_filter"
 
 
 def won(key: str, *lines: str) -> str | None:
-    found = sysctl.winner(sysctl.parse("\n".join(lines), "/etc/sysctl.d/a.conf"), key)
+    found = sysctl_files.winner(sysctl_files.parse("\n".join(lines), "/etc/sysctl.d/a.conf"), key)
     return found.value if found else None
 
 
@@ -41,7 +41,7 @@ def test_the_line_that_wins(lines: list[str], device: str, value: str | None) ->
 
 
 def test_the_device_of_a_vlan_is_one_folder() -> None:
-    assert sysctl.path_of(RP.format("eth0/100")) == "/proc/sys/net/ipv4/conf/eth0.100/rp_filter"
+    assert parameters.path_of(RP.format("eth0/100")) == "/proc/sys/net/ipv4/conf/eth0.100/rp_filter"
 
 
 UFW = "net/ipv4/conf/all/log_martians=0\nnet/ipv4/tcp_syncookies=1\n"
@@ -56,7 +56,7 @@ def test_what_ufw_sets_comes_after(
     folder, key = tmp_path / "sysctl.d", "net.ipv4.conf.all.log_martians"
     folder.mkdir()
     (folder / "zz-hostguard.conf").write_text(f"{key} = 1\n")
-    monkeypatch.setattr(sysctl, "FOLDERS", (str(folder),))
+    monkeypatch.setattr(sysctl_files, "FOLDERS", (str(folder),))
     for name, text in (
         ("CONF", f"ENABLED={enabled}\n"),
         ("DEFAULTS", f"IPT_SYSCTL={tmp_path / named}\n" if named else "IPV6=yes\n"),
@@ -67,8 +67,8 @@ def test_what_ufw_sets_comes_after(
         monkeypatch.setattr(ufw, name, str(path))
     if named:
         (tmp_path / named).write_text(UFW)
-    assignments = sysctl.configuration()
-    found = sysctl.winner(assignments, key)
+    assignments = sysctl_files.configuration()
+    found = sysctl_files.winner(assignments, key)
     assert found
     assert found.value == won
     seen = sysctl._observation(key, "1", assignments, "", foreign=False)

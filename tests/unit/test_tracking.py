@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hostguard.bundle import compile_policy
+from hostguard.host import parameters
 from hostguard.host.kinds import sysctl
 from hostguard.host.resource import value
 from hostguard.policy.load import parse
@@ -68,10 +69,10 @@ def test_a_parameter_that_is_not_there_is_told_with_its_module(
     key: str, loads: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ip_vs").mkdir()
-    monkeypatch.setattr(sysctl, "MODULES", str(tmp_path))
-    monkeypatch.setattr(sysctl, "in_container", lambda: True)
-    assert said in sysctl._lacks(key, loads)
-    (found,) = sysctl.differ(parameter(key, "1"), seen(None, None, sysctl._lacks(key, loads)))
+    monkeypatch.setattr(parameters, "MODULES", str(tmp_path))
+    monkeypatch.setattr(parameters, "in_container", lambda: True)
+    assert said in parameters.lacks(key, loads)
+    (found,) = sysctl.differ(parameter(key, "1"), seen(None, None, parameters.lacks(key, loads)))
     assert said in found.blocked
 
 
@@ -89,12 +90,12 @@ def test_what_the_policy_sets_to_no_limit_is_that_and_no_number() -> None:
 
 
 def test_in_a_container_the_table_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sysctl, "in_container", lambda: True)
-    monkeypatch.setattr(sysctl, "OF_THE_MACHINE", {"net.of.nobody", MAX})
-    monkeypatch.setattr(sysctl, "path_of", lambda key: "/proc/version" if key == MAX else "/nowhere")
-    assert sysctl._of_another(MAX), "it is there, and nobody here may write it"
-    assert sysctl._of_another("net.of.nobody"), "it may be there once somebody tracks"
-    assert not sysctl._of_another(ESTABLISHED)
+    monkeypatch.setattr(parameters, "in_container", lambda: True)
+    monkeypatch.setattr(parameters, "OF_THE_MACHINE", {"net.of.nobody", MAX})
+    monkeypatch.setattr(parameters, "path_of", lambda key: "/proc/version" if key == MAX else "/nowhere")
+    assert parameters.of_another(MAX), "it is there, and nobody here may write it"
+    assert parameters.of_another("net.of.nobody"), "it may be there once somebody tracks"
+    assert not parameters.of_another(ESTABLISHED)
     found = sysctl.read([parameter(MAX, "483200", module="nf_conntrack", compare="min")])[MAX]
     assert found.state == "not_applicable"
     assert "the machine's, not this container's" in found.reason

@@ -1,218 +1,20 @@
 """A kernel parameter: the live value, and the value that the next boot will set.
 
-Both are one resource, since either alone is a half-truth. The boot value is whatever systemd-sysctl would end up
-with (sysctl.d(5)): files of four folders ordered by name alone, a name in an earlier folder hiding the same name
-in a later one, the last assignment of a key winning.
+Both are one resource, since either alone is a half-truth.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import os
-import re
-import socket
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set
 
-from .. import store, ufw, unit_files
-from ..facts import in_container
-from ..program import find, run
-from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, not_running, value
+from .. import parameters, store, sysctl_files
+from ..program import run
+from ..resource import VALUE, Difference, Observation, Resource, not_applicable, not_running, value
 from . import file as files
 
-FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 OUR_FILE = "/etc/sysctl.d/zz-hostguard.conf"
 HEADER = "# Written by hostguard: edit the policy instead. The name sorts after 99-sysctl.conf, so that it wins.\n"
-
-
-class Assignment(NamedTuple):
-    """One line of sysctl.d: `key` with dots, the file and line that hold it. `value` None keeps globs from the key.
-    `after` is the program that sets it once systemd-sysctl has, "" for systemd-sysctl."""
-
-    key: str
-    value: Optional[str]
-    path: str
-    line: int
-    after: str = ""
-
-
-OTHER = str.maketrans("./", "/.")
-"""Separators and what they are within a name: net.ipv4.conf.eth0/100.rp_filter is of the device eth0.100."""
-
-
-ROOT = "/proc/sys/"
-
-
-def path_of(key: str) -> str:
-    return ROOT + key.translate(OTHER)
-
-
-LINE_END = re.compile("\r\n|\n\r|[\n\r\0]")
-"""As systemd reads it (basic/fileio.c); Python's own splitlines() has others too."""
-
-
-def parse(text: str, path: str, after: str = "") -> List[Assignment]:
-    """The lines of one file. `-` before a key means: ignore errors; without a value: let no glob set it."""
-    found = []
-    for number, line in enumerate(LINE_END.split(text), 1):
-        line = line.strip(unit_files.BLANKS)
-        if not line or line[0] in "#;":
-            continue
-        key, equals, setting = line.partition("=")
-        key = key.strip()
-        if not equals and not key.startswith("-"):
-            continue
-        key = normal_key(key[1:].strip() if key.startswith("-") else key)
-        found.append(Assignment(key, normal(setting) if equals else None, path, number, after))
-    return found
-
-
-def normal_key(key: str) -> str:
-    """sysctl.d(5): if the first separator is a slash, slashes separate and a dot belongs to a name."""
-    dot, slash = key.find("."), key.find("/")
-    if slash != -1 and (dot == -1 or slash < dot):
-        return key.translate(OTHER)
-    return key
-
-
-def matches(pattern: str, key: str) -> bool:
-    """As glob(7) takes a path: what a star stands for ends with its folder."""
-    patterns, parts = path_of(pattern).split("/"), path_of(key).split("/")
-    return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
-
-
-def normal(setting: str) -> str:
-    """Values with several numbers come back from the kernel with tabs between them."""
-    return " ".join(setting.split())
-
-
-def winner(assignments: List[Assignment], key: str) -> Optional[Assignment]:
-    """The assignment that a boot ends with. Of systemd-sysctl's an exact key beats a glob, whatever their order, and
-    also where it has no value; what another program sets afterwards beats them all."""
-    after = [a for a in assignments if a.after and a.key == key]
-    if after:
-        return after[-1]
-    exact = [a for a in assignments if a.key == key]
-    if exact:
-        return exact[-1] if exact[-1].value is not None else None
-    globs = [a for a in assignments if any(c in a.key for c in "*?[") and matches(a.key, key)]
-    return globs[-1] if globs and globs[-1].value is not None else None
-
-
-def configuration() -> List[Assignment]:
-    """Every assignment on this host in the order in which systemd-sysctl makes them."""
-    chosen: Dict[str, str] = {}
-    for folder in FOLDERS:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in names:
-            if name.endswith(".conf"):
-                chosen.setdefault(name, os.path.join(folder, name))
-    found: List[Assignment] = []
-    for name in sorted(chosen):
-        try:
-            with open(chosen[name], encoding="utf-8", errors="replace", newline="") as file:
-                found += parse(file.read(), chosen[name])
-        except FileNotFoundError:
-            continue  # a dangling link; one to /dev/null reads as empty and masks, as it should
-    return found + _ufw()
-
-
-def _ufw() -> List[Assignment]:
-    """What ufw sets when it starts, at every boot, and at `ufw reload`: IPT_SYSCTL of /etc/default/ufw (ufw(8))."""
-    if not ufw.enabled(_text(ufw.CONF)):
-        return []
-    path = ufw.assigned(_text(ufw.DEFAULTS), "IPT_SYSCTL") or ufw.SYSCTL
-    return parse(_text(path) or "", path, after="ufw")
-
-
-def _text(path: str) -> Optional[str]:
-    """None where it can't be read: ufw sets nothing then."""
-    try:
-        with open(path, encoding="utf-8", errors="replace", newline="") as file:
-            return file.read()
-    except OSError:
-        return None
-
-
-BOOT_UNITS = {
-    "systemd-sysctl.service": "/etc/sysctl.d",
-    "systemd-modules-load.service": "/etc/modules-load.d",
-}
-"""The services that read, at boot, what sets parameters and what loads the modules that bring them (before that)."""
-SYSCTL_UNIT, MODULES_UNIT = BOOT_UNITS
-
-
-def boot_trouble(boot_unit: str = SYSCTL_UNIT) -> str:
-    """Why nothing in the folder of one of BOOT_UNITS is read at boot at all; "" where it is."""
-    folder, paths = BOOT_UNITS[boot_unit], unit_files.files(boot_unit, {})
-    if os.path.realpath(paths[0]) == "/dev/null":
-        return "{0} is masked, and no boot reads {1}: `systemctl unmask {0}`".format(boot_unit, folder)
-    changing = unit_files.deciding(paths)
-    if changing:
-        return "{} changes {}, and a boot may not read {}: remove it".format(changing[0], boot_unit, folder)
-    if paths[0] and not unit_files.is_wanted(boot_unit, "sysinit.target"):
-        return "no boot starts {0}: put back its link in sysinit.target.wants".format(boot_unit)
-    return ""
-
-
-# Modules that bring parameters, by what those begin with.
-BROUGHT_BY = {
-    "net.netfilter.nf_conntrack_": "nf_conntrack",
-    "net.bridge.bridge-nf-": "br_netfilter",
-    "net.ipv4.vs.": "ip_vs",
-    "net.sctp.": "sctp",
-    "sunrpc.": "sunrpc",
-    "fs.nfs.nlm_": "lockd",
-}
-# Of those that network namespaces have, the ones that the first namespace alone may write: all have one table
-# (nf_conntrack_standalone.c).
-OF_THE_MACHINE = {"net.netfilter.nf_conntrack_" + name for name in ("max", "buckets", "expect_max")}
-
-
-def module_of(key: str) -> str:
-    """The module that brings a parameter; "" where that is the kernel itself, or nobody knows."""
-    return next((module for begins, module in BROUGHT_BY.items() if key.startswith(begins)), "")
-
-
-MODULES = "/sys/module"
-
-
-def _of_another(key: str) -> bool:
-    """Whether, in a container, a parameter is the machine's."""
-    if not in_container():
-        return False
-    if key not in OF_THE_MACHINE:
-        return not key.startswith("net.")
-    try:
-        return not os.stat(path_of(key)).st_mode & 0o200
-    except FileNotFoundError:
-        return True
-
-
-def _lacks(key: str, loads: bool) -> str:
-    """Why a parameter is not there; "" where an apply `loads` the module that brings it."""
-    module = module_of(key)
-    if not module:
-        return "this kernel has no {}, or the module that brings it is not loaded".format(key)
-    if os.path.isdir(os.path.join(MODULES, module)):
-        return "this kernel has no {}, and the module {} is loaded".format(key, module)
-    if not loads:
-        said = "{} comes with the module {}, which is not loaded: name it in a file of /etc/modules-load.d, and load it"
-        return said.format(key, module)
-    if in_container():
-        return "the module {} is the machine's to load, not this container's: load it there".format(module)
-    if find("modprobe") is None:
-        return "the module {} is not loaded, and modprobe is not installed".format(module)
-    if run(["modprobe", "--dry-run", "--quiet", module], check=False).returncode:
-        return "the module {} is not loaded, and `modprobe {}` finds none for this kernel".format(module, module)
-    return ""
-
-
-def at(assignment: Assignment) -> str:
-    return "{}:{}".format(assignment.path, assignment.line)
 
 
 def sorts_after_ours(path: str) -> bool:
@@ -230,12 +32,12 @@ def resource(control: str, key: str, text: str, compare: str, **more: str) -> Re
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
-    assignments, trouble, stuck = configuration(), boot_trouble(), files.stuck(OUR_FILE)
+    assignments, trouble, stuck = sysctl_files.configuration(), sysctl_files.boot_trouble(), files.stuck(OUR_FILE)
     for resource in resources:
         key, module = resource["key"], resource.get("module", "")
-        foreign = _of_another(key)
+        foreign = parameters.of_another(key)
         try:
-            live: Optional[str] = normal(live_value(key))
+            live: Optional[str] = parameters.normal(parameters.live_value(key))
         except FileNotFoundError:
             live = None
         if module and foreign and not holds(resource, live):
@@ -248,53 +50,25 @@ def read(resources: List[Resource]) -> Dict[str, Observation]:
             said = "this kernel ({}) has no {}, which came with Linux {}"
             seen[resource["id"]] = not_applicable(said.format(os.uname().release, key, resource["since"]))
             continue
-        found = _observation(key, live, assignments, trouble or (module and boot_trouble(MODULES_UNIT)), foreign)
+        of_module = sysctl_files.boot_trouble(sysctl_files.MODULES_UNIT) if module else ""
+        found = _observation(key, live, assignments, trouble or of_module, foreign)
         found.value["stuck"] = stuck
-        found.value["takes"] = _takes(key)
-        found.value["lacks"] = _lacks(key, bool(module)) if live is None else ""
+        found.value["takes"] = parameters.takes_away(key)
+        found.value["lacks"] = parameters.lacks(key, bool(module)) if live is None else ""
         seen[resource["id"]] = found
     return seen
 
 
-def _takes(key: str) -> List[str]:
-    """The addresses that the kernel takes away with IPv6, and does not give back with it: those that somebody set.
-    Link-local ones, and what routers advertise, come again by themselves."""
-    if not key.endswith(".disable_ipv6"):
-        return []
-    device = key[len("net.ipv6.conf.") : -len(".disable_ipv6")]
-    try:
-        with open(ADDRESSES, encoding="utf-8", errors="replace", newline="\n") as file:
-            rows = [line.split() for line in file]
-    except FileNotFoundError:
-        return []
-    # Address, index, length, scope, flags, device; all numbers in hexadecimal (net/ipv6/addrconf.c).
-    set_by_hand = [row for row in rows if int(row[4], 16) & PERMANENT and row[3] == GLOBAL]
-    return sorted("{} ({})".format(_address(row[0]), row[5]) for row in set_by_hand if device in ("all", row[5]))
-
-
-ADDRESSES, PERMANENT, GLOBAL = "/proc/net/if_inet6", 0x80, "00"
-
-
-def _address(digits: str) -> str:
-    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
-
-
-def live_value(key: str) -> str:
-    """As the kernel says it, whatever bytes it holds: the name of the host may be any."""
-    with open(path_of(key), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read()
-
-
 def _observation(
-    key: str, live: Optional[str], assignments: List[Assignment], trouble: str, foreign: bool
+    key: str, live: Optional[str], assignments: List[sysctl_files.Assignment], trouble: str, foreign: bool
 ) -> Observation:
-    boot = winner(assignments, key)
+    boot = sysctl_files.winner(assignments, key)
     return value(
         {
             "live": live,
             "boot": boot.value if boot else None,
-            "boot_from": at(boot) if boot else None,
-            "later": next((at(a) for a in assignments if a.key == key and (a.after or sorts_after_ours(a.path))), None),
+            "boot_from": boot.at if boot else None,
+            "later": next((a.at for a in assignments if a.key == key and (a.after or sorts_after_ours(a.path))), None),
             "trouble": trouble,
             "foreign": foreign,
         }
@@ -303,10 +77,10 @@ def _observation(
 
 def read_image(resources: List[Resource]) -> Dict[str, Observation]:
     """Of an image: what a boot of it would set. Where that is as wanted, the rest is its kernel's to tell."""
-    assignments, trouble = configuration(), boot_trouble()
+    assignments, trouble = sysctl_files.configuration(), sysctl_files.boot_trouble()
     seen = {}
     for resource in resources:
-        if resource["compare"] == "min" and not winner(assignments, resource["key"]):
+        if resource["compare"] == "min" and not sysctl_files.winner(assignments, resource["key"]):
             seen[resource["id"]] = not_running()  # at least so much is wanted: the kernel may have it by itself
             continue
         booted = _observation(resource["key"], str(resource["value"]), assignments, trouble, foreign=False)
@@ -322,29 +96,8 @@ def holds(resource: Resource, setting: Optional[str]) -> bool:
     if resource["compare"] == "min":
         return setting == resource.get("unlimited") or (setting.isdecimal() and int(setting) >= int(want))
     if resource["compare"] == "ports":
-        return ports(want) <= ports(setting)
-    return normal(setting) == normal(want)
-
-
-def ports(text: str) -> "set[int]":
-    """The kernel's port list, `22,8000-8003`, as numbers; empty for anything else."""
-    found: "set[int]" = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first.isdecimal() and (last.isdecimal() or not last):
-            found.update(range(int(first), int(last or first) + 1))
-    return found
-
-
-def port_list(numbers: "set[int]") -> str:
-    """Numbers as the kernel writes them: runs folded, ascending."""
-    runs: List[Tuple[int, int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return ",".join(str(a) if a == b else "{}-{}".format(a, b) for a, b in runs)
+        return parameters.ports(want) <= parameters.ports(setting)
+    return parameters.normal(setting) == parameters.normal(want)
 
 
 def wanted(resource: Resource) -> str:
@@ -412,40 +165,12 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
         key = resource["key"]
         saved[resource["id"]] = {
             "key": key,
-            "live": _live(key),
+            "live": parameters.live(key),
             "line": lines.get(key),
             "file": file,
-            "beside": {each: _live(each) for each in _changed_with(key) if each not in own},
+            "beside": {each: parameters.live(each) for each in parameters.changed_with(key) if each not in own},
         }
     return saved
-
-
-# Of two that say the same in different units, the kernel makes one 0 when the other is written (mm/page-writeback.c,
-# mm/util.c).
-UNITS = (
-    ("vm.dirty_bytes", "vm.dirty_ratio"),
-    ("vm.dirty_background_bytes", "vm.dirty_background_ratio"),
-    ("vm.overcommit_kbytes", "vm.overcommit_ratio"),
-)
-# What a write hands down to the devices (net/ipv4/devinet.c, net/ipv6/addrconf.c).
-FORWARDING = ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects", "net/ipv4/ip_forward")
-HANDED_DOWN = {
-    "net.ipv4.ip_forward": FORWARDING,
-    "net.ipv4.conf.all.forwarding": FORWARDING,
-    **{
-        "net.ipv6.conf.all." + name: ("net/ipv6/conf/*/" + name,)
-        for name in ("forwarding", "disable_ipv6", "disable_policy", "ignore_routes_with_linkdown", "proxy_ndp",
-                     "addr_gen_mode")
-    },
-}  # fmt: skip
-
-
-def _changed_with(key: str) -> List[str]:
-    """The parameters that the kernel changes by itself when this one is written."""
-    found = [other for pair in UNITS if key in pair for other in pair if other != key]
-    for pattern in HANDED_DOWN.get(key, ()):
-        found += [path[len(ROOT) :].translate(OTHER) for path in sorted(glob.glob(ROOT + pattern))]
-    return [each for each in found if each != key]
 
 
 def carry_over(older: Dict[str, Any], before: Dict[str, Any]) -> None:
@@ -458,14 +183,6 @@ def carry_over(older: Dict[str, Any], before: Dict[str, Any]) -> None:
             before[identity] = dict(saved, live=beside.get(saved["key"], saved["live"]), file=file or saved["file"])
 
 
-def _live(key: str) -> Optional[str]:
-    """None for a parameter that went with its device or its module: it comes back with the kernel's own value."""
-    try:
-        return live_value(key).strip()
-    except FileNotFoundError:
-        return None
-
-
 def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
     lines, settings = our_lines(), {}
     for resource in resources:
@@ -473,10 +190,10 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
         if have["live"] is None and resource.get("module"):
             # As the next boot does: our rules load it by themselves, but only once they are written.
             run(["modprobe", resource["module"]])
-            have = dict(have, live=_brought(resource["key"]))
+            have = dict(have, live=parameters.brought(resource["key"]))
         setting = resource["value"]
         if resource["compare"] == "ports":
-            setting = port_list(ports(setting) | ports(have["live"] or ""))
+            setting = parameters.port_list(parameters.ports(setting) | parameters.ports(have["live"] or ""))
         if not holds(resource, have["live"]):
             settings[resource["key"]] = setting
         elif resource["compare"] == "min":
@@ -485,43 +202,13 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
             setting = have["live"] if unlimited else str(max(int(setting), int(have["live"])))
         if not have["foreign"]:
             lines[resource["key"]] = setting
-    _settle(settings)
+    parameters.settle(settings)
     _write_lines(lines)
-
-
-PASSES = 4
-
-
-def _settle(settings: Mapping[str, Optional[str]]) -> None:
-    """Set them all. One may be taken only after another one (the range of ports, say), or change it: so all of them are
-    looked at again. Raises HostError, with all that the kernel refuses in the end."""
-    for _ in range(PASSES):
-        wrong, refused = 0, []
-        for key, want in settings.items():
-            have = _live(key)
-            if want is None or have is None or normal(have) == normal(want):
-                continue
-            wrong += 1
-            try:
-                set_live(key, want)
-            except HostError as error:
-                refused += [] if key in ONE_WAY else [str(error)]
-        if not wrong:
-            return
-    if refused:
-        raise HostError("; ".join(refused))
-
-
-def _brought(key: str) -> str:
-    try:
-        return normal(live_value(key))
-    except FileNotFoundError:
-        raise HostError("{}: {}".format(path_of(key), _lacks(key, loads=True))) from None
 
 
 def as_before(_resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -> bool:
     # What came with a module stays with it: nothing has used it before, and the next boot makes it the kernel's own.
-    live = before["live"] is None or now["live"] in (before["live"], None) or before["key"] in ONE_WAY
+    live = before["live"] is None or now["live"] in (before["live"], None) or before["key"] in parameters.ONE_WAY
     beside = all(now.get("beside", {}).get(key, was) in (was, None) for key, was in before.get("beside", {}).items())
     return bool(live and beside and before["line"] == now["line"] and _same_file(before["file"], now["file"]))
 
@@ -536,19 +223,6 @@ def _same_file(before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) 
 
 def _lines_of(saved: Dict[str, Any]) -> Dict[str, str]:
     return _in(files.content_of(saved))
-
-
-# What Linux sets once and takes back only at a boot: no failure of a way back, which leaves it to that.
-ONE_WAY = frozenset(
-    {
-        "kernel.kexec_load_disabled",
-        "kernel.kexec_load_limit_panic",
-        "kernel.kexec_load_limit_reboot",
-        "kernel.modules_disabled",
-        "kernel.unprivileged_bpf_disabled",
-        "kernel.yama.ptrace_scope",
-    }
-)
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -570,17 +244,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     for saved in (captured[resource["id"]] for resource in resources):
         settings.update(saved.get("beside", {}))
     settings.update((saved["key"], saved["live"]) for saved in (captured[resource["id"]] for resource in resources))
-    _settle(settings)
-
-
-def set_live(key: str, setting: str) -> None:
-    """Write it. Raises HostError where the kernel refuses. It refuses some values without an error: the look after the
-    write finds those."""
-    try:
-        with open(path_of(key), "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(setting + "\n")
-    except OSError as error:
-        raise HostError("{}: can't set {} to {!r}: {}".format(path_of(key), key, setting, error.strerror)) from None
+    parameters.settle(settings)
 
 
 def our_lines() -> Dict[str, str]:
@@ -592,7 +256,7 @@ def our_lines() -> Dict[str, str]:
 
 
 def _in(text: str) -> Dict[str, str]:
-    return {a.key: a.value for a in parse(text, OUR_FILE) if a.value is not None}
+    return {a.key: a.value for a in sysctl_files.parse(text, OUR_FILE) if a.value is not None}
 
 
 def _body(lines: Dict[str, str]) -> str:
