@@ -338,6 +338,7 @@ class GatewayState(TypedDict):
 SAID: dict[str, Any] = {
     "text": str | None,
     "texts": dict[str, str | None],
+    "notes": dict[str, str],
     "secret-files": dict[str, SecretFile | None],
     "processes": dict[str, list[list[str]]],
     "open-files": OpenFiles,

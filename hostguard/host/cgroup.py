@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import List, Optional
 
@@ -33,12 +34,19 @@ def setting(controller: str, path: str, name: str) -> Optional[str]:
 
 
 def processes(path: str) -> List[int]:
-    """The processes in a cgroup and below it."""
-    found = []
-    for parent, _, files in os.walk(folder("systemd", path)):
-        if "cgroup.procs" in files:
-            with open(os.path.join(parent, "cgroup.procs"), encoding="ascii", newline="\n") as file:
+    """The processes in a cgroup and below it, where it may be the service's own to make others."""
+    found: List[int] = []
+    groups = [folder("systemd", path)]
+    while groups:
+        group = groups.pop()
+        try:
+            groups += [each.path for each in os.scandir(group) if each.is_dir(follow_symlinks=False)]
+            with open(os.path.join(group, "cgroup.procs"), encoding="ascii", newline="\n") as file:
                 found += [int(pid) for pid in file.read().split()]
+        except OSError as error:
+            # It was removed while we looked; or it is threaded, and the group above has its processes (cgroups(7)).
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise
     return sorted(found)
 
 

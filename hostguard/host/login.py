@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 from . import store
 from .kinds import file
-from .plain_file import opened
+from .plain_file import changeable, opened
 from .program import run
 from .resource import HostError
 
@@ -42,8 +42,13 @@ def keep(request: Dict[str, Any]) -> Dict[str, str]:
 
 def _seen(wanted: Wanted, account: pwd.struct_passwd) -> str:
     """A file that is not asked to hold anything is there, whatever it holds. Raises HostError where it can't be."""
+    folder = os.path.dirname(wanted["path"])
+    above = changeable(folder)
+    if above:
+        said = "{}: another account may put something else in its way, in {}: name a file below what is root's alone"
+        raise HostError(said.format(wanted["path"], above))
     if wanted["spent"]:
-        _look_at_folder(os.path.dirname(wanted["path"]), account)
+        _look_at_folder(folder, account)
     try:
         status = os.lstat(wanted["path"])
         if stat.S_ISDIR(status.st_mode):
@@ -52,8 +57,8 @@ def _seen(wanted: Wanted, account: pwd.struct_passwd) -> str:
             return THERE
         if not stat.S_ISREG(status.st_mode) or status.st_size > len(wanted["content"]):
             return OTHER
-        with opened(wanted["path"]) as said:
-            same = said.read() == wanted["content"].encode()
+        with opened(wanted["path"]) as file_there:
+            same = file_there.read() == wanted["content"].encode()
     except FileNotFoundError:
         return ABSENT
     return THERE if same and (stat.S_IMODE(status.st_mode), status.st_uid) == (MODE, account.pw_uid) else OTHER
@@ -75,7 +80,7 @@ def _write(wanted: Wanted, account: pwd.struct_passwd) -> None:
     folder = os.path.dirname(wanted["path"])
     if wanted["spent"] and not os.path.isdir(folder):
         store.make_folder(os.path.dirname(folder), 0o755)
-        os.mkdir(folder, 0o700)  # in a folder of root's: nobody else puts another there
+        os.mkdir(folder, 0o700)  # what is above is root's alone (_seen): nobody else puts another there
         os.chown(folder, account.pw_uid, account.pw_gid)
     # Its mode and owner are set while it is open: the account may put what it likes into its own folder.
     file.put(wanted["path"], wanted["content"].encode(), MODE, account.pw_uid, account.pw_gid)

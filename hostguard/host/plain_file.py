@@ -6,10 +6,42 @@ a link leads to what only root may read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from typing import IO, List
+
+from .resource import HostError
+
+LARGEST = 8 << 20
+"""Bytes: a kernel starts no program with more arguments and environment (execve(2)), and no such file is as large."""
+
+
+def most(file: IO[bytes], limit: int) -> bytes:
+    """All of it. Raises HostError where that is more than `limit` bytes: another account may let it be any size."""
+    said = file.read(limit + 1)
+    if len(said) > limit:
+        raise HostError("{}: more than {} bytes".format(file.name, limit))
+    return said
+
+
+def changeable(path: str) -> str:
+    """The first folder above a path in which another account may put something else in the way; "" where there is
+    none. What is ours stays where it is in a folder with the sticky bit."""
+    while path != "/":
+        above = os.path.dirname(path)
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(above)
+            stays = status.st_mode & stat.S_ISVTX and os.path.lexists(path) and _is_ours(os.lstat(path))
+            if not _is_ours(status) or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stays):
+                return above
+        path = above
+    return ""
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid in (0, os.geteuid())
 
 
 def descriptor(path: str, links: bool = False) -> int:

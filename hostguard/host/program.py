@@ -36,7 +36,8 @@ def environment() -> Dict[str, str]:
 
 
 held: List[int] = []
-"""Descriptors that every program gets: the lock of whoever changes this host, which is free once all of them ended."""
+"""Descriptors that every program of ours gets: the lock of whoever changes this host, which is free once all of them
+ended."""
 
 _looks: List[Dict[Tuple[str, ...], "subprocess.CompletedProcess[str]"]] = []
 
@@ -52,12 +53,13 @@ def each_once() -> Iterator[None]:
 
 
 def run(
-    argv: List[str], text: str = "", check: bool = True, timeout: float = 120
+    argv: List[str], text: str = "", check: bool = True, timeout: float = 120, ours: bool = True
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program to its end and return what it said.
 
     Bytes that are not UTF-8 (a comment of another tool's) are surrogates in what it said, and the same bytes again in
-    `text`: what is written back is what was there. Its errors are words, and have escapes for them.
+    `text`: what is written back is what was there. Its errors are words, and have escapes for them. `ours`: whether it
+    stays of our account. Another one's could hand our lock to a process that keeps it (pidfd_getfd(2)).
     Raises HostError with the program's own words where it is missing, fails (with `check`), hangs for `timeout`
     seconds or says more than anybody would read.
     """
@@ -65,7 +67,7 @@ def run(
     if program is None:
         raise HostError("{} is not installed on this host".format(argv[0]))
     answers = _looks[-1] if _looks and not text else {}
-    done = answers.get(tuple(argv)) or _ask(program, argv, text, timeout)
+    done = answers.get(tuple(argv)) or _ask(program, argv, text, timeout, ours)
     answers[tuple(argv)] = done
     if check and done.returncode != 0:
         said = legible(done.stderr or done.stdout).strip()
@@ -75,7 +77,7 @@ def run(
     return done
 
 
-def _ask(program: str, argv: List[str], text: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+def _ask(program: str, argv: List[str], text: str, timeout: float, ours: bool) -> "subprocess.CompletedProcess[str]":
     end, named, pipe = time.monotonic() + timeout, " ".join(argv), subprocess.PIPE
     left = memoryview(text.encode("utf-8", "surrogateescape"))
     out, errors = bytearray(), bytearray()
@@ -86,7 +88,7 @@ def _ask(program: str, argv: List[str], text: str, timeout: float) -> "subproces
         stdout=pipe,
         stderr=pipe,
         env=environment(),
-        pass_fds=held,
+        pass_fds=held if ours else (),
         # A session of its own: a Ctrl-C is for us, who know what to finish, and what hangs is ended with its children.
         start_new_session=True,
     ) as child, selectors.DefaultSelector() as waiting:

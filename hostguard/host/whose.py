@@ -78,7 +78,7 @@ class Whose:
     def _likely(self, uid: Optional[int]) -> Iterator[int]:
         yield from self._recent
         others: List[int] = []
-        for pid in reversed(process.pids()):
+        for pid in reversed(list(process.pids())):
             try:
                 same = os.stat("/proc/{}".format(pid)).st_uid == uid
             except OSError:
@@ -104,7 +104,7 @@ def _exact(family: int, protocol: int, packet: Packet) -> List[bytes]:
 
 
 def _holds(pid: int, link: str) -> bool:
-    folder = "/proc/{}/fd".format(pid)
+    folder = process.folder(pid) + "/fd"
     try:
         for name in os.listdir(folder):
             try:
@@ -122,7 +122,7 @@ def describe(pid: int) -> Process:
     try:
         with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             found["command"] = file.read().rstrip("\n")
-        found["exe"] = os.readlink("/proc/{}/exe".format(pid))
+        found["exe"] = os.readlink(process.folder(pid) + "/exe")
         found["unit"] = _unit(pid)
     except OSError:
         pass  # it ends while we look
@@ -134,8 +134,12 @@ def _unit(pid: int) -> str:
     with open("/proc/{}/cgroup".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         lines = [line.rstrip("\n").split(":", 2) for line in file]
     for _, controllers, path in lines:
-        if controllers in ("", "name=systemd"):
-            units = [part for part in path.split("/") if part.endswith((".service", ".scope"))]
-            if units:
-                return units[-1]
+        if controllers in ("", "name=systemd") and unit_of(path):
+            return unit_of(path)
     return ""
+
+
+def unit_of(cgroup: str) -> str:
+    """The unit that a cgroup is of. What is below a user's own manager (user@1000.service) has names of his."""
+    units = [part for part in cgroup.split("/") if part.endswith((".service", ".scope"))]
+    return next((unit for unit in units if unit.startswith("user@")), units[-1] if units else "")

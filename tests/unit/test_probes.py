@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hostguard.host import x509
-from hostguard.host.as_account import Call, together
+from hostguard.host.children import Call, together
 from hostguard.host.evidence import firewall, handshakes, questions
 from hostguard.rehearse.certificates import Leaf, make
 

@@ -51,7 +51,7 @@ def ask_rotation(context: Context) -> Mapping[str, Any]:
     files = [path for secret in agent.secrets if secret.old for path in secret.place.files]
     return {
         "files": {"collect": "secret-files", "paths": files},
-        "notes": {"collect": "texts", "patterns": [f"{agent.folder}/{NOTES}/*"]},
+        "notes": {"collect": "notes", "folder": f"{agent.folder}/{NOTES}"},
     }
 
 

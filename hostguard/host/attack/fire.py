@@ -36,6 +36,8 @@ ABSENT = {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT, errn
 ABSENT |= {errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT}
 """What a kernel says of a way that it does not have."""
 CLONE_NEWUSER = 0x10000000
+ANSWERED = 60.0
+"""Seconds for one shot: the slowest way takes some ten."""
 
 Answer = Dict[str, Any]
 
@@ -92,6 +94,7 @@ class Shooter:
             ours.close()
             _become_and_serve(uid, groups, theirs)
         theirs.close()
+        ours.settimeout(ANSWERED)  # the account may stop it: by then it is the account's own
         self._line = ours.makefile("rw", encoding="utf-8")
         ours.close()
 
@@ -99,11 +102,10 @@ class Shooter:
         try:
             print(json.dumps(shot.plain()), file=self._line, flush=True)
             said = self._line.readline()
-        except ConnectionError:
+        except OSError:  # it is gone, or its time is over
             said = ""
-        answer: Dict[str, Any] = (
-            json.loads(said) if said else {"works": False, "refused": "no process can become this account"}
-        )
+        none = {"works": False, "refused": "no process can become this account, or it did not answer"}
+        answer: Dict[str, Any] = json.loads(said) if said else none
         return answer
 
     def end(self) -> None:

@@ -17,6 +17,7 @@ Request = Dict[str, Any]
 COLLECTORS = {
     "text": "files",
     "texts": "files",
+    "notes": "files",
     "tree": "files",
     "places": "files",
     "secret-files": "secrets",

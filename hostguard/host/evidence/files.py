@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ..kinds.mount import has_access_list
+from ..plain_file import opened
+from ..resource import HostError
 from . import Request
 
 
@@ -26,17 +29,49 @@ def texts(request: Request) -> Any:
     return {path: text({"path": path}) for path in paths}
 
 
+LONGEST_NOTE = 64
+
+
+def notes(request: Request) -> Any:
+    """{path: text} of the plain files in a `folder` that another account owns; of each the first bytes alone."""
+    found = {}
+    for name in sorted(os.listdir(request["folder"]))[:MOST] if os.path.isdir(request["folder"]) else []:
+        path = os.path.join(request["folder"], name)
+        with opened(path) as file:
+            found[path] = file.read(LONGEST_NOTE).decode("utf-8", "replace")
+    return found
+
+
 def tree(request: Request) -> Any:
-    """Mode and owner of everything below a folder, and of the folder; never a content."""
+    """Mode and owner of everything below a folder, and of the folder; never a content. Raises HostError for more than
+    anybody would look through: an account may make as many as it likes in a folder of its own."""
     top = request["path"]
     found = [_described(top, top)] if os.path.isdir(top) else []
-    for folder, folders, files in os.walk(top, onerror=_refuse):
-        for name in sorted(folders + files):
+    folders = [top] if found else []
+    while folders:
+        folder = folders.pop()
+        for path in sorted(_within(folder)):
             try:
-                found.append(_described(os.path.join(folder, name), top))
+                found.append(_described(path, top))
             except FileNotFoundError:
                 continue  # a secret is rotated while we look
+            if found[-1]["folder"]:
+                folders.append(path)
+            if len(found) > MOST or path.count("/") - top.count("/") > DEEPEST:
+                said = "{}: more than {:,} files and folders are below it, or more than {} levels: look what is in {}"
+                raise HostError(said.format(top, MOST, DEEPEST, folder))
     return found
+
+
+MOST, DEEPEST = 10_000, 16
+
+
+def _within(folder: str) -> List[str]:
+    """What is in it. An audit must not leave out what it may not read."""
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # it was taken away while we looked, or is something else by now: it was described
 
 
 def places(request: Request) -> Any:
@@ -49,16 +84,20 @@ def _place(path: str) -> Dict[str, Any]:
     return dict(_described(path, path), inode="{}:{}".format(status.st_dev, status.st_ino))
 
 
-def _refuse(error: OSError) -> None:
-    """os.walk leaves out what it may not read, and an audit must not."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _end(path: str) -> str:
+    """Where a link leads. The kernel follows 40 of them, and Python's own way knows no end."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            return os.readlink(path)
+    return os.path.realpath(path)
 
 
 def _described(path: str, top: str) -> Dict[str, Any]:
     status = os.lstat(path)
     link = stat.S_ISLNK(status.st_mode)
-    target = os.path.realpath(path)
+    target = _end(path) if link else path
     return {
         "path": path,
         "link": link,

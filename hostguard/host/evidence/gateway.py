@@ -14,6 +14,7 @@ import time
 from typing import Any, Dict, Iterator, List, Optional
 
 from .. import logged
+from ..children import aside, looking_at
 from ..envoy_admin import DUMP, Refused, ask
 from ..facts import gather
 from ..kinds import process
@@ -116,14 +117,14 @@ def envoy_program(request: Request) -> Any:
     it was not called: whoever may change it would be root), and the processes that answer at the socket `admin`."""
     path = request["path"]
     if not os.path.isfile(path):
-        return {"there": False, "open_to": [], "sha256": "", "version": "", "running": _running(path, request["admin"])}
+        return {"there": False, "open_to": [], "sha256": "", "version": "", "running": _running(request)}
     open_to = sorted(set(_open_to(path)))
     return {
         "there": True,
         "open_to": open_to,
         "sha256": _sha256(path) if request["hashed"] else "",
         "version": "" if open_to else run([path, "--version"], timeout=20).stdout.strip(),
-        "running": _running(path, request["admin"]),
+        "running": _running(request),
     }
 
 
@@ -151,14 +152,16 @@ def _sha256(path: str) -> str:
     return found.hexdigest()
 
 
-def _running(path: str, admin: str) -> List[Dict[str, Any]]:
+@aside
+def _running(request: Request) -> List[Dict[str, Any]]:
     try:
-        wanted: Optional[os.stat_result] = os.stat(path)
+        wanted: Optional[os.stat_result] = os.stat(request["path"])
     except FileNotFoundError:
         wanted = None
     found = []
-    for pid in _pids(admin):
-        place = "/proc/{}/exe".format(pid)
+    for pid in _pids(request["admin"]):
+        looking_at(pid)
+        place = process.folder(pid) + "/exe"
         try:
             same = wanted is not None and os.path.samestat(os.stat(place), wanted)
             found.append({"pid": pid, "exe": os.readlink(place), "same": same})
@@ -171,11 +174,13 @@ def _pids(admin: str) -> List[int]:
     return sorted({pid for _, pid in answering([admin])})
 
 
+@aside
 def envoy_processes(request: Request) -> Any:
     """The processes that answer at the socket `admin`: what each may do, and how much of it it uses. Its heap, in
     bytes, is without its program: 14 MiB of 66 (1.40)."""
     found = []
     for pid in _pids(request["admin"]):
+        looking_at(pid)
         try:
             found.append(_process(pid))
         except FileNotFoundError:
@@ -193,7 +198,7 @@ def _process(pid: int) -> Dict[str, Any]:
         "pid": pid,
         "uid": int(status["Uid"].split()[1]),
         "heap": int(status["RssAnon"].split()[0]) << 10,
-        "files": len(os.listdir(folder + "fd")),
+        "files": len(os.listdir(process.folder(pid) + "/fd")),
         "files_most": process.open_files(pid),
         "no_new_privileges": status["NoNewPrivs"] == "1",
         "filtered": status["Seccomp"] == "2",

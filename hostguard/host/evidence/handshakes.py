@@ -15,7 +15,7 @@ import time
 from typing import Any, Dict, List
 
 from .. import x509
-from ..as_account import Call, together
+from ..children import Call, together
 from ..plain_file import opened
 from ..resource import why
 from . import Request

@@ -7,6 +7,7 @@ import os
 import struct
 from typing import Any
 
+from ..children import aside
 from ..kinds import process
 from ..program import find, run
 from ..resource import HostError, NotRoot
@@ -37,12 +38,14 @@ def openssl(_request: Request) -> Any:
     return {"binary": binary, "library": library}
 
 
+@aside
 def stale_libraries(request: Request) -> Any:
     """Processes that map a file whose name holds one of `names` and that was deleted since."""
     found = []
     for pid in process.pids():
         try:
-            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
+            maps = process.folder(pid) + "/maps"
+            with open(maps, encoding="utf-8", errors="replace", newline="\n") as file:
                 paths = {
                     line.split(None, 5)[5].strip() for line in file if any(name in line for name in request["names"])
                 }

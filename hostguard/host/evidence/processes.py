@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any, Dict, List
 
+from ..children import aside
 from ..facts import account_of
 from ..kinds import process
 from ..resource import HostError
@@ -16,6 +17,7 @@ MOST_FULL = 50
 """So many processes are told of, the fullest first."""
 
 
+@aside
 def processes(request: Request) -> Any:
     """{name: [arguments, …]} of the processes with these `names` that see the network as we do: a container's own
     resolver is none of the host's. Of the arguments those that `arguments`, a regular expression, is for."""
@@ -27,14 +29,17 @@ def processes(request: Request) -> Any:
         try:
             if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
                 continue
-            with open("/proc/{}/cmdline".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-                words = file.read().rstrip("\0").split("\0")
-            found.setdefault(name, []).append([word for word in words if re.fullmatch(request["arguments"], word)])
-        except FileNotFoundError:
+            words = [word for word in process.arguments(pid) if re.fullmatch(request["arguments"], word)]
+            found.setdefault(name, []).append(words)
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
+        except PermissionError:
+            if os.path.exists("/proc/{}".format(pid)):  # else it was ending: nobody may look then, not even root
+                raise
     return found
 
 
+@aside
 def open_files(request: Request) -> Any:
     """Every process is counted; `full` are those with more files open than `percent` of their soft limit."""
     counted, full = 0, []

@@ -10,7 +10,7 @@ import struct
 import time
 from typing import Any, Dict, List, Tuple
 
-from ..as_account import Call, together
+from ..children import Call, together
 from ..resource import HostError
 from . import Request
 

@@ -26,6 +26,7 @@ def secret_files(request: Request) -> Any:
 
 def _of(path: str, accounts: List[Account], mounts: List[Tuple[str, str]]) -> Any:
     try:
+        os.stat(path)  # what leads round in circles is the kernel's to say: Python would follow it without end
         real = os.path.realpath(path)
         status = os.stat(real)
         way = [(real, status)]

@@ -7,8 +7,9 @@ import re
 from typing import Any, List, Set
 
 from .. import systemctl
-from ..kinds import unit
-from ..plain_file import opened
+from ..children import aside, looking_at
+from ..kinds import process, unit
+from ..plain_file import LARGEST, most, opened
 from ..resource import HostError
 from . import Request
 
@@ -33,6 +34,7 @@ ENTRIES = re.compile(
 EVERY_SERVICE = "systemd itself"
 
 
+@aside
 def unit_environment(_request: Request) -> Any:
     """The names of the variables that services get, by unit: from it, from its EnvironmentFile=, from systemd itself,
     and those that the running one got when it was started. Their values stay here."""
@@ -78,17 +80,14 @@ def names_in_file(text: str) -> List[str]:
 
 def _got(pid: int) -> Set[str]:
     """The names of the variables that a process was started with."""
-    try:
-        with open("/proc/{}/environ".format(pid), "rb") as file:
-            return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in file.read().split(b"\0")
-                    if b"=" in entry}  # fmt: skip
-    except (FileNotFoundError, ProcessLookupError):
-        return set()  # none runs, or it ended while we looked
+    looking_at(pid)
+    entries = process.environment(pid) if pid else []
+    return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in entries if b"=" in entry}
 
 
 def _variables(pattern: str) -> List[str]:
     found: List[str] = []
     for path in sorted(glob.glob(pattern)):
         with opened(path, links=True) as file:
-            found += names_in_file(file.read().decode("utf-8", "replace"))
+            found += names_in_file(most(file, LARGEST).decode("utf-8", "replace"))
     return found

@@ -11,6 +11,7 @@ import struct
 from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from .. import window
+from ..children import aside
 from ..facts import account_of
 from ..kinds import frames, process
 from ..resource import HostError
@@ -33,6 +34,7 @@ def listeners(_request: Request) -> Any:
     return {table: text({"path": "/proc/net/" + table}) for table in ("tcp", "tcp6", "udp", "udp6")}
 
 
+@aside
 def sockets(_request: Request) -> Any:
     """Every TCP and UDP socket as sock_diag(7) answers, in base64; which process holds which inode, and the names
     of the accounts, which only this host knows; who has a packet socket; and the SSH connection that asks."""
@@ -56,6 +58,7 @@ def sockets(_request: Request) -> Any:
     }
 
 
+@aside
 def packet_sockets(_request: Request) -> Any:
     """Who may send frames: the sockets of /proc/net/packet and those of AF_XDP, with their processes, and whether our
     table holds what the former send. Nothing holds the latter."""
@@ -103,7 +106,8 @@ def _mapped_sockets() -> Set[str]:
     found: Set[str] = set()
     for pid in process.pids():
         try:
-            with open("/proc/{}/maps".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
+            maps = process.folder(pid) + "/maps"
+            with open(maps, encoding="utf-8", errors="replace", newline="\n") as file:
                 found.update(re.findall(r" socket:\[(\d+)\]$", file.read(), re.MULTILINE))
         except PermissionError:
             raise HostError("/proc/{}/maps: only root may read it".format(pid)) from None
@@ -134,6 +138,7 @@ class _Tcp(NamedTuple):
     backlog: int
 
 
+@aside
 def connections(_request: Request) -> Any:
     """TCP connections that this host began, by where to, whose and how far: `groups` of {"from", "to", "port", "state",
     "account", "process", "count"}, those that nobody answers and the largest first; `process` is one of them, and
@@ -157,6 +162,7 @@ def connections(_request: Request) -> Any:
     return {"groups": told, "left_out": max(0, len(ordered) - MOST_GROUPS)}
 
 
+@aside
 def queues(_request: Request) -> Any:
     """TCP listeners, each with how many callers have not been accepted (`waiting`) of how many may (`backlog`), and how
     many have not finished their handshake (`half_open`); those with the most first."""
@@ -196,6 +202,7 @@ def _address(family: int, packed: bytes) -> str:
     return socket.inet_ntop(family, packed)
 
 
+@aside
 def unix_listeners(request: Request) -> Any:
     """{path: [account, …]} of the processes that answer on sockets of these `paths`: those that they act as. systemd,
     which may hold a socket for a service, answers on none."""
@@ -209,15 +216,22 @@ def unix_listeners(request: Request) -> Any:
 
 def answering(paths: List[str]) -> Iterator[Tuple[str, int]]:
     """Each process that has a Unix socket at one of these paths open that takes connections, but for systemd."""
-    wanted = {os.path.realpath(path): path for path in reversed(paths)}
+    # Theirs are compared as they are: an account may put links in the way of them that lead on without end.
+    wanted = {way: path for path in reversed(paths) for way in _ways(path)}
     inodes: Dict[str, Set[str]] = {}
     for flags, inode, at in UNIX_SOCKET.findall(text({"path": "/proc/net/unix"}) or ""):
-        path = wanted.get(os.path.realpath(at))
+        path = wanted.get(at)
         if path and int(flags, 16) & ACCEPTS:
             inodes.setdefault(inode, set()).add(path)
     for pid, inode in _held() if inodes else ():
         for path in inodes.get(inode, ()) if pid != FIRST else ():
             yield path, pid
+
+
+def _ways(path: str) -> List[str]:
+    """The names that a program may have bound its socket by."""
+    real = os.path.realpath(path)
+    return [path, real, *("/var" + way for way in (path, real) if way.startswith("/run/"))]
 
 
 def _holders() -> Dict[str, Any]:
@@ -233,7 +247,7 @@ def _held() -> Iterator[Tuple[int, str]]:
     """The inode of every socket with each process that has it, from /proc/PID/fd; those that we may not see are left
     out."""
     for pid in process.pids():
-        folder = "/proc/{}/fd".format(pid)
+        folder = process.folder(pid) + "/fd"
         try:
             names = os.listdir(folder)
         except OSError:

@@ -8,7 +8,7 @@ import socket
 from typing import Any, Dict, List, Optional
 
 from .. import nft
-from ..as_account import Call, together
+from ..children import Call, together
 from ..kinds import ipset
 from ..program import find, run
 from ..resource import HostError, why

@@ -100,7 +100,8 @@ def refused(resource: Resource) -> str:
             file.write(resource["content"])
         argv = [word.replace("{}", copy) for word in resource["check"]]
         # It may not see what is in root's environment.
-        done = run(["env", "-i", "LC_ALL=C", *_become(account, copy), *argv], check=False, timeout=CHECK_SECONDS)
+        become = _become(account, copy)
+        done = run(["env", "-i", "LC_ALL=C", *become, *argv], check=False, timeout=CHECK_SECONDS, ours=not become)
     except HostError as error:
         return "{} can't be tried: {}".format(resource["path"], error)
     finally:

@@ -49,4 +49,4 @@ def ask(resources: List[Resource]) -> None:
         become = ["setpriv", "--reuid=" + resource["asker"], "--clear-groups"] if resource["asker"] else []
         if resource["asked"]:
             with contextlib.suppress(HostError):  # a resolver that is silent now may answer when it is needed
-                run([*become, "getent", "ahosts", *resource["asked"]], check=False, timeout=SECONDS)
+                run([*become, "getent", "ahosts", *resource["asked"]], check=False, timeout=SECONDS, ours=not become)

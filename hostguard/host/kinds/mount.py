@@ -8,6 +8,7 @@ import re
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import store
+from ..plain_file import changeable
 from ..program import run
 from ..resource import ABSENT, ABSENT_HERE, VALUE, Difference, Observation, Resource, each, value
 
@@ -91,11 +92,20 @@ def _read(resource: Resource) -> Observation:
     if os.path.realpath(path) != path:
         # The kernel would mount at the end of the links, where nobody looks for it afterwards.
         return value({"type": "a path through a symbolic link to " + os.path.realpath(path)})
+    above = changeable(path)
+    if above:
+        # Who may rename what is in it decides over which folder root mounts, and which one it gives away.
+        return value({"type": "a path below {}, which another account may change".format(above)})
     found = mounted(path)
     if found is None:
         hidden = os.path.isdir(path) and bool(os.listdir(path))
         # The reason travels with the absence: mounting over files hides them, it does not remove them.
         return ABSENT_HERE._replace(reason="holds files" if hidden else "")
+    return _settings(resource, found)
+
+
+def _settings(resource: Resource, found: Dict[str, Any]) -> Observation:
+    path = resource["path"]
     status = os.stat(path)
     settings = dict(option.partition("=")[::2] for option in found["options"])
     return value(
@@ -143,7 +153,10 @@ def differ(resource: Resource, seen: Observation) -> List[Difference]:
     have = seen.value
     if have["type"] != "tmpfs":
         what = "{} is {}{}".format(path, "" if " " in have["type"] else "a mounted ", have["type"])
-        advice = "name that in the policy" if " " in have["type"] else "unmount it"
+        advice = "unmount it"
+        if " " in have["type"]:
+            links = "symbolic link" in have["type"]
+            advice = "name that in the policy" if links else "name one that is root's alone, as below /run"
         return [Difference("type", have["type"], "tmpfs", "{}: {}".format(what, advice))]
     found = []
     if have["below"]:
@@ -196,9 +209,10 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     saved = {}
     for resource in resources:
         path: str = resource["path"]
+        found = mounted(path)
         saved[resource["id"]] = {
             "path": path,
-            "before": read([resource])[resource["id"]].value if mounted(path) else None,
+            "before": _settings(resource, found).value if found else None,
             "missing_parents": store.missing(path),
         }
     return saved

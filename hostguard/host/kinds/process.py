@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from .. import cgroup, systemctl
+from .. import cgroup, plain_file, systemctl
+from ..children import each_aside, looking_at
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 
 ASKED = ["ControlGroup", "MainPID"]
@@ -28,28 +29,42 @@ def resource(control: str, unit: str, nofile: Optional[int] = None, slice: str =
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     if not systemctl.systemd_runs():
         raise HostError("systemd does not run here")
-    shown = systemctl.show([r["unit"] for r in resources], ASKED)
-    return {r["id"]: _observe(r, shown[r["unit"]]) for r in resources}
+    return _observe(resources, systemctl.show([r["unit"] for r in resources], ASKED))
 
 
-def _observe(resource: Resource, shown: Dict[str, str]) -> Observation:
+def _observe(resources: List[Resource], shown: Dict[str, Dict[str, str]]) -> Dict[str, Observation]:
+    units = sorted({resource["unit"] for resource in resources})
+    found = {}
+    for unit, each in zip(units, each_aside(_running, [shown[unit] for unit in units])):
+        if "unreadable" in each:
+            found[unit] = unreadable(each["unreadable"])
+        elif each["said"] is None:
+            found[unit] = not_applicable("{} has no running process".format(unit))
+        else:
+            found[unit] = value(each["said"])
+    return {resource["id"]: found[resource["unit"]] for resource in resources}
+
+
+def _running(shown: Dict[str, str]) -> Optional[Dict[str, Any]]:
+    """What the processes of a service have; None where none runs."""
     path, main = shown.get("ControlGroup", ""), int(shown.get("MainPID") or 0)
     processes = cgroup.processes(path) if path else []
     if main and main not in processes:
         processes.append(main)  # it was moved out, and is the service's all the same
     found: List[Running] = []
     for pid in processes:
+        looking_at(pid)
         try:
             found.append(Running(pid, open_files(pid), cgroup.paths_of(pid), started(pid)))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         except OSError as error:
-            return unreadable("/proc/{}/limits: {}".format(pid, error.strerror))
+            raise HostError("/proc/{}/limits: {}".format(pid, error.strerror)) from None
     if not found:
-        return not_applicable("{} has no running process".format(resource["unit"]))
+        return None
     begun = next((each.started for each in found if each.pid == main), 0)
     anew = [each for each in found if each.started >= begun]
-    return value({**_worst(found, path), "processes": len(found), "since_start": _worst(anew, path)})
+    return {**_worst(found, path), "processes": len(found), "since_start": _worst(anew, path)}
 
 
 class Running(NamedTuple):
@@ -67,8 +82,29 @@ def _worst(found: List[Running], path: str) -> Dict[str, Any]:
     return {"pid": worst.pid, "command": command(worst.pid), "nofile": worst.nofile, "cgroups": list(groups)}
 
 
-def pids() -> List[int]:
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+def pids() -> Iterator[int]:
+    """Of all processes, the oldest number first."""
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        looking_at(pid)
+        yield pid
+
+
+def folder(pid: int) -> str:
+    """Where /proc shows the files and the memory of a process: once its first thread has ended, which any process may
+    let end, another thread's folder alone has them."""
+    first = "/proc/{}".format(pid)
+    try:
+        if not _has_ended(first):
+            return first
+        threads = ("{}/task/{}".format(first, name) for name in os.listdir(first + "/task"))
+        return next((thread for thread in threads if not _has_ended(thread)), first)
+    except OSError:
+        return first  # all of it ended while we looked
+
+
+def _has_ended(thread: str) -> bool:
+    with open(thread + "/status", encoding="utf-8", errors="replace", newline="\n") as file:
+        return next((line.split()[1] for line in file if line.startswith("State:")), "") in ("Z", "X")
 
 
 def command(pid: int) -> str:
@@ -83,6 +119,24 @@ def started(pid: int) -> int:
     """starttime of /proc/PID/stat, the 22nd field; the second is a name in brackets, which may hold any byte."""
     with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         return int(file.read().rpartition(")")[2].split()[19])
+
+
+def environment(pid: int) -> List[bytes]:
+    """The entries that a process was started with; none where there is no process. Raises HostError for more than any
+    is started with: a process may claim that its environment is as large as it likes (prctl(2), PR_SET_MM_MAP)."""
+    try:
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            return plain_file.most(file, plain_file.LARGEST).split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def arguments(pid: int) -> List[str]:
+    """The words that a process was started with, as far as it has not written over them. Raises OSError, and HostError
+    as `environment` does."""
+    with open("/proc/{}/cmdline".format(pid), "rb") as file:
+        said = plain_file.most(file, plain_file.LARGEST)
+    return said.decode("utf-8", "replace").rstrip("\0").split("\0")
 
 
 def open_files(pid: int) -> int:
@@ -177,10 +231,9 @@ def outlived(resources: List[Resource]) -> List[str]:
     if not resources or not systemctl.systemd_runs():
         return []
     shown = systemctl.show([r["unit"] for r in resources], [*ASKED, "LimitNOFILESoft", "Slice"])
-    found = []
+    found, all_seen = [], _observe(resources, shown)
     for resource in resources:
-        now = shown[resource["unit"]]
-        seen = _observe(resource, now)
+        now, seen = shown[resource["unit"]], all_seen[resource["id"]]
         if seen.state != VALUE:
             continue
         wanted_slice, nofile = resource.get("slice"), resource.get("nofile")

@@ -15,7 +15,8 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup, facts, firewalld, lock, store, surroundings, systemctl, unit_files
+from .. import cgroup, facts, firewalld, store, surroundings, systemctl, unit_files
+from ..children import aside
 from ..program import run
 from ..resource import (
     VALUE,
@@ -27,6 +28,7 @@ from ..resource import (
     not_running,
     value,
 )
+from . import process
 
 NEEDS_SYSTEMD = True
 
@@ -105,13 +107,10 @@ def _enemies(shown: Dict[str, str]) -> List[str]:
 MARK = b"HOSTGUARD_MARK="
 
 
+@aside
 def _mark(pid: str) -> str:
     """What a unit's process was started with; "" where none runs."""
-    try:
-        with open("/proc/{}/environ".format(pid), "rb") as file:
-            entries = file.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    entries = process.environment(int(pid or 0))
     return next((entry[len(MARK) :].decode("ascii", "replace") for entry in entries if entry.startswith(MARK)), "")
 
 
@@ -267,7 +266,15 @@ def _links(unit: str) -> List[str]:
 def _identity(shown: Dict[str, str]) -> str:
     """Which process it is: its number is used again, and so is the moment of its start, in another boot."""
     pid = int(shown.get("MainPID", "") or 0)
-    return "{} {} {}".format(pid, lock.started(pid), facts.boot_id()) if pid else ""
+    return "{} {} {}".format(pid, _started(pid), facts.boot_id()) if pid else ""
+
+
+@aside
+def _started(pid: int) -> str:
+    try:
+        return str(process.started(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _on_disk(shown: Dict[str, str]) -> Optional[str]:

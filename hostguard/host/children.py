@@ -1,20 +1,26 @@
-"""Calls that another account makes: in children that have become it, all at once."""
+"""Calls in children of our own: as another account, and where another account could keep us waiting."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import mmap
 import os
 import pwd
 import select
 import signal
+import struct
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional
 
+from . import program
 from .resource import HostError, NotRoot, why
 
 LONGEST = 1 << 20
 """Bytes that one of them may answer."""
+ENDING = 1.0
+"""Seconds in which a child ends that was killed. The kernel lets one wait on for a file system that answers nothing."""
 
 
 class Call(NamedTuple):
@@ -25,10 +31,10 @@ class Call(NamedTuple):
     argument: Any
 
 
-def together(calls: List[Call], seconds: float) -> List[Dict[str, Any]]:
+def together(calls: List[Call], seconds: float, longest: int = LONGEST) -> List[Dict[str, Any]]:
     """{"said": …} or {"unreadable": why}, in their order. None is waited for any longer than so many seconds."""
     waiting: Dict[int, "_Child"] = {}
-    found: List[Dict[str, Any]] = [{"unreadable": "it did not end within {:.0f} s".format(seconds)} for _ in calls]
+    found: List[Dict[str, Any]] = [{"unreadable": LATE.format(seconds)} for _ in calls]
     end = time.monotonic() + seconds
     try:
         for at, call in enumerate(calls):
@@ -43,7 +49,7 @@ def together(calls: List[Call], seconds: float) -> List[Dict[str, Any]]:
                 break
             for pipe in ready:
                 child = waiting[pipe]
-                if not child.hear():
+                if not child.hear(longest):
                     found[child.at] = child.answer()
                     del waiting[pipe]
                     child.end()
@@ -51,6 +57,65 @@ def together(calls: List[Call], seconds: float) -> List[Dict[str, Any]]:
         for child in waiting.values():
             child.end()
     return found
+
+
+LATE = "it did not end within {:.0f} s"
+LOOKING = 20.0
+"""Seconds for a look at all processes: ten thousand of them, with a million files open, take half of it."""
+MOST = 64 << 20
+"""Bytes that a look may find, which is what a host may answer."""
+_looked_at: Optional[mmap.mmap] = None
+
+
+def aside(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same look at processes, made in a child. It raises HostError where it takes too long.
+
+    The kernel keeps whoever reads fd, exe, maps, environ, ns or stat of a process waiting while that one calls
+    execve(), which may wait without end for a file system of the caller's own (Linux 6.18, exec_update_lock): only who
+    is killed goes on. So no account can keep an apply, its way back, or an audit waiting.
+    """
+
+    @functools.wraps(look)
+    def looked(argument: Any) -> Any:
+        (found,) = each_aside(look, [argument])
+        if "unreadable" in found:
+            raise HostError(found["unreadable"])
+        return found["said"]
+
+    return looked
+
+
+def each_aside(look: Callable[[Any], Any], arguments: List[Any]) -> List[Dict[str, Any]]:
+    """The same of several, each in a child: {"said": …} or {"unreadable": why}."""
+    places = [mmap.mmap(-1, mmap.PAGESIZE) for _ in arguments]
+
+    def noted(at: int) -> Any:
+        global _looked_at  # noqa: PLW0603 - in the child alone
+        _looked_at = places[at]
+        return look(arguments[at])
+
+    found = together([Call(None, noted, at) for at in range(len(arguments))], LOOKING, MOST)
+    for each, place in zip(found, places):
+        pid = struct.unpack_from("=I", place)[0]
+        if each.get("unreadable") == LATE.format(LOOKING) and pid:
+            said = "process {} ({}) kept us waiting for {:.0f} s: see what it is, and end it"
+            each["unreadable"] = said.format(pid, _name(pid), LOOKING)
+        place.close()
+    return found
+
+
+def looking_at(pid: int) -> None:
+    """Who looks aside says at which process, so that one that keeps it waiting has a name."""
+    if _looked_at is not None:
+        struct.pack_into("=I", _looked_at, 0, pid)
+
+
+def _name(pid: int) -> str:
+    try:
+        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return "?"
 
 
 class _Child:
@@ -68,11 +133,11 @@ class _Child:
             _become_and_call(who, call, out)
         os.close(out)
 
-    def hear(self) -> bool:
+    def hear(self, longest: int) -> bool:
         """Whether there may be more to hear."""
         part = os.read(self.pipe, 1 << 16)
         self.said += part
-        return bool(part) and len(self.said) <= LONGEST
+        return bool(part) and len(self.said) <= longest
 
     def answer(self) -> Dict[str, Any]:
         try:
@@ -85,8 +150,10 @@ class _Child:
         os.close(self.pipe)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        end = time.monotonic() + ENDING
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+            while os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+                time.sleep(0.001)
 
 
 def _entry(account: Optional[str]) -> Optional[pwd.struct_passwd]:
@@ -106,6 +173,8 @@ def _entry(account: Optional[str]) -> Optional[pwd.struct_passwd]:
 
 def _become_and_call(who: Optional[pwd.struct_passwd], call: Call, out: int) -> NoReturn:
     try:
+        for each in program.held:
+            os.close(each)  # it changes nothing, and another account must not get at the lock and keep it
         if who is not None:
             with contextlib.suppress(OSError):
                 os.setgroups(os.getgrouplist(who.pw_name, who.pw_gid))  # refused where only our own account is mapped
