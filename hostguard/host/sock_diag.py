@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import List, Optional, Tuple
@@ -25,7 +26,26 @@ def sock_diag(
     # No interface, and INET_DIAG_NOCOOKIE: whichever socket it is.
     identity = struct.pack(">HH16s16s4x", port, peer_port, address, peer) + b"\xff" * 8
     request = struct.pack("=BBBBI", family, protocol, 0, 0, states) + identity
-    flags = netlink.REQUEST | (0 if only else netlink.DUMP)
+    return _asked(request, every=not only)
+
+
+SHOW_NAME, NAME = 1, 0
+LISTENING = 1 << 10  # TCP_LISTEN
+
+
+def unix_sockets() -> List[Tuple[int, str]]:
+    """The inode and the path of each Unix socket that takes connections and has one (linux/unix_diag.h). Raises OSError
+    (ENOENT) where this kernel can't tell."""
+    found = []
+    for body in _asked(struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, LISTENING, 0, SHOW_NAME, 0, 0), every=True):
+        name = dict(netlink.attributes(body[16:])).get(NAME, b"").rstrip(b"\0")
+        if name.startswith(b"/"):  # one without a path begins with a zero, or has no name
+            found.append((struct.unpack_from("=I", body, 4)[0], os.fsdecode(name)))
+    return found
+
+
+def _asked(request: bytes, every: bool) -> List[bytes]:
+    flags = netlink.REQUEST | (netlink.DUMP if every else 0)
     bodies: List[bytes] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, FAMILY) as channel:
         channel.settimeout(10)
@@ -38,5 +58,5 @@ def sock_diag(
                     netlink.refuse(body, "sock_diag")
                     continue
                 bodies.append(body)
-            if only:
+            if not every:
                 return bodies

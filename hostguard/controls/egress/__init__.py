@@ -305,7 +305,7 @@ CONTROLS: tuple[Control, ...] = (
         asks=passage.asks,
         judges=passage.judges,
         evidence="iptables-save, ip6tables-save, nft --json list ruleset; RTM_GETROUTE; /etc/resolv.conf, "
-        "/proc/net/udp, /etc/nscd.conf, /etc/nsswitch.conf, /proc/net/unix",
+        "/proc/net/udp, /etc/nscd.conf, /etc/nsswitch.conf, unix_diag",
     ),
     JudgingControl(
         id="egress.others",

@@ -149,7 +149,7 @@ CONTROLS: tuple[Control, ...] = (
         manual("unix(7)"),
         asks=ports.asks_of_sockets,
         judges=ports.judges_sockets,
-        evidence="owner, group and mode of each folder; /proc/net/unix, /proc/PID/fd",
+        evidence="owner, group and mode of each folder; unix_diag, /proc/PID/fd",
     ),
     judging(
         "gateway.ports-held",

@@ -15,7 +15,7 @@ from ..children import aside
 from ..facts import account_of
 from ..kinds import frames, process
 from ..resource import HostError
-from ..sock_diag import UID_AT, sock_diag
+from ..sock_diag import UID_AT, sock_diag, unix_sockets
 from ..whose import describe
 from . import Request
 from .files import text
@@ -219,13 +219,23 @@ def answering(paths: List[str]) -> Iterator[Tuple[str, int]]:
     # Theirs are compared as they are: an account may put links in the way of them that lead on without end.
     wanted = {way: path for path in reversed(paths) for way in _ways(path)}
     inodes: Dict[str, Set[str]] = {}
-    for flags, inode, at in UNIX_SOCKET.findall(text({"path": "/proc/net/unix"}) or ""):
-        path = wanted.get(at)
-        if path and int(flags, 16) & ACCEPTS:
-            inodes.setdefault(inode, set()).add(path)
+    for number, at in _unix_listeners():
+        if at in wanted:
+            inodes.setdefault(str(number), set()).add(wanted[at])
     for pid, inode in _held() if inodes else ():
         for path in inodes.get(inode, ()) if pid != FIRST else ():
             yield path, pid
+
+
+def _unix_listeners() -> List[Tuple[int, str]]:
+    try:
+        return unix_sockets()
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    # A kernel without unix_diag: its table of them can be given rows that are none, and loses none.
+    rows = UNIX_SOCKET.findall(text({"path": "/proc/net/unix"}) or "")
+    return [(int(inode), path) for flags, inode, path in rows if int(flags, 16) & ACCEPTS]
 
 
 def _ways(path: str) -> List[str]:
