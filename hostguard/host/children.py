@@ -110,6 +110,11 @@ def looking_at(pid: int) -> None:
         struct.pack_into("=I", _looked_at, 0, pid)
 
 
+def looks(pid: int) -> bool:
+    """Whether it is the child that looks aside."""
+    return _looked_at is not None and pid == os.getpid()
+
+
 def _name(pid: int) -> str:
     try:
         with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:

@@ -67,6 +67,12 @@ def test_who_keeps_us_waiting_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
     assert waited == {"unreadable": said}
 
 
+def test_who_looks_is_not_seen() -> None:
+    (found,) = each_aside(lambda _: [os.getpid(), list(process.pids())], [None])
+    looker, seen = found["said"]
+    assert (looker in seen, os.getpid() in seen, os.getpid() in process.pids()) == (False, True, True)
+
+
 HOLDS = """
 import ctypes, os, struct, subprocess, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)

@@ -11,7 +11,7 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from .. import cgroup, plain_file, systemctl
-from ..children import each_aside, looking_at
+from ..children import each_aside, looking_at, looks
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 
 ASKED = ["ControlGroup", "MainPID"]
@@ -83,10 +83,11 @@ def _worst(found: List[Running], path: str) -> Dict[str, Any]:
 
 
 def pids() -> Iterator[int]:
-    """Of all processes, the oldest number first."""
+    """Of all processes, the oldest number first; but for the child that looks, which has what its parent has open."""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
-        looking_at(pid)
-        yield pid
+        if not looks(pid):
+            looking_at(pid)
+            yield pid
 
 
 def folder(pid: int) -> str:
