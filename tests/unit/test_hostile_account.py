@@ -223,7 +223,7 @@ def test_a_socket_that_was_bound_by_another_name() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda top: [((top / "d").mkdir(), os.chdir("d")) for _ in range(1200)], id="deep"),
+        pytest.param(lambda top: [((top / "d").mkdir(), os.chdir("d")) for _ in range(300)], id="deep"),
         pytest.param(lambda top: [(top / str(number)).touch() for number in range(files.MOST + 1)], id="many"),
     ],
 )
