@@ -20,7 +20,7 @@ from .resource import HostError, NotRoot, why
 LONGEST = 1 << 20
 """Bytes that one of them may answer."""
 ENDING = 1.0
-"""Seconds in which a child ends that was killed. The kernel lets one wait on for a file system that answers nothing."""
+"""Seconds in which a child ends that has answered, or was killed. The kernel lets one wait on for a file system that answers nothing."""
 
 
 class Call(NamedTuple):
@@ -52,10 +52,10 @@ def together(calls: List[Call], seconds: float, longest: int = LONGEST) -> List[
                 if not child.hear(longest):
                     found[child.at] = child.answer()
                     del waiting[pipe]
-                    child.end()
+                    child.end(answered=True)
     finally:
         for child in waiting.values():
-            child.end()
+            child.end(answered=False)
     return found
 
 
@@ -151,14 +151,21 @@ class _Child:
             return {"unreadable": "no process can become this account, or it ended before its answer"}
         return found
 
-    def end(self) -> None:
+    def end(self, answered: bool) -> None:
         os.close(self.pipe)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        if not (answered and self._ends()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._ends()
+
+    def _ends(self) -> bool:
         end = time.monotonic() + ENDING
         with contextlib.suppress(ChildProcessError):
-            while os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+            while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > end:
+                    return False
                 time.sleep(0.001)
+        return True
 
 
 def _entry(account: Optional[str]) -> Optional[pwd.struct_passwd]:
