@@ -20,7 +20,8 @@ from .resource import HostError, NotRoot, why
 LONGEST = 1 << 20
 """Bytes that one of them may answer."""
 ENDING = 1.0
-"""Seconds in which a child ends that has answered, or was killed. The kernel lets one wait on for a file system that answers nothing."""
+"""Seconds in which a child ends that has answered, or was killed. The kernel lets one wait on for a file system that
+answers nothing."""
 
 
 class Call(NamedTuple):
@@ -60,11 +61,14 @@ def together(calls: List[Call], seconds: float, longest: int = LONGEST) -> List[
 
 
 LATE = "it did not end within {:.0f} s"
-LOOKING = 20.0
-"""Seconds for a look at all processes: ten thousand of them, with a million files open, take half of it."""
+LOOKING, AGAIN = 20.0, 3.0
+"""Seconds for a look at all processes: ten thousand of them, with a million files open, take half of it. And for each
+later one where somebody kept the first waiting: an audit makes some ten, and has its own end."""
+AT_ONCE = 50
 MOST = 64 << 20
 """Bytes that a look may find, which is what a host may answer."""
 _looked_at: Optional[mmap.mmap] = None
+_kept_waiting = False
 
 
 def aside(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -87,19 +91,30 @@ def aside(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def each_aside(look: Callable[[Any], Any], arguments: List[Any]) -> List[Dict[str, Any]]:
     """The same of several, each in a child: {"said": …} or {"unreadable": why}."""
+    found: List[Dict[str, Any]] = []
+    for begin in range(0, len(arguments), AT_ONCE):
+        found += _some_aside(look, arguments[begin : begin + AT_ONCE])
+    return found
+
+
+def _some_aside(look: Callable[[Any], Any], arguments: List[Any]) -> List[Dict[str, Any]]:
+    global _kept_waiting  # noqa: PLW0603 - what one look has found is known to the next
     places = [mmap.mmap(-1, mmap.PAGESIZE) for _ in arguments]
+    seconds = AGAIN if _kept_waiting else LOOKING
 
     def noted(at: int) -> Any:
         global _looked_at  # noqa: PLW0603 - in the child alone
         _looked_at = places[at]
         return look(arguments[at])
 
-    found = together([Call(None, noted, at) for at in range(len(arguments))], LOOKING, MOST)
+    found = together([Call(None, noted, at) for at in range(len(arguments))], seconds, MOST)
     for each, place in zip(found, places):
         pid = struct.unpack_from("=I", place)[0]
-        if each.get("unreadable") == LATE.format(LOOKING) and pid:
-            said = "process {} ({}) kept us waiting for {:.0f} s: see what it is, and end it"
-            each["unreadable"] = said.format(pid, _name(pid), LOOKING)
+        if each.get("unreadable") == LATE.format(seconds):
+            _kept_waiting = True
+            if pid:
+                said = "process {} ({}) kept us waiting for {:.0f} s: see what it is, and end it"
+                each["unreadable"] = said.format(pid, _name(pid), seconds)
         place.close()
     return found
 
@@ -185,8 +200,8 @@ def _entry(account: Optional[str]) -> Optional[pwd.struct_passwd]:
 
 def _become_and_call(who: Optional[pwd.struct_passwd], call: Call, out: int) -> NoReturn:
     try:
-        for each in program.held:
-            os.close(each)  # it changes nothing, and another account must not get at the lock and keep it
+        while program.held:  # it changes nothing, and another account must not get at the lock and keep it
+            os.close(program.held.pop())
         if who is not None:
             with contextlib.suppress(OSError):
                 os.setgroups(os.getgrouplist(who.pw_name, who.pw_gid))  # refused where only our own account is mapped

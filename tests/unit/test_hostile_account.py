@@ -61,10 +61,19 @@ def test_who_keeps_us_waiting_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
         return pid
 
     monkeypatch.setattr(children, "LOOKING", 2.0)
+    monkeypatch.setattr(children, "AGAIN", 1.0)
+    monkeypatch.setattr(children, "_kept_waiting", False)
     waited, other = each_aside(look, [us, 1])
     assert other == {"said": 1}
     said = f"process {us} ({process.command(us)}) kept us waiting for 2 s: see what it is, and end it"
     assert waited == {"unreadable": said}
+    (again,) = each_aside(look, [us])
+    assert again == {"unreadable": said.replace("2 s", "1 s")}
+
+
+def test_many_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "AT_ONCE", 3)
+    assert each_aside(lambda pid: pid, list(range(8))) == [{"said": number} for number in range(8)]
 
 
 def test_who_looks_is_not_seen() -> None:
@@ -134,6 +143,7 @@ def test_a_process_that_never_ends_its_execve(holder: int, monkeypatch: pytest.M
     assert time.monotonic() - begun < seconds(10)
 
     monkeypatch.setattr(children, "LOOKING", 3.0)
+    monkeypatch.setattr(children, "_kept_waiting", False)
     monkeypatch.setattr(cgroup, "processes", lambda _: [holder])
     shown = {"one.service": {"ControlGroup": "/x", "MainPID": "0"}}
     seen = process._observe([{"id": "r", "unit": "one.service"}], shown)["r"]
