@@ -247,7 +247,8 @@ def test_a_folder_without_end(tmp_path: Path, make: Any) -> None:
 
 def test_notes_are_plain_files(tmp_path: Path) -> None:
     def notes() -> dict[str, Any]:
-        return collect({"notes": {"collect": "notes", "folder": str(tmp_path)}})["notes"]
+        paths = [str(tmp_path / name) for name in ("one", "two", "none")]
+        return collect({"notes": {"collect": "notes", "paths": paths}})["notes"]
 
     (tmp_path / "one").write_text("1" + "x" * 5000)
     assert notes() == {"said": {str(tmp_path / "one"): "1" + "x" * (files.LONGEST_NOTE - 1)}}
@@ -255,7 +256,9 @@ def test_notes_are_plain_files(tmp_path: Path) -> None:
         make(tmp_path / "two")
         assert str(tmp_path / "two") in notes()["unreadable"]
         (tmp_path / "two").unlink()
-    assert collect({"notes": {"collect": "notes", "folder": str(tmp_path / "none")}})["notes"] == {"said": {}}
+    for number in range(files.MOST + 1):
+        (tmp_path / f"{number}").touch()  # as many as its account likes, and they sort before
+    assert list(notes()["said"]) == [str(tmp_path / "one")]
 
 
 def test_a_shot_that_is_never_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hostguard.control import Context, Verdict, verdict
-from hostguard.controls.secrets.agent import NOTES, TWO_KEYS, note
+from hostguard.controls.secrets.agent import TWO_KEYS, note
 from hostguard.policy import keys
 from hostguard.policy.keys import Agent
 
@@ -51,7 +51,7 @@ def ask_rotation(context: Context) -> Mapping[str, Any]:
     files = [path for secret in agent.secrets if secret.old for path in secret.place.files]
     return {
         "files": {"collect": "secret-files", "paths": files},
-        "notes": {"collect": "notes", "folder": f"{agent.folder}/{NOTES}"},
+        "notes": {"collect": "notes", "paths": [note(agent, secret) for secret in agent.secrets]},
     }
 
 

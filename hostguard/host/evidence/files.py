@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
@@ -33,11 +34,11 @@ LONGEST_NOTE = 64
 
 
 def notes(request: Request) -> Any:
-    """{path: text} of the plain files in a `folder` that another account owns; of each the first bytes alone."""
+    """{path: text} of those of `paths` that are there, plain files in a folder that another account owns; of each the
+    first bytes alone."""
     found = {}
-    for name in sorted(os.listdir(request["folder"]))[:MOST] if os.path.isdir(request["folder"]) else []:
-        path = os.path.join(request["folder"], name)
-        with opened(path) as file:
+    for path in request["paths"]:
+        with contextlib.suppress(FileNotFoundError), opened(path) as file:
             found[path] = file.read(LONGEST_NOTE).decode("utf-8", "replace")
     return found
 
