@@ -14,7 +14,7 @@ import struct
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional
 
-from . import program
+from . import proc, program
 from .resource import HostError, NotRoot, why
 
 LONGEST = 1 << 20
@@ -67,7 +67,6 @@ later one where somebody kept the first waiting: an audit makes some ten, and ha
 AT_ONCE = 50
 MOST = 64 << 20
 """Bytes that a look may find, which is what a host may answer."""
-_looked_at: Optional[mmap.mmap] = None
 _kept_waiting = False
 
 
@@ -103,8 +102,7 @@ def _some_aside(look: Callable[[Any], Any], arguments: List[Any]) -> List[Dict[s
     seconds = AGAIN if _kept_waiting else LOOKING
 
     def noted(at: int) -> Any:
-        global _looked_at  # noqa: PLW0603 - in the child alone
-        _looked_at = places[at]
+        proc.note_in(places[at])
         return look(arguments[at])
 
     found = together([Call(None, noted, at) for at in range(len(arguments))], seconds, MOST)
@@ -114,28 +112,9 @@ def _some_aside(look: Callable[[Any], Any], arguments: List[Any]) -> List[Dict[s
             _kept_waiting = True
             if pid:
                 said = "process {} ({}) kept us waiting for {:.0f} s: see what it is, and end it"
-                each["unreadable"] = said.format(pid, _name(pid), seconds)
+                each["unreadable"] = said.format(pid, proc.command(pid), seconds)
         place.close()
     return found
-
-
-def looking_at(pid: int) -> None:
-    """Who looks aside says at which process, so that one that keeps it waiting has a name."""
-    if _looked_at is not None:
-        struct.pack_into("=I", _looked_at, 0, pid)
-
-
-def looks(pid: int) -> bool:
-    """Whether it is the child that looks aside."""
-    return _looked_at is not None and pid == os.getpid()
-
-
-def _name(pid: int) -> str:
-    try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-            return file.read().rstrip("\n")
-    except OSError:
-        return "?"
 
 
 class _Child:

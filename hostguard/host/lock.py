@@ -7,7 +7,7 @@ import fcntl
 import os
 from typing import Iterator, List
 
-from . import program, store
+from . import proc, program, store
 from .resource import HostError
 
 LOCK = store.FOLDER + "/lock"
@@ -48,11 +48,8 @@ def locked() -> Iterator[None]:
 def started(pid: int) -> str:
     """When a process of our account began, in ticks since boot: numbers are used again, start times are not. ""
     without it. Another account's is not asked: it could keep us waiting (children.aside)."""
-    if not _is_ours(pid):
-        return ""
     try:
-        with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-            return file.read().rpartition(")")[2].split()[19]
+        return str(proc.started(pid)) if _is_ours(pid) else ""
     except (OSError, IndexError):
         return ""
 
@@ -82,21 +79,15 @@ def programs_of(pid: int) -> List[int]:
 
 
 def _holders(lock: os.stat_result) -> List[int]:
-    return [each for each in _processes() if each != os.getpid() and _is_ours(each) and _has_open(each, lock)]
+    return [each for each in proc.pids() if each != os.getpid() and _is_ours(each) and _has_open(each, lock)]
 
 
 def _is_ours(pid: int) -> bool:
     """Whether a process is of our account by all four of its numbers, and so nobody else's to write."""
     try:
-        with open("/proc/{}/status".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-            numbers = next((line.split()[1:] for line in file if line.startswith("Uid:")), [])
+        return set(proc.status("/proc/{}".format(pid)).get("Uid", "").split()) == {str(os.geteuid())}
     except OSError:
         return False
-    return set(numbers) == {str(os.geteuid())}
-
-
-def _processes() -> List[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _has_open(pid: int, there: os.stat_result) -> bool:

@@ -11,8 +11,8 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from . import proc
 from .facts import account_of
-from .kinds import process
 from .nflog import Packet
 from .sock_diag import INODE_AT, UID_AT, sock_diag
 
@@ -70,7 +70,7 @@ class Whose:
     def _process(self, inode: int, uid: Optional[int]) -> Process:
         link = "socket:[{}]".format(inode)
         for pid in self._likely(uid):
-            if _holds(pid, link):
+            if link in proc.descriptors(pid):
                 self._recent = [pid, *(other for other in self._recent if other != pid)][:RECENT]
                 return describe(pid)
         return {}
@@ -78,7 +78,7 @@ class Whose:
     def _likely(self, uid: Optional[int]) -> Iterator[int]:
         yield from self._recent
         others: List[int] = []
-        for pid in reversed(list(process.pids())):
+        for pid in reversed(list(proc.pids())):
             try:
                 same = os.stat("/proc/{}".format(pid)).st_uid == uid
             except OSError:
@@ -103,26 +103,12 @@ def _exact(family: int, protocol: int, packet: Packet) -> List[bytes]:
         raise
 
 
-def _holds(pid: int, link: str) -> bool:
-    folder = process.folder(pid) + "/fd"
-    try:
-        for name in os.listdir(folder):
-            try:
-                if os.readlink("{}/{}".format(folder, name)) == link:
-                    return True
-            except OSError:
-                continue
-    except OSError:
-        pass
-    return False
-
-
 def describe(pid: int) -> Process:
     found: Process = {"pid": pid}
     try:
         with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             found["command"] = file.read().rstrip("\n")
-        found["exe"] = os.readlink(process.folder(pid) + "/exe")
+        found["exe"] = os.readlink(proc.folder(pid) + "/exe")
         found["unit"] = _unit(pid)
     except OSError:
         pass  # it ends while we look

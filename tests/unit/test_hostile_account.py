@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from hostguard.host import cgroup, children, lock, login, plain_file, program, watcher
+from hostguard.host import cgroup, children, lock, login, plain_file, proc, program, watcher
 from hostguard.host.attack import fire
 from hostguard.host.attack.shot import Shot
-from hostguard.host.children import Call, each_aside, looking_at, together
+from hostguard.host.children import Call, each_aside, together
 from hostguard.host.evidence import collect, files, secrets, sockets
 from hostguard.host.kinds import process
 from hostguard.host.resource import HostError
@@ -55,7 +55,7 @@ def test_who_keeps_us_waiting_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
     us = os.getpid()
 
     def look(pid: int) -> int:
-        looking_at(pid)
+        proc.looking_at(pid)
         if pid == us:
             time.sleep(600)
         return pid
@@ -65,7 +65,7 @@ def test_who_keeps_us_waiting_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(children, "_kept_waiting", False)
     waited, other = each_aside(look, [us, 1])
     assert other == {"said": 1}
-    said = f"process {us} ({process.command(us)}) kept us waiting for 2 s: see what it is, and end it"
+    said = f"process {us} ({proc.command(us)}) kept us waiting for 2 s: see what it is, and end it"
     assert waited == {"unreadable": said}
     (again,) = each_aside(look, [us])
     assert again == {"unreadable": said.replace("2 s", "1 s")}
@@ -77,9 +77,9 @@ def test_many_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_looks_is_not_seen() -> None:
-    (found,) = each_aside(lambda _: [os.getpid(), list(process.pids())], [None])
+    (found,) = each_aside(lambda _: [os.getpid(), list(proc.pids())], [None])
     looker, seen = found["said"]
-    assert (looker in seen, os.getpid() in seen, os.getpid() in process.pids()) == (False, True, True)
+    assert (looker in seen, os.getpid() in seen, os.getpid() in proc.pids()) == (False, True, True)
 
 
 HOLDS = """
@@ -202,7 +202,7 @@ def test_arguments_without_end() -> None:
         pid, *refused = said.split()
         if refused:
             pytest.skip(f"this kernel takes no map of memory from us: errno {refused}")
-        for read in (process.arguments, process.environment):
+        for read in (proc.arguments, proc.environment):
             with pytest.raises(HostError, match=f"/proc/{pid}/.*: more than 8388608 bytes"):
                 read(int(pid))
 

@@ -13,11 +13,10 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from .. import logged
-from ..children import aside, looking_at
+from .. import logged, proc
+from ..children import aside
 from ..envoy_admin import DUMP, Refused, ask
 from ..facts import gather
-from ..kinds import process
 from ..plain_file import tail
 from ..program import run
 from ..resource import HostError
@@ -160,8 +159,8 @@ def _running(request: Request) -> List[Dict[str, Any]]:
         wanted = None
     found = []
     for pid in _pids(request["admin"]):
-        looking_at(pid)
-        place = process.folder(pid) + "/exe"
+        proc.looking_at(pid)
+        place = proc.folder(pid) + "/exe"
         try:
             same = wanted is not None and os.path.samestat(os.stat(place), wanted)
             found.append({"pid": pid, "exe": os.readlink(place), "same": same})
@@ -180,7 +179,7 @@ def envoy_processes(request: Request) -> Any:
     bytes, is without its program: 14 MiB of 66 (1.40)."""
     found = []
     for pid in _pids(request["admin"]):
-        looking_at(pid)
+        proc.looking_at(pid)
         try:
             found.append(_process(pid))
         except FileNotFoundError:
@@ -190,16 +189,15 @@ def envoy_processes(request: Request) -> Any:
 
 def _process(pid: int) -> Dict[str, Any]:
     folder = "/proc/{}/".format(pid)
-    with open(folder + "status", encoding="utf-8", errors="replace", newline="\n") as file:
-        status = dict(line.rstrip("\n").partition(":\t")[::2] for line in file)
+    status = proc.status("/proc/{}".format(pid))
     with open(folder + "limits", encoding="ascii", newline="\n") as file:
         core = next(line.split()[4] for line in file if line.startswith("Max core file size"))
     return {
         "pid": pid,
         "uid": int(status["Uid"].split()[1]),
         "heap": int(status["RssAnon"].split()[0]) << 10,
-        "files": len(os.listdir(process.folder(pid) + "/fd")),
-        "files_most": process.open_files(pid),
+        "files": len(os.listdir(proc.folder(pid) + "/fd")),
+        "files_most": proc.open_files(pid),
         "no_new_privileges": status["NoNewPrivs"] == "1",
         "filtered": status["Seccomp"] == "2",
         "capabilities": int(status["CapPrm"], 16) | int(status["CapEff"], 16) | int(status["CapBnd"], 16),

@@ -7,8 +7,8 @@ import os
 import struct
 from typing import Any
 
+from .. import proc
 from ..children import aside
-from ..kinds import process
 from ..program import find, run
 from ..resource import HostError, NotRoot
 from . import Request
@@ -42,9 +42,9 @@ def openssl(_request: Request) -> Any:
 def stale_libraries(request: Request) -> Any:
     """Processes that map a file whose name holds one of `names` and that was deleted since."""
     found = []
-    for pid in process.pids():
+    for pid in proc.pids():
         try:
-            maps = process.folder(pid) + "/maps"
+            maps = proc.folder(pid) + "/maps"
             with open(maps, encoding="utf-8", errors="replace", newline="\n") as file:
                 paths = {
                     line.split(None, 5)[5].strip() for line in file if any(name in line for name in request["names"])
@@ -54,7 +54,7 @@ def stale_libraries(request: Request) -> Any:
         except (OSError, IndexError):
             continue
         for path in sorted(p for p in paths if p.endswith("(deleted)")):
-            found.append({"pid": pid, "command": process.command(pid), "path": path})
+            found.append({"pid": pid, "command": proc.command(pid), "path": path})
     return found
 
 

@@ -6,9 +6,9 @@ import os
 import re
 from typing import Any, Dict, List
 
+from .. import proc
 from ..children import aside
 from ..facts import account_of
-from ..kinds import process
 from ..resource import HostError
 from ..whose import describe
 from . import Request
@@ -22,14 +22,14 @@ def processes(request: Request) -> Any:
     """{name: [arguments, …]} of the processes with these `names` that see the network as we do: a container's own
     resolver is none of the host's. Of the arguments those that `arguments`, a regular expression, is for."""
     found: Dict[str, List[List[str]]] = {}
-    for pid in process.pids():
-        name = process.command(pid)
+    for pid in proc.pids():
+        name = proc.command(pid)
         if name not in request["names"]:
             continue
         try:
             if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
                 continue
-            words = [word for word in process.arguments(pid) if re.fullmatch(request["arguments"], word)]
+            words = [word for word in proc.arguments(pid) if re.fullmatch(request["arguments"], word)]
             found.setdefault(name, []).append(words)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
@@ -43,9 +43,9 @@ def processes(request: Request) -> Any:
 def open_files(request: Request) -> Any:
     """Every process is counted; `full` are those with more files open than `percent` of their soft limit."""
     counted, full = 0, []
-    for pid in process.pids():
+    for pid in proc.pids():
         try:
-            files, soft = _open(pid), process.open_files(pid)
+            files, soft = _open(pid), proc.open_files(pid)
             if files * 100 > soft * request["percent"]:
                 full.append({"files": files, "soft": soft, "account": _account(pid), **_who(pid)})
         except PermissionError:

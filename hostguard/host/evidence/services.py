@@ -6,9 +6,9 @@ import glob
 import re
 from typing import Any, List, Set
 
-from .. import systemctl
-from ..children import aside, looking_at
-from ..kinds import process, unit
+from .. import proc, systemctl
+from ..children import aside
+from ..kinds import unit
 from ..plain_file import LARGEST, most, opened
 from ..resource import HostError
 from . import Request
@@ -80,8 +80,8 @@ def names_in_file(text: str) -> List[str]:
 
 def _got(pid: int) -> Set[str]:
     """The names of the variables that a process was started with."""
-    looking_at(pid)
-    entries = process.environment(pid) if pid else []
+    proc.looking_at(pid)
+    entries = proc.environment(pid) if pid else []
     return {entry.partition(b"=")[0].decode("utf-8", "replace") for entry in entries if b"=" in entry}
 
 

@@ -11,10 +11,10 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
-from .. import window
+from .. import proc, window
 from ..children import aside
 from ..facts import account_of
-from ..kinds import frames, process
+from ..kinds import frames
 from ..resource import HostError
 from ..sock_diag import UID_AT, sock_diag, unix_sockets
 from ..whose import describe
@@ -105,9 +105,9 @@ def _mapped_sockets() -> Set[str]:
         if error.errno == errno.EAFNOSUPPORT:
             return set()
     found: Set[str] = set()
-    for pid in process.pids():
+    for pid in proc.pids():
         try:
-            maps = process.folder(pid) + "/maps"
+            maps = proc.folder(pid) + "/maps"
             with open(maps, encoding="utf-8", errors="replace", newline="\n") as file:
                 found.update(re.findall(r" socket:\[(\d+)\]$", file.read(), re.MULTILINE))
         except PermissionError:
@@ -209,9 +209,9 @@ def unix_listeners(request: Request) -> Any:
     which may hold a socket for a service, answers on none."""
     found: Dict[str, List[str]] = {}
     for path, pid in answering(request["paths"]):
-        uid = re.search(r"^Uid:\s+\d+\s+(\d+)", text({"path": "/proc/{}/status".format(pid)}) or "", re.MULTILINE)
-        if uid:
-            found.setdefault(path, []).append(account_of(int(uid.group(1))))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            acts_as = proc.status("/proc/{}".format(pid))["Uid"].split()[1]
+            found.setdefault(path, []).append(account_of(int(acts_as)))
     return {path: sorted(set(accounts)) for path, accounts in found.items()}
 
 
@@ -247,23 +247,14 @@ def _holders() -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for pid, inode in _held():
         if inode not in found:
-            found[inode] = [pid, process.command(pid)]
+            found[inode] = [pid, proc.command(pid)]
     return found
 
 
 def _held() -> Iterator[Tuple[int, str]]:
     """The inode of every socket with each process that has it, from /proc/PID/fd; those that we may not see are left
     out."""
-    for pid in process.pids():
-        folder = process.folder(pid) + "/fd"
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in names:
-            try:
-                target = os.readlink(os.path.join(folder, name))
-            except OSError:
-                continue
+    for pid in proc.pids():
+        for target in proc.descriptors(pid):
             if target.startswith("socket:["):
                 yield pid, target[8:-1]

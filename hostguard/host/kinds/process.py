@@ -6,12 +6,11 @@ starts without an error under a hard limit of 20,000, and the process gets 20,00
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from .. import cgroup, plain_file, systemctl
-from ..children import each_aside, looking_at, looks
+from .. import cgroup, proc, systemctl
+from ..children import each_aside
 from ..resource import VALUE, Difference, HostError, Observation, Resource, not_applicable, unreadable, value
 
 ASKED = ["ControlGroup", "MainPID"]
@@ -53,9 +52,9 @@ def _running(shown: Dict[str, str]) -> Optional[Dict[str, Any]]:
         processes.append(main)  # it was moved out, and is the service's all the same
     found: List[Running] = []
     for pid in processes:
-        looking_at(pid)
+        proc.looking_at(pid)
         try:
-            found.append(Running(pid, open_files(pid), cgroup.paths_of(pid), started(pid)))
+            found.append(Running(pid, proc.open_files(pid), cgroup.paths_of(pid), proc.started(pid)))
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         except OSError as error:
@@ -79,75 +78,7 @@ class Running(NamedTuple):
 def _worst(found: List[Running], path: str) -> Dict[str, Any]:
     worst = min(found, key=lambda each: each.nofile)
     groups = dict.fromkeys([path, *(group for each in found for group in each.groups)])
-    return {"pid": worst.pid, "command": command(worst.pid), "nofile": worst.nofile, "cgroups": list(groups)}
-
-
-def pids() -> Iterator[int]:
-    """Of all processes, the oldest number first; but for the child that looks, which has what its parent has open."""
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
-        if not looks(pid):
-            looking_at(pid)
-            yield pid
-
-
-def folder(pid: int) -> str:
-    """Where /proc shows the files and the memory of a process: once its first thread has ended, which any process may
-    let end, another thread's folder alone has them."""
-    first = "/proc/{}".format(pid)
-    try:
-        if not _has_ended(first):
-            return first
-        threads = ("{}/task/{}".format(first, name) for name in os.listdir(first + "/task"))
-        return next((thread for thread in threads if not _has_ended(thread)), first)
-    except OSError:
-        return first  # all of it ended while we looked
-
-
-def _has_ended(thread: str) -> bool:
-    with open(thread + "/status", encoding="utf-8", errors="replace", newline="\n") as file:
-        return next((line.split()[1] for line in file if line.startswith("State:")), "") in ("Z", "X")
-
-
-def command(pid: int) -> str:
-    try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-            return file.read().strip()
-    except OSError:
-        return "?"
-
-
-def started(pid: int) -> int:
-    """starttime of /proc/PID/stat, the 22nd field; the second is a name in brackets, which may hold any byte."""
-    with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
-
-
-def environment(pid: int) -> List[bytes]:
-    """The entries that a process was started with; none where there is no process. Raises HostError for more than any
-    is started with: a process may claim that its environment is as large as it likes (prctl(2), PR_SET_MM_MAP)."""
-    try:
-        with open("/proc/{}/environ".format(pid), "rb") as file:
-            return plain_file.most(file, plain_file.LARGEST).split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def arguments(pid: int) -> List[str]:
-    """The words that a process was started with, as far as it has not written over them. Raises OSError, and HostError
-    as `environment` does."""
-    with open("/proc/{}/cmdline".format(pid), "rb") as file:
-        said = plain_file.most(file, plain_file.LARGEST)
-    return said.decode("utf-8", "replace").rstrip("\0").split("\0")
-
-
-def open_files(pid: int) -> int:
-    """The soft limit of open files of a process."""
-    with open("/proc/{}/limits".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-        for line in file:
-            if line.startswith("Max open files"):
-                soft = line.split()[3]
-                return 2**63 if soft == "unlimited" else int(soft)
-    return 0
+    return {"pid": worst.pid, "command": proc.command(worst.pid), "nofile": worst.nofile, "cgroups": list(groups)}
 
 
 def differ(resource: Resource, seen: Observation) -> List[Difference]:
@@ -222,7 +153,7 @@ def _until_it_runs(name: str) -> None:
     end = time.monotonic() + SETTING_UP
     while time.monotonic() < end:
         main = int(systemctl.show([name], ASKED)[name].get("MainPID") or 0)
-        if not main or not command(main).startswith("("):
+        if not main or not proc.command(main).startswith("("):
             return
         time.sleep(0.02)
 

@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Set
 
-from .. import cgroup, facts, firewalld, store, surroundings, systemctl, unit_files
+from .. import cgroup, facts, firewalld, proc, store, surroundings, systemctl, unit_files
 from ..children import aside
 from ..program import run
 from ..resource import (
@@ -28,7 +28,6 @@ from ..resource import (
     not_running,
     value,
 )
-from . import process
 
 NEEDS_SYSTEMD = True
 
@@ -110,7 +109,7 @@ MARK = b"HOSTGUARD_MARK="
 @aside
 def _mark(pid: str) -> str:
     """What a unit's process was started with; "" where none runs."""
-    entries = process.environment(int(pid or 0))
+    entries = proc.environment(int(pid or 0))
     return next((entry[len(MARK) :].decode("ascii", "replace") for entry in entries if entry.startswith(MARK)), "")
 
 
@@ -272,7 +271,7 @@ def _identity(shown: Dict[str, str]) -> str:
 @aside
 def _started(pid: int) -> str:
     try:
-        return str(process.started(pid))
+        return str(proc.started(pid))
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
