@@ -121,6 +121,7 @@ class _Child:
     def __init__(self, at: int, call: Call) -> None:
         who = _entry(call.account)
         self.at, self.said = at, bytearray()
+        self.silent = "it ended before its answer" if who is None else "no process can become this account, or it ended"
         self.pipe, out = os.pipe()
         try:
             self.pid = os.fork()
@@ -142,7 +143,7 @@ class _Child:
         try:
             found: Dict[str, Any] = json.loads(self.said.decode("utf-8"))
         except ValueError:
-            return {"unreadable": "no process can become this account, or it ended before its answer"}
+            return {"unreadable": self.silent}
         return found
 
     def end(self, answered: bool) -> None:

@@ -59,17 +59,20 @@ def status(thread: str) -> Dict[str, str]:
 
 def descriptors(pid: int) -> Iterator[str]:
     """What each descriptor of a process leads to; none of one that we may not see, or that ended."""
-    try:
-        here = "/proc/{}/fd".format(pid)
-        names = os.listdir(here)
-        if not names:  # it has none, or its first thread has ended
-            here = folder(pid) + "/fd"
-            names = os.listdir(here)
-    except OSError:
-        return
+    here = "/proc/{}/fd".format(pid)
+    names = _listed(here)
+    if not names:  # it has none, or its first thread has ended: root finds that one's folder empty, all others closed
+        here = folder(pid) + "/fd"
+        names = _listed(here)
     for name in names:
         with contextlib.suppress(OSError):
             yield os.readlink(os.path.join(here, name))
+
+
+def _listed(path: str) -> List[str]:
+    with contextlib.suppress(OSError):
+        return os.listdir(path)
+    return []
 
 
 def command(pid: int) -> str:
