@@ -91,12 +91,8 @@ def _is_ours(pid: int) -> bool:
 
 
 def _has_open(pid: int, there: os.stat_result) -> bool:
-    folder = "/proc/{}/fd".format(pid)
-    try:
-        for name in os.listdir(folder):
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.stat(os.path.join(folder, name)), there):
-                    return True
-    except OSError:
-        pass  # it ended meanwhile
+    for descriptor in proc.descriptors(pid):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(descriptor), there):
+                return True
     return False

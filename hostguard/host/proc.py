@@ -6,10 +6,12 @@ import contextlib
 import mmap
 import os
 import struct
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from . import plain_file
 
+FILES, CORE = "Max open files", "Max core file size"
+"""Names of limits as /proc/PID/limits has them."""
 _looked_at: Optional[mmap.mmap] = None
 
 
@@ -58,15 +60,27 @@ def status(thread: str) -> Dict[str, str]:
 
 
 def descriptors(pid: int) -> Iterator[str]:
-    """What each descriptor of a process leads to; none of one that we may not see, or that ended."""
+    """The link of each descriptor of a process; none of one that we may not see, or that ended."""
     here = "/proc/{}/fd".format(pid)
     names = _listed(here)
     if not names:  # it has none, or its first thread has ended: root finds that one's folder empty, all others closed
         here = folder(pid) + "/fd"
         names = _listed(here)
     for name in names:
+        yield os.path.join(here, name)
+
+
+def leads_to(pid: int) -> Iterator[str]:
+    """What each descriptor of a process leads to."""
+    for descriptor in descriptors(pid):
         with contextlib.suppress(OSError):
-            yield os.readlink(os.path.join(here, name))
+            yield os.readlink(descriptor)
+
+
+def files_open(pid: int) -> int:
+    """How many files a process has open. Raises OSError."""
+    # Linux 6.2 says the number as the folder's size, where a list of a million names takes a second.
+    return os.stat("/proc/{}/fd".format(pid)).st_size or len(os.listdir(folder(pid) + "/fd"))
 
 
 def _listed(path: str) -> List[str]:
@@ -75,25 +89,37 @@ def _listed(path: str) -> List[str]:
     return []
 
 
-def command(pid: int) -> str:
+def command(pid: int, unknown: str = "?") -> str:
     try:
         with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
             return file.read().strip()
     except OSError:
-        return "?"
+        return unknown
 
 
 def started(pid: int) -> int:
-    """starttime of /proc/PID/stat, the 22nd field; the second is a name in brackets, which may hold any byte."""
+    """starttime, in ticks since the boot. Raises OSError."""
+    return int(_stat(pid)[1][19])
+
+
+def parent(pid: int) -> Tuple[str, int]:
+    """The name of a process, and the number of the one that it came from. Raises OSError."""
+    name, fields = _stat(pid)
+    return name, int(fields[1])
+
+
+def _stat(pid: int) -> Tuple[str, List[str]]:
+    """The name in /proc/PID/stat, which stands in brackets and may hold any byte, and the fields from the third on."""
     with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
+        head, _, tail = file.read().rpartition(")")
+    return head.partition("(")[2], tail.split()
 
 
 def environment(pid: int) -> List[bytes]:
     """The entries that a process was started with; none where there is no process. Raises HostError for more than any
     is started with: a process may claim that its environment is as large as it likes (prctl(2), PR_SET_MM_MAP)."""
     try:
-        with open("/proc/{}/environ".format(pid), "rb") as file:
+        with open(folder(pid) + "/environ", "rb") as file:
             return plain_file.most(file, plain_file.LARGEST).split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return []
@@ -102,16 +128,16 @@ def environment(pid: int) -> List[bytes]:
 def arguments(pid: int) -> List[str]:
     """The words that a process was started with, as far as it has not written over them. Raises OSError, and HostError
     as `environment` does."""
-    with open("/proc/{}/cmdline".format(pid), "rb") as file:
+    with open(folder(pid) + "/cmdline", "rb") as file:
         said = plain_file.most(file, plain_file.LARGEST)
     return said.decode("utf-8", "replace").rstrip("\0").split("\0")
 
 
-def open_files(pid: int) -> int:
-    """The soft limit of open files of a process."""
+def soft_limit(pid: int, name: str) -> int:
+    """The soft limit of a process (FILES or CORE). Raises OSError."""
     with open("/proc/{}/limits".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
-            if line.startswith("Max open files"):
-                soft = line.split()[3]
+            if line.startswith(name):
+                soft = line[len(name) :].split()[0]
                 return 2**63 if soft == "unlimited" else int(soft)
     return 0

@@ -70,7 +70,7 @@ class Whose:
     def _process(self, inode: int, uid: Optional[int]) -> Process:
         link = "socket:[{}]".format(inode)
         for pid in self._likely(uid):
-            if link in proc.descriptors(pid):
+            if link in proc.leads_to(pid):
                 self._recent = [pid, *(other for other in self._recent if other != pid)][:RECENT]
                 return describe(pid)
         return {}
@@ -104,10 +104,8 @@ def _exact(family: int, protocol: int, packet: Packet) -> List[bytes]:
 
 
 def describe(pid: int) -> Process:
-    found: Process = {"pid": pid}
+    found: Process = {"pid": pid, "command": proc.command(pid, unknown="")}
     try:
-        with open("/proc/{}/comm".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-            found["command"] = file.read().rstrip("\n")
         found["exe"] = os.readlink(proc.folder(pid) + "/exe")
         found["unit"] = _unit(pid)
     except OSError:

@@ -11,7 +11,7 @@ import time
 import zipfile
 from typing import Any, Dict, Iterator, List, Tuple
 
-from . import dropped, facts, lock, sources, store
+from . import dropped, facts, lock, proc, sources, store
 from .program import PYTHONS, environment, find, run
 from .resource import HostError, TooLate
 from .systemctl import systemd_runs
@@ -271,21 +271,19 @@ def ancestors() -> Iterator[Tuple[int, str]]:
     pid = os.getpid()
     while pid > 1:
         try:
-            with open("/proc/{}/stat".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
-                head, _, tail = file.read().rpartition(")")
+            name, parent = proc.parent(pid)
         except OSError:
             return
-        yield pid, head.partition("(")[2]
-        pid = int(tail.split()[1])
+        yield pid, name
+        pid = parent
 
 
 def connection() -> str:
     """The SSH connection that this process came in by, from the nearest ancestor that knows: sudo forgets it."""
     for pid, _ in ancestors():
         try:
-            with open("/proc/{}/environ".format(pid), "rb") as file:
-                entries = file.read().split(b"\0")
-        except OSError:
+            entries = proc.environment(pid)
+        except (HostError, OSError):
             continue
         for entry in entries:
             name, _, said = entry.partition(b"=")

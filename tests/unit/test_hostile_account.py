@@ -21,7 +21,7 @@ from hostguard.host import cgroup, children, lock, login, plain_file, proc, prog
 from hostguard.host.attack import fire
 from hostguard.host.attack.shot import Shot
 from hostguard.host.children import Call, each_aside, together
-from hostguard.host.evidence import collect, files, secrets, sockets
+from hostguard.host.evidence import collect, files, processes, secrets, sockets
 from hostguard.host.kinds import process
 from hostguard.host.resource import HostError
 from hostguard.host.whose import unit_of
@@ -279,6 +279,7 @@ def test_a_shot_that_is_never_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 LEADERLESS = """
     import ctypes, os, socket, threading, time
+    open("/proc/self/comm", "w").write("leaderless")
     server = socket.socket(socket.AF_UNIX)
     server.bind("door")
     server.listen()
@@ -295,10 +296,15 @@ LEADERLESS = """
 
 def test_a_process_that_its_first_thread_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEFT", "said")
     with runs(LEADERLESS.replace('"door"', f'"{tmp_path}/door"')) as pid:
         assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 2
         found = dict(sockets.answering([str(tmp_path / "door")]))
-    assert found == {str(tmp_path / "door"): int(pid)}
+        assert found == {str(tmp_path / "door"): int(pid)}
+        assert proc.files_open(int(pid)) >= 4  # the three of any, and the socket
+        assert b"LEFT=said" in proc.environment(int(pid))
+        asked = {"names": ["leaderless"], "arguments": "-c"}
+        assert processes.processes(asked) == {"leaderless": [["-c"]]}
 
 
 @pytest.mark.parametrize(

@@ -188,28 +188,25 @@ def envoy_processes(request: Request) -> Any:
 
 
 def _process(pid: int) -> Dict[str, Any]:
-    folder = "/proc/{}/".format(pid)
-    status = proc.status("/proc/{}".format(pid))
-    with open(folder + "limits", encoding="ascii", newline="\n") as file:
-        core = next(line.split()[4] for line in file if line.startswith("Max core file size"))
+    status = proc.status(proc.folder(pid))
     return {
         "pid": pid,
         "uid": int(status["Uid"].split()[1]),
         "heap": int(status["RssAnon"].split()[0]) << 10,
-        "files": len(os.listdir(proc.folder(pid) + "/fd")),
-        "files_most": proc.open_files(pid),
+        "files": proc.files_open(pid),
+        "files_most": proc.soft_limit(pid, proc.FILES),
         "no_new_privileges": status["NoNewPrivs"] == "1",
         "filtered": status["Seccomp"] == "2",
         "capabilities": int(status["CapPrm"], 16) | int(status["CapEff"], 16) | int(status["CapBnd"], 16),
         "read_only": _options_of_root(pid).startswith("ro"),
         # Under 0 too, where kernel.core_pattern is a pipe: 1 alone ends that as well (core(5)).
-        "dumps": core != "1",
+        "dumps": proc.soft_limit(pid, proc.CORE) != 1,
     }
 
 
 def _options_of_root(pid: int) -> str:
     """Those of the file system that a process has at /: ProtectSystem=strict makes it read-only."""
-    with open("/proc/{}/mountinfo".format(pid), encoding="utf-8", errors="replace", newline="\n") as file:
+    with open(proc.folder(pid) + "/mountinfo", encoding="utf-8", errors="replace", newline="\n") as file:
         found = [line.split()[5] for line in file if line.split()[4] == "/"]
     return found[-1] if found else ""
 

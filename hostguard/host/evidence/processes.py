@@ -27,7 +27,7 @@ def processes(request: Request) -> Any:
         if name not in request["names"]:
             continue
         try:
-            if os.readlink("/proc/{}/ns/net".format(pid)) != os.readlink("/proc/self/ns/net"):
+            if os.readlink(proc.folder(pid) + "/ns/net") != os.readlink("/proc/self/ns/net"):
                 continue
             words = [word for word in proc.arguments(pid) if re.fullmatch(request["arguments"], word)]
             found.setdefault(name, []).append(words)
@@ -45,7 +45,7 @@ def open_files(request: Request) -> Any:
     counted, full = 0, []
     for pid in proc.pids():
         try:
-            files, soft = _open(pid), proc.open_files(pid)
+            files, soft = proc.files_open(pid), proc.soft_limit(pid, proc.FILES)
             if files * 100 > soft * request["percent"]:
                 full.append({"files": files, "soft": soft, "account": _account(pid), **_who(pid)})
         except PermissionError:
@@ -55,12 +55,6 @@ def open_files(request: Request) -> Any:
         counted += 1
     full.sort(key=lambda each: -each["files"] / max(1, each["soft"]))
     return {"counted": counted, "full": full[:MOST_FULL]}
-
-
-def _open(pid: int) -> int:
-    folder = "/proc/{}/fd".format(pid)
-    # Linux 6.2 says the number as the folder's size, where a list of a million names takes a second.
-    return os.stat(folder).st_size or len(os.listdir(folder))
 
 
 def _account(pid: int) -> str:

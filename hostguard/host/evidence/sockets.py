@@ -255,6 +255,6 @@ def _held() -> Iterator[Tuple[int, str]]:
     """The inode of every socket with each process that has it, from /proc/PID/fd; those that we may not see are left
     out."""
     for pid in proc.pids():
-        for target in proc.descriptors(pid):
+        for target in proc.leads_to(pid):
             if target.startswith("socket:["):
                 yield pid, target[8:-1]

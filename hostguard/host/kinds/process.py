@@ -54,7 +54,7 @@ def _running(shown: Dict[str, str]) -> Optional[Dict[str, Any]]:
     for pid in processes:
         proc.looking_at(pid)
         try:
-            found.append(Running(pid, proc.open_files(pid), cgroup.paths_of(pid), proc.started(pid)))
+            found.append(Running(pid, proc.soft_limit(pid, proc.FILES), cgroup.paths_of(pid), proc.started(pid)))
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         except OSError as error:
