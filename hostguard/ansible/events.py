@@ -27,7 +27,7 @@ class Events(CallbackBase):  # type: ignore[misc]  # ansible has no types
     def v2_runner_on_ok(self, result: Any) -> None:
         self.result("ok", result)
 
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002 - Ansible's
         self.result("failed", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:

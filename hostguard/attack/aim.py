@@ -198,6 +198,7 @@ def sanctioned(egress: Egress) -> Iterator[Attempt]:
 
     def way(name: str, protocol: str, account: str, address: str, port: int) -> Attempt:
         layer, who = "UDP" if protocol == "udp" else "TCP", "application"
+        # mypy takes a literal that is assigned to a name for any text.
         return Attempt(case("", who, name, protocol, layer=layer), account, address, port, True)  # type: ignore[arg-type]
 
     for name, provider in egress.providers.items():

@@ -262,6 +262,7 @@ def _detail(fault: Fault, everything: bool) -> Text:
     said = [("expected", fault["expected"])]
     said += [("seen", fault["actual"])] if fault["actual"] else []
     if everything or fault["verdict"] == "wrong":
+        # The keys stand in WAYS.
         said += [(name, _told(fault[way])) for name, way in WAYS]  # type: ignore[literal-required]
     said.append(("decides", f"{fault['key']}{line}: {fault['value']}"))
     text = Text.assemble((word, style), f" {fault['provider']}, {fault['id']}: {fault['title']}\n")

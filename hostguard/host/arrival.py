@@ -28,6 +28,7 @@ class Memory:
         inside = inside.replace(".", "/")
         for path in (inside + ".py", (inside + "/__init__.py").lstrip("/")):
             if path in self.sources:
+                # It has what importlib calls of a Loader, and does not inherit from one.
                 return ModuleSpec(name, self, origin=path, is_package=path.endswith("__init__.py"))  # type: ignore[arg-type]
         return None
 
@@ -36,6 +37,7 @@ class Memory:
 
     def exec_module(self, module: ModuleType) -> None:
         path = str(module.__spec__.origin if module.__spec__ else "")
+        # The sources that this command has sent.
         exec(compile(self.sources[path], "hostguard/host/" + path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
 
 

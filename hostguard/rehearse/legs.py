@@ -60,9 +60,11 @@ def tried(make: Callable[[], Leg]) -> Leg:
 
 def all_legs(outer: bytes, enemies: tuple[str, str], hardware: Hardware) -> dict[str, Leg]:
     """`outer`: the world's hardware address. `enemies`: of both families."""
+    # mypy infers no lambda with a default; without one all would have the last name.
     made = {name: tried(lambda name=name: container(name, hardware)) for name in ("routed", "nat")}  # type: ignore[misc]
     translated = Translated(made["nat"])
     made["nat"] = Leg(translated.fire, made["nat"].sources, translated.end)
+    # As above.
     made |= {name: tried(lambda name=name: beside(name, outer)) for name in BESIDE}  # type: ignore[misc]
     made["bridged"] = tried(lambda: bridged(outer))
     made["vxlan"] = tried(lambda: tunnel(enemies[0]))

@@ -113,7 +113,7 @@ def bind(module: types.ModuleType) -> None:
     if getattr(module, "subprocess", None) is subprocess:
         ours = types.ModuleType("subprocess")
         ours.__dict__.update({**vars(subprocess), "Popen": Process})
-        module.subprocess = ours  # type: ignore[attr-defined]
+        module.subprocess = ours  # type: ignore[attr-defined]  # one that imported it
 
 
 class Process(subprocess.Popen[bytes]):
@@ -136,6 +136,7 @@ class Process(subprocess.Popen[bytes]):
             # Ansible copies all that it has with each piece that comes: sixteen times fewer of them.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self.stdout.fileno(), fcntl.F_SETPIPE_SZ, CHUNK)
+            # It has what Ansible and subprocess call of a file, and no more.
             self.stdout = _Pipe(self.stdout, self, limits.size, limits.long())  # type: ignore[assignment]
         if self.stderr is not None:
             self.stderr = _Pipe(self.stderr, self, MOST_ERRORS, TooMuch(TOO_MANY_WORDS))  # type: ignore[assignment]

@@ -130,6 +130,7 @@ def way(clone: Clone, name: str, heard: Heard) -> Way:
     calls = [_rounded(call) for call in told["calls"]]
     seen = sorted(heard.reached.get(clone.plans[name].key, ()), key=lambda each: each["at"])
     reached = [{**each, "at": round(each["at"] - began, PLACES)} for each in seen]
+    # mypy takes {**a TypedDict} for a dict of objects.
     found: Way = {"summary": "", "calls": calls, "reached": reached, "not_tried": ""}  # type: ignore[typeddict-item]
     return {**found, "summary": summary(found)}
 

@@ -250,6 +250,7 @@ def _together(act: Act, accounts: Mapping[str, int], all_accounts: bool, tell_: 
     control = _controlled(act, accounts)
     heard = _Heard()
     for account, jobs in by_account.items():
+        # mypy infers no lambda with a default; without one all would have the last jobs.
         heard.listen(_as(accounts[account], lambda line, jobs=jobs: scripts(line, jobs)))  # type: ignore[misc]
     heard.wait()
     control.shutdown(socket.SHUT_WR)
