@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,6 +133,12 @@ class Proxy:
             line.split("::")[1] for line in lines if line.startswith(f"{provider}::") and "::health_flags::" in line
         ]
 
+    def ejections(self, provider: str = "payments") -> int:
+        """How often an endpoint of it was cut."""
+        name = f"cluster.{provider}.outlier_detection.ejections_enforced_total"
+        said = self.admin(f"/stats?filter=^{name}$").body.decode()
+        return int(said.removeprefix(f"{name}: ") or 0)
+
     def logged(self, provider: str = "payments") -> list[dict[str, Any]]:
         path = Path(self.places.log)
         found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -140,6 +146,22 @@ class Proxy:
 
     def said(self) -> str:
         return (self.folder / "said").read_text()
+
+
+def assert_cut(proxy: Proxy, reached: Sized) -> None:
+    """No request reaches a provider any more that failed often enough; `reached` are those that did.
+
+    Envoy's workers hear of an ejection a moment after the failure; how long that is, the machine decides.
+    """
+
+    def asked_again() -> bool:
+        before = len(reached)
+        assert ask().status == 503
+        return len(reached) > before
+
+    until(lambda: proxy.ejections() == 1, "an ejection")
+    until(lambda: not asked_again(), "a request that does not reach it")
+    assert [asked_again() for _ in range(20)] == [False] * 20
 
 
 def put(path: Path, text: str) -> None:

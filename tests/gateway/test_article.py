@@ -22,6 +22,7 @@ from tests.gateway.proxy import (
     FIRST,
     PROVIDERS_PORT,
     ask,
+    assert_cut,
     gateway,
     launched,
     places,
@@ -83,6 +84,7 @@ def test_it_never_cuts_a_provider_that_fails_and_ours_does(pki: Path, first: Pro
         assert [ask().status for _ in range(30)] == [503] * 30
     assert len(first.seen) == 30
     first.seen.clear()
-    with running(gateway(upstream(retry={"tries": 1}), ca=pki / "ca.pem")):
-        assert [ask().status for _ in range(30)] == [503] * 30
-    assert len(first.seen) <= 6
+    up = upstream(retry={"tries": 1})
+    with running(gateway(up, ca=pki / "ca.pem")) as proxy:
+        assert [ask().status for _ in range(up.consecutive_5xx)] == [503] * up.consecutive_5xx
+        assert_cut(proxy, first.seen)

@@ -19,7 +19,20 @@ from tests.gateway.provider import (
     silence,
     trickles,
 )
-from tests.gateway.proxy import API, EU, FIRST, MIB, PORT, PROVIDERS_PORT, Got, ask, gateway, running, upstream
+from tests.gateway.proxy import (
+    API,
+    EU,
+    FIRST,
+    MIB,
+    PORT,
+    PROVIDERS_PORT,
+    Got,
+    ask,
+    assert_cut,
+    gateway,
+    running,
+    upstream,
+)
 from tests.patience import until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
@@ -36,23 +49,32 @@ def post(**changes: Any) -> Got:
 
 
 def test_a_provider_that_fails_is_cut_after_its_last_failure(pki: Path, first: Provider) -> None:
-    first.behave = in_turn([BROKEN] * 12, answers())
+    first.behave = BROKEN
+    up = upstream(retry={"tries": 1})
+    with running(gateway(up, ca=pki / "ca.pem")) as proxy:
+        assert [ask().status for _ in range(up.consecutive_5xx)] == [503] * up.consecutive_5xx
+        assert len(first.seen) == up.consecutive_5xx
+        assert_cut(proxy, first.seen)
+
+
+def test_a_provider_that_is_well_again_is_asked_again(pki: Path, first: Provider) -> None:
+    first.behave = BROKEN
     up = upstream(retry={"tries": 1}, ejection=1, interval=0.2)
-    with running(gateway(up, ca=pki / "ca.pem")):
-        got = [ask() for _ in range(12)]
-        assert {each.status for each in got} == {503}
-        assert len(first.seen) <= up.consecutive_5xx + 1
+    with running(gateway(up, ca=pki / "ca.pem")) as proxy:
+        for _ in range(up.consecutive_5xx):
+            ask()
+        until(lambda: proxy.ejections() > 0, "an ejection")
         first.behave = answers()
         until(lambda: ask().status == 200, "an answer once the provider is well", seconds=10)
 
 
 def test_tries_that_fail_count_as_well(pki: Path, first: Provider) -> None:
     first.behave = BROKEN
-    up = upstream()
-    with running(gateway(up, ca=pki / "ca.pem")):
-        for _ in range(12):
-            assert ask().status == 503
-        assert len(first.seen) <= up.consecutive_5xx + 1
+    up = upstream(consecutive_5xx=4)
+    with running(gateway(up, ca=pki / "ca.pem")) as proxy:
+        assert ask().status == 503
+        assert len(first.seen) == up.retry.tries == up.consecutive_5xx
+        assert_cut(proxy, first.seen)
 
 
 # Another region

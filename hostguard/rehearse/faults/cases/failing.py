@@ -27,8 +27,7 @@ from hostguard.rehearse.faults.site import Asked, Site
 MORE, MOST = 7, 100
 """Requests that an outage is asked with beside those that may reach it; and at most."""
 APART, AGAIN = 0.05, 0.2
-"""Seconds between two requests of an outage: an ejection takes effect a moment after the failure that it is for; and
-until it is asked whether all is well."""
+"""Seconds between two requests of an outage, and until it is asked whether all is well."""
 CROWD = 30
 
 
@@ -51,9 +50,9 @@ class Outage(Fault):
         site.state = "well"
 
     def calls(self, app: Application) -> None:
-        for _ in range(min(failures(app.n) + MORE, MOST)):
+        for count in range(1, min(failures(app.n) + MORE, MOST) + 1):
             app.unsafe()
-            app.pause(APART)
+            app.pause(_heard(app.n) if count <= failures(app.n) and count % app.n.up.consecutive_5xx == 0 else APART)
         app.provider("recovers")
         if not _too_long(app.n):
             app.every(AGAIN, PATIENCE, is_well, app.n.unsafe)
@@ -105,6 +104,11 @@ class Outage(Fault):
         if cut and back:
             found.append({"at": back["at"], "event": "recovered", "words": "asked again, and well"})
         return found
+
+
+def _heard(n: Numbers) -> float:
+    """Seconds from the failure that a region is cut for until every worker knows: short beside the ejection itself."""
+    return max(APART, min(SLACK, n.up.ejection / (4 * n.regions)))
 
 
 def _too_long(n: Numbers) -> bool:
