@@ -126,7 +126,7 @@ def test_a_request_with_an_idempotency_key_is_sent_again(
     pki: Path, first: Provider, second: Provider, behave: object
 ) -> None:
     first.behave = behave
-    with running(gateway(upstream(hosts=REGIONS, per_try=0.5, total=3), ca=pki / "ca.pem")):
+    with running(gateway(upstream(hosts=REGIONS, per_try=2, total=8), ca=pki / "ca.pem")):
         assert post(headers=KEY).status == 200
     assert [each.body for each in [*first.seen, *second.seen]] == [b"pay", b"pay"]
 
@@ -173,7 +173,7 @@ def test_an_application_can_t_ask_for_other_tries_or_times(
     pki: Path, first: Provider, sender: str, by_socket: bool
 ) -> None:
     orders = {**ORDERS, **({"x-forwarded-for": sender} if sender else {})}
-    with running(gateway(upstream(group="shop", per_try=0.3, total=1), ca=pki / "ca.pem")) as proxy:
+    with running(gateway(upstream(group="shop", per_try=1, total=3), ca=pki / "ca.pem")) as proxy:
         where = proxy.places.bound("payments") if by_socket else PORT
         first.behave = BROKEN
         assert post(where=where, headers=orders).status == 503

@@ -22,6 +22,7 @@ from hostguard.rehearse.faults.cases import FAULTS
 from hostguard.rehearse.faults.clones import cloned
 from hostguard.rehearse.faults.result import Fault
 from tests.packets.test_rehearse import rules_of
+from tests.patience import slowness
 from tests.programs import ENVOY
 
 TWO, EXAMPLE = Path(__file__).parent / "faults.yml", Path(__file__).parents[2] / "examples" / "gateway.yml"
@@ -89,7 +90,7 @@ def test_what_is_told_of_a_fault_is_what_was_seen() -> None:
     sent = [(each["method"], each["region"], each["status"]) for each in region["gateway"]["reached"]]
     assert sorted(sent) == [("GET", 1, 503), ("GET", 2, 200), ("POST", 1, 503)]
     first, second = (each["at"] for each in limited["gateway"]["reached"])
-    assert 1 <= second - first <= 2
+    assert 1 <= second - first <= 2 * slowness()
     assert (hangs["key"], hangs["value"]) == ("gateway.providers.payments.timeouts.total", "6s")
     line = EXAMPLE.read_text(encoding="utf-8").splitlines()[hangs["line"] - 1]
     assert "total: 6s" in line
