@@ -209,7 +209,7 @@ def _as_a_whole(
         "outcome": "unconfirmed" if seconds else "applied",
         "generation": record["number"],
         "changes": record["changes"],
-        "session": window.connection(),
+        "session": window.connection_if_told(),
     }
 
 

@@ -12,8 +12,9 @@ import zipfile
 from typing import Any, Dict, Iterator, List, Tuple
 
 from . import dropped, facts, lock, proc, sources, store
+from .children import aside
 from .program import PYTHONS, environment, find, run
-from .resource import HostError, TooLate
+from .resource import HostError, TooLate, why
 from .systemctl import systemd_runs
 
 PROGRAM = store.FOLDER + "/program.pyz"
@@ -42,7 +43,7 @@ def arm(generation: int, seconds: float) -> None:
             "deadline": now() + LONGEST_WRITE,
             "writer": [os.getpid(), lock.started(os.getpid())],
             "boot": facts.boot_id(),
-            "connection": connection(),
+            "connection": connection_if_told(),
             "made": [folder for folder in WANTS if runs and not os.path.isdir(folder)],
         }
     )
@@ -279,16 +280,34 @@ def ancestors() -> Iterator[Tuple[int, str]]:
 
 
 def connection() -> str:
-    """The SSH connection that this process came in by, from the nearest ancestor that knows: sudo forgets it."""
-    for pid, _ in ancestors():
+    """The SSH connection that this process came in by, from the nearest ancestor that knows: sudo forgets it. "" where
+    all say that they know none, as at a console. Raises HostError where one does not say, and no other knows."""
+    return str(_came_in_by([pid for pid, _ in ancestors()]))
+
+
+def connection_if_told() -> str:
+    """The same; "" too where it can't be told."""
+    with contextlib.suppress(HostError):
+        return connection()
+    return ""
+
+
+@aside
+def _came_in_by(pids: List[int]) -> str:
+    silent = ""
+    for pid in pids:
+        proc.looking_at(pid)
         try:
             entries = proc.environment(pid)
-        except (HostError, OSError):
+        except (HostError, OSError) as error:
+            silent = silent or why(error, "/proc/{}/environ".format(pid))
             continue
         for entry in entries:
             name, _, said = entry.partition(b"=")
             if name == b"SSH_CONNECTION" and said:
                 return said.decode("ascii", "replace")
+    if silent:
+        raise HostError(silent)
     return ""
 
 
@@ -314,15 +333,21 @@ def proven() -> int:
 
 def _prove(applied_over: str) -> None:
     """Raises HostError unless this is another connection than the one that applied, or a console."""
+    if not applied_over:
+        return
     within = next((name for _, name in ancestors() if name in MULTIPLEXERS), None)
-    if within and applied_over:
+    if within:
         raise HostError(
             "inside {} nobody can tell which connection this is: open a new one, and confirm outside of it".format(
                 within.split(":")[0]
             )
         )
-    mine = connection()
-    if mine and mine == applied_over:
+    try:
+        mine = connection()
+    except HostError as error:
+        said = "which connection this is can't be told, which proves nothing: confirm in a shell of root's ({})"
+        raise HostError(said.format(error)) from None
+    if mine == applied_over:
         raise HostError(
             "this is the connection that applied it, which proves nothing: open a new one and confirm there"
         )

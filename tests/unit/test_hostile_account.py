@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hostguard.host import cgroup, children, lock, login, plain_file, proc, program, watcher
+from hostguard.host import cgroup, children, lock, login, plain_file, proc, program, watcher, window
 from hostguard.host.attack import fire
 from hostguard.host.attack.shot import Shot
 from hostguard.host.children import Call, each_aside, together
@@ -150,6 +150,9 @@ def test_a_process_that_never_ends_its_execve(holder: int, monkeypatch: pytest.M
     assert f"process {holder} (" in seen.reason
     said = collect({"all": {"collect": "packet-sockets"}})["all"]
     assert f"process {holder} (" in said["unreadable"]
+    monkeypatch.setattr(window, "ancestors", lambda: [(holder, "sh")])
+    with pytest.raises(HostError, match=f"process {holder} \\("):
+        window.connection()
     assert time.monotonic() - begun < seconds(30)
 
 
@@ -197,7 +200,7 @@ ENDLESS = """
 """
 
 
-def test_arguments_without_end() -> None:
+def test_arguments_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with runs(ENDLESS) as said:
         pid, *refused = said.split()
         if refused:
@@ -205,6 +208,11 @@ def test_arguments_without_end() -> None:
         for read in (proc.arguments, proc.environment):
             with pytest.raises(HostError, match=f"/proc/{pid}/.*: more than 8388608 bytes"):
                 read(int(pid))
+        monkeypatch.setattr(window, "ancestors", lambda: [(int(pid), "sh")])
+        window._prove("")  # it was applied at a console
+        with pytest.raises(HostError, match=f"which connection this is can't be told.*/proc/{pid}/environ"):
+            window._prove("10.77.0.1 50001 10.77.0.11 22")
+        assert window.connection_if_told() == ""
 
 
 def test_links_that_lead_on_without_end(tmp_path: Path) -> None:

@@ -35,10 +35,15 @@ def listeners(_request: Request) -> Any:
     return {table: text({"path": "/proc/net/" + table}) for table in ("tcp", "tcp6", "udp", "udp6")}
 
 
+def sockets(request: Request) -> Any:
+    """All sockets, and the SSH connection that asks."""
+    return dict(_sockets(request), session=window.connection_if_told())
+
+
 @aside
-def sockets(_request: Request) -> Any:
+def _sockets(_request: Request) -> Any:
     """Every TCP and UDP socket as sock_diag(7) answers, in base64; which process holds which inode, and the names
-    of the accounts, which only this host knows; who has a packet socket; and the SSH connection that asks."""
+    of the accounts, which only this host knows; and who has a packet socket."""
     dumps = {}
     accounts: Dict[str, str] = {}
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -55,7 +60,6 @@ def sockets(_request: Request) -> Any:
         "accounts": accounts,
         "packet": _named(_packet(), holders),
         "raw": _named(_raw(), holders),
-        "session": window.connection(),
     }
 
 
