@@ -1,7 +1,7 @@
 """Does a host stay whole whatever goes wrong? One fault at every single point of every change: `make crash`.
 
-Prints a row a trial as it ends, then a table of what became of the host, and each bad point with the command that
-repeats it. Ends with 1 where there is one.
+Prints a row a trial as it ends, then a table of what became of the host, and each point that was bad or not reached,
+with the command that repeats it. Ends with 1 where there is one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.crash.trial import Point, Result, Trial, attempt, each_once, record, 
 from tests.lab.lab import Lab
 
 Each = TypeVar("Each")
+UNPROVEN = (*BAD, Verdict.MISSED)
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
             return 0
         results, whole = run(lab, names, arguments)
     report(results)
-    return 1 if not whole or any(result.verdict in BAD for result in results) else 0
+    return 1 if not whole or any(result.verdict in UNPROVEN for result in results) else 0
 
 
 def tell(name: str, points: Sequence[Point]) -> None:
@@ -122,7 +123,7 @@ def report(results: Sequence[Result]) -> None:
     print(f"| all | | {' | '.join(map(str, totals))} |")
     seconds = sum(result.seconds for result in results)
     print(f"\n{len(results)} trials, {seconds / max(1, len(results)):.1f} s each")
-    for verdict in BAD:
+    for verdict in UNPROVEN:
         for result in results:
             if result.verdict == verdict:
                 print(f"\n{verdict}: {result.struck}\n  {result.why}\n"

@@ -1,4 +1,5 @@
-"""Runs on a lab host in place of its Python: counts the changing calls of one process, and lets one of them go wrong.
+"""Runs on a lab host in place of its Python: counts the changing calls of one process and of the children that look for
+it, and lets one of them go wrong.
 
 The host's `/opt/crash/python` starts it, and is what the program takes for its Python: what the program starts later,
 its watcher and the units of a boot, comes through here too. What to do is in `PLAN`. `FIRED` says that it was done,
@@ -10,6 +11,7 @@ from __future__ import annotations
 import builtins
 import errno
 import json
+import mmap
 import os
 import re
 import runpy
@@ -88,9 +90,26 @@ class Injector:
         self.recording = bool(plan.get("record"))
         self.staying = self.fault.endswith("-on")
         self.room = float(plan.get("room", "inf"))  # so many seconds after it began, it is over
+        # In memory that children share: a child that looks for its parent makes calls of the same row.
+        self.shared = mmap.mmap(-1, mmap.PAGESIZE)
         self.struck = struck
-        self.count = 0
         self.busy = False
+
+    @property
+    def count(self) -> int:
+        return int.from_bytes(self.shared[:8], "big")
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self.shared[:8] = count.to_bytes(8, "big")
+
+    @property
+    def struck(self) -> bool:
+        return self.shared[8] == 1
+
+    @struck.setter
+    def struck(self, struck: bool) -> None:
+        self.shared[8] = struck
 
     def point(self, what: str, subject: str) -> None:
         """A changing call is about to be made."""

@@ -28,6 +28,16 @@ def write():
         file.write("text")
         file.flush()
         os.fsync(file.fileno())
+def look():
+    child = os.fork()
+    if child == 0:
+        try:
+            subprocess.run(["true"])
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise OSError(0, "the child failed")
 attempt("mkdir", os.mkdir, "/etc/fake.d")
 attempt("write", write)
 attempt("rename", os.rename, "/etc/fake.new", "/etc/fake")
@@ -36,6 +46,7 @@ attempt("parameter", lambda: open("/proc/sys/net/ipv4/tcp_fin_timeout", "w").clo
 attempt("read", lambda: open("/etc/fake").read())
 attempt("elsewhere", lambda: open("/tmp/elsewhere", "w").close())
 attempt("program", lambda: subprocess.run(["sh", "-c", "sleep 0.2; touch /tmp/ran"], check=True))
+attempt("look", look)
 attempt("remove", os.remove, "/etc/fake")
 attempt("rmdir", os.rmdir, "/etc/fake.d")
 tell(sys.executable)
@@ -49,10 +60,12 @@ POINTS = [
     ["chmod", "/etc/fake"],
     ["open", "/proc/sys/net/ipv4/tcp_fin_timeout"],
     ["program", "sh -c sleep 0.2; touch /tmp/ran"],
+    ["program", "true"],
     ["remove", "/etc/fake"],
     ["rmdir", "/etc/fake.d"],
 ]
-WORDS = ["mkdir", "write", "rename", "chmod", "parameter", "read", "elsewhere", "program", "remove", "rmdir"]
+WORDS = ["mkdir", "write", "rename", "chmod", "parameter", "read", "elsewhere", "program", "look", "remove", "rmdir"]
+IN_A_CHILD = 9
 
 
 class Fake(Stage):
@@ -86,17 +99,17 @@ def test_another_process_is_left_alone(stage: Fake) -> None:
     assert stage.fired() == ""
 
 
-@pytest.mark.parametrize("at", range(1, len(POINTS) + 1))
+@pytest.mark.parametrize("at", [at for at in range(1, len(POINTS) + 1) if at != IN_A_CHILD])
 def test_killed_just_before_each_call(stage: Fake, at: int) -> None:
     code, told = stage.suffer("kill", at=at)
     assert code == 137
     assert stage.fired() == " ".join(POINTS[at - 1])
     # Opening, writing and syncing are one word's, and so three points end at the same one.
-    before = [0, 1, 1, 1, 2, 3, 4, 7, 8, 9][at - 1]
+    before = [0, 1, 1, 1, 2, 3, 4, 7, 8, 9, 10][at - 1]
     assert told == WORDS[:before]
     there = stage.there.run("ls -d /etc/fake*", check=False).stdout.split()
     assert there == [[], ["/etc/fake.d"], ["/etc/fake.d", "/etc/fake.new"], ["/etc/fake", "/etc/fake.d"],
-                     ["/etc/fake.d"]][(at > 1) + (at > 2) + (at > 5) + (at > 9)]  # fmt: skip
+                     ["/etc/fake.d"]][(at > 1) + (at > 2) + (at > 5) + (at > 10)]  # fmt: skip
 
 
 def test_killed_while_its_program_runs(stage: Fake) -> None:
@@ -109,7 +122,7 @@ def test_killed_while_its_program_runs(stage: Fake) -> None:
                                              ("erofs", "Read-only file system")])  # fmt: skip
 def test_a_call_fails_once(stage: Fake, fault: str, said: str) -> None:
     code, told = stage.suffer(fault, at=1)
-    assert (code, told[0], told[1:9]) == (0, f"mkdir: {said}", WORDS[1:9])
+    assert (code, told[0], told[1:10]) == (0, f"mkdir: {said}", WORDS[1:10])
     assert stage.fired() == "mkdir /etc/fake.d"
 
 
@@ -124,10 +137,21 @@ def test_a_program_that_cannot_be_started(stage: Fake) -> None:
     assert told == [*WORDS[:7], "program: Input/output error", *WORDS[8:], injector.PYTHON]
 
 
+def test_a_call_of_a_child_fails(stage: Fake) -> None:
+    told = stage.suffer("eio", at=IN_A_CHILD)[1]
+    assert told == [*WORDS[:8], "look: the child failed", *WORDS[9:], injector.PYTHON]
+    assert stage.fired() == "program true"
+
+
+def test_what_a_child_met_first_stays_for_its_parent(stage: Fake) -> None:
+    told = stage.suffer("eio-on", at=IN_A_CHILD)[1]
+    assert told[8:10] == ["look: the child failed", "remove: Input/output error"]
+
+
 def test_what_stays_full_lets_go_what_needs_no_room(stage: Fake) -> None:
     told = stage.suffer("enospc-on", at=5)[1]
     assert told == ["mkdir", "write", "rename: No space left on device", "chmod: No such file or directory",
-                    "parameter", "read: No such file or directory", "elsewhere", "program",
+                    "parameter", "read: No such file or directory", "elsewhere", "program", "look",
                     "remove: No such file or directory", "rmdir", injector.PYTHON]  # fmt: skip
 
 
@@ -144,7 +168,7 @@ def test_what_stays_fails_in_every_process_until_it_is_mended(stage: Fake) -> No
 
 def test_what_stays_is_over_after_a_while(stage: Fake) -> None:
     told = stage.suffer("erofs-on", at=1, room=0)[1]
-    assert told == ["mkdir: Read-only file system", *WORDS[1:9], "rmdir: No such file or directory", injector.PYTHON]
+    assert told == ["mkdir: Read-only file system", *WORDS[1:10], "rmdir: No such file or directory", injector.PYTHON]
 
 
 def test_it_strikes_at_a_program_by_its_name(stage: Fake) -> None:

@@ -33,12 +33,13 @@ Point = tuple[str, str]
 
 @dataclass(frozen=True)
 class Trial:
-    """`at`: the number of its point; or `having`: the first point that has this text."""
+    """`at`: the number of its point, and `point` what was seen there; or `having`: the first that has this text."""
 
     scenario: str
     fault: str
     at: int = 0
     having: str = ""
+    point: str = ""
 
     def __str__(self) -> str:
         return f"{self.scenario} {self.fault} {self.at or self.having}"
@@ -76,7 +77,10 @@ def record(stage: Stage, name: str) -> list[Point]:
 
 def trials(name: str, points: Sequence[Point], faults: Sequence[str] = FAULTS) -> list[Trial]:
     return [
-        Trial(name, fault, at) for fault in faults for at, point in enumerate(points, 1) if injector.fits(fault, *point)
+        Trial(name, fault, at, point=" ".join(point))
+        for fault in faults
+        for at, point in enumerate(points, 1)
+        if injector.fits(fault, *point)
     ]
 
 
@@ -101,8 +105,8 @@ def _attempted(stage: Stage, trial: Trial) -> tuple[Verdict, str, str]:
     if verdict == Verdict.STUCK:  # whoever is at work would meet the next trial
         stage.leave()
         return verdict, why, struck
-    if not struck:
-        verdict, why = Verdict.MISSED, ""
+    if verdict not in BAD and (not struck or (trial.point and struck != trial.point)):
+        verdict, why = Verdict.MISSED, f"and not {trial.point}"
     if not put_back(stage, scenario, seen.dump) and verdict not in BAD:
         only_traces = not without_traces(stage.unlike)
         verdict = Verdict.TRACES if only_traces else Verdict.OPEN
