@@ -56,8 +56,10 @@ CALLS = {
 }
 # Programs that only look: who dies before one dies before whatever comes next.
 LOOKS = re.compile(
-    r"(?:^|/)(systemctl show|ipset save|ip6?tables-save|nft .*\blist\b|unshare --net|ip -json|openssl version)"
+    r"(?:^|/)(systemctl show|ipset save|ip6?tables-save|nft .*\blist\b|unshare --net|ip -json|openssl version"
+    r"|journalctl)"
 )
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 ENDING = ("kill", "kill-after", "power")
 NEEDS_ROOM = ("open", "write", "fsync", "mkdir", "symlink", "link", "rename", "setxattr")
 NAMES = {"enospc": errno.ENOSPC, "eio": errno.EIO, "erofs": errno.EROFS}
@@ -225,8 +227,9 @@ def watched(path: Any) -> str:
 
 
 def words(argv: Any) -> str:
+    """What is called, but for a time in it: so the same call has the same words in each run."""
     said = argv if isinstance(argv, str) else " ".join(map(os.fsdecode, argv))
-    return " ".join(said.split())
+    return TIME.sub("…", " ".join(said.split()))
 
 
 def append(path: str, text: str) -> None:

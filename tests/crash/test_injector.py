@@ -32,7 +32,7 @@ def look():
     child = os.fork()
     if child == 0:
         try:
-            subprocess.run(["true"])
+            subprocess.run(["true", "--since=2026-11-27 16:07:10"])
         except OSError:
             os._exit(1)
         os._exit(0)
@@ -60,7 +60,7 @@ POINTS = [
     ["chmod", "/etc/fake"],
     ["open", "/proc/sys/net/ipv4/tcp_fin_timeout"],
     ["program", "sh -c sleep 0.2; touch /tmp/ran"],
-    ["program", "true"],
+    ["program", "true --since=…"],
     ["remove", "/etc/fake"],
     ["rmdir", "/etc/fake.d"],
 ]
@@ -140,7 +140,7 @@ def test_a_program_that_cannot_be_started(stage: Fake) -> None:
 def test_a_call_of_a_child_fails(stage: Fake) -> None:
     told = stage.suffer("eio", at=IN_A_CHILD)[1]
     assert told == [*WORDS[:8], "look: the child failed", *WORDS[9:], injector.PYTHON]
-    assert stage.fired() == "program true"
+    assert stage.fired() == "program true --since=…"
 
 
 def test_what_a_child_met_first_stays_for_its_parent(stage: Fake) -> None:

@@ -28,6 +28,7 @@ def test_a_fault_comes_only_where_it_can() -> None:
     assert not fits("erofs", "open", "/run/secrets")
     assert not fits("kill-after", "rename", "/etc/file")
     assert not fits("power", "program", "/usr/sbin/ipset save")
+    assert not fits("kill", "program", "journalctl -k -q")
     assert fits("power", "program", "/usr/sbin/ipset -exist restore")
     assert fits("eio", "program", "/usr/sbin/ipset save")
 
