@@ -92,7 +92,7 @@ class Injector:
         self.recording = bool(plan.get("record"))
         self.staying = self.fault.endswith("-on")
         self.room = float(plan.get("room", "inf"))  # so many seconds after it began, it is over
-        # In memory that children share: a child that looks for its parent makes calls of the same row.
+        # Shared with our children: a look at processes is made in one, and its calls count as well.
         self.shared = mmap.mmap(-1, mmap.PAGESIZE)
         self.struck = struck
         self.busy = False

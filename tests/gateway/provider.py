@@ -48,6 +48,9 @@ def answers(
     return behave
 
 
+BROKEN = answers(503, b"{}")
+
+
 def in_turn(first: Iterable[Behaviour], then: Behaviour) -> Behaviour:
     waiting = list(first)
 

@@ -29,7 +29,7 @@ HERE = f"127.{100 + os.getpid() // 250 % 100}.{os.getpid() % 250 + 1}"
 FIRST, SECOND, MOVED = (f"{HERE}.{last}" for last in (1, 2, 3))
 RESOLVER = (f"{HERE}.83", 5300)
 ADDRESS, PORT, METRICS, PROVIDERS_PORT = f"{HERE}.84", 8400, 8490, 8443
-API, EU = "api.provider.test", "eu.provider.test"
+REGIONS = API, EU = "api.provider.test", "eu.provider.test"
 MIB = 2**20
 CIPHERS = ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384")
 

@@ -16,7 +16,7 @@ from hostguard.controls.gateway import envoy
 from hostguard.controls.gateway.envoy.tree import as_json
 from hostguard.rehearse.faults import article
 from tests.gateway import certificates
-from tests.gateway.provider import Provider, answers
+from tests.gateway.provider import BROKEN, Provider
 from tests.gateway.proxy import (
     API,
     FIRST,
@@ -79,7 +79,7 @@ def test_it_sends_to_a_provider_with_a_bad_certificate_and_ours_does_not(pki: Pa
 
 
 def test_it_never_cuts_a_provider_that_fails_and_ours_does(pki: Path, first: Provider) -> None:
-    first.behave = answers(503, b"{}")
+    first.behave = BROKEN
     with the_article_s(pki):
         assert [ask().status for _ in range(30)] == [503] * 30
     assert len(first.seen) == 30

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.provider import (
+    BROKEN,
     Provider,
     answers,
     chunks,
@@ -20,12 +21,11 @@ from tests.gateway.provider import (
     trickles,
 )
 from tests.gateway.proxy import (
-    API,
-    EU,
     FIRST,
     MIB,
     PORT,
     PROVIDERS_PORT,
+    REGIONS,
     Got,
     ask,
     assert_cut,
@@ -36,9 +36,7 @@ from tests.gateway.proxy import (
 from tests.patience import until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
-BROKEN = answers(503, b"{}")
 KEY = {"Idempotency-Key": "7"}
-REGIONS = (API, EU)
 
 
 def post(**changes: Any) -> Got:

@@ -21,15 +21,15 @@ from hostguard.host.envoy_admin import DUMP
 from hostguard.policy.gateway import Credential, OAuth, Upstream
 from hostguard.policy.keys import Place
 from tests.gateway import certificates
-from tests.gateway.provider import Behaviour, Provider, Request, answers, hangs, in_turn, resets
+from tests.gateway.provider import BROKEN, Behaviour, Provider, Request, answers, hangs, in_turn, resets
 from tests.gateway.proxy import (
     ADDRESS,
-    API,
     EU,
     FIRST,
     MIB,
     PORT,
     PROVIDERS_PORT,
+    REGIONS,
     SECOND,
     ask,
     gateway,
@@ -44,9 +44,7 @@ pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 K1, K2, K3 = "key-one-4f1d", "key-two-9a7c", "key-three-55e0"
 HEADER, PREFIX = "x-api-key", "Key "
 REASON = "x-hostguard-reason"
-BROKEN = answers(503, b"{}")
 REFUSED = answers(401, b'{"error": "key"}')
-REGIONS = (API, EU)
 
 
 @pytest.fixture
@@ -548,7 +546,7 @@ def test_a_token_server_that_goes_down_takes_no_token_away(
     second.behave = tokens = Tokens()
     with running(gateway(by_token(keys), ca=pki / "ca.pem")):
         until(lambda: ask().status == 200, "an answer")
-        second.behave = answers(503, b"{}")
+        second.behave = BROKEN
         assert [ask().status for _ in range(5)] == [200] * 5
     assert len(tokens.given) == 1
     assert len(first.seen) >= 5

@@ -29,6 +29,7 @@ from tests.gateway.proxy import (
     METRICS,
     MIB,
     PORT,
+    REGIONS,
     Proxy,
     ask,
     gateway,
@@ -56,7 +57,7 @@ SCHEMA = {"type": "object", "required": ["id"]}
         {"name": "no"},
         {"name": "n", "group": "shop"},
         {"listen": None, "group": "shop"},
-        {"hosts": (API, EU)},
+        {"hosts": REGIONS},
         {"protocol": "http1"},
         {"protocol": "http2"},
         {"retry": {"tries": 1}},
@@ -66,7 +67,7 @@ SCHEMA = {"type": "object", "required": ["id"]}
         {"payload": {"stream": True}, "retry": {"tries": 1}},
         {"payload": {"schema": SCHEMA}},
         {"credential": Credential(KEYS, "X-Api-Key", "", None)},
-        {"credential": Credential(KEYS, "Authorization", "Bearer ", None), "hosts": (API, EU)},
+        {"credential": Credential(KEYS, "Authorization", "Bearer ", None), "hosts": REGIONS},
         {"credential": Credential(replace(KEYS, old=None), "Authorization", "Bearer ", None), "retry": {"tries": 1}},
         {"credential": Credential(KEYS, "Authorization", "", TOKENS), "client_certificate": CARD},
     ],
@@ -84,7 +85,7 @@ def test_envoy_takes_what_is_compiled(pki: Path, changes: dict[str, Any]) -> Non
 
 @pytest.mark.usefixtures("first", "second")
 def test_envoy_calls_nothing_of_it_deprecated(pki: Path) -> None:
-    up = upstream(hosts=(API, EU), group="shop", payload={"schema": SCHEMA})
+    up = upstream(hosts=REGIONS, group="shop", payload={"schema": SCHEMA})
     with running(gateway(up, ca=pki / "ca.pem", metrics_listen=METRICS, log="failures")) as proxy:
         assert ask().status == 200
         assert proxy.said() == ""
@@ -180,7 +181,8 @@ def test_a_balancer_asks_where_it_sends_to_whether_the_proxy_is_there(pki: Path,
     with running(gateway(once, ca=pki / "ca.pem", log="all")) as proxy:
         at = PORT if where == "port" else proxy.places.bound("payments")
         assert ask(at, READY).status == 204
-        assert [ask(at).status for _ in range(8)] == [503] * 8  # by now the provider is cut off
+        assert [ask(at).status for _ in range(8)] == [503] * 8
+        until(lambda: proxy.ejections() == 1, "the provider is cut off")
         assert ask(at, READY).status == 204
         assert proxy.admin("/drain_listeners?graceful", "POST").status == 200
         assert ask(at, READY).status == 204
@@ -253,7 +255,7 @@ def test_a_request_is_counted_with_its_region_its_time_and_the_end_of_the_certif
     pki: Path, first: Provider
 ) -> None:
     first.behave = answers(503)
-    with running(gateway(upstream(hosts=(API, EU)), ca=pki / "ca.pem", metrics_listen=METRICS)):
+    with running(gateway(upstream(hosts=REGIONS), ca=pki / "ca.pem", metrics_listen=METRICS)):
         assert ask().status == 200
         until(lambda: 'envoy_hostguard_ttfb_count{provider="payments"} 1' in scraped(), "the first byte's time")
         found = scraped()

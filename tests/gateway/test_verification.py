@@ -18,6 +18,7 @@ from tests.gateway.proxy import (
     EU,
     FIRST,
     PROVIDERS_PORT,
+    REGIONS,
     SECOND,
     ask,
     gateway,
@@ -63,7 +64,7 @@ def test_nothing_is_sent_by_an_old_tls(pki: Path) -> None:
 
 
 def test_a_further_region_is_asked_and_verified_by_its_own_name(pki: Path, second: Provider) -> None:
-    up = upstream(hosts=(API, EU))
+    up = upstream(hosts=REGIONS)
     with running(gateway(up, ca=pki / "ca.pem")):
         assert ask().status == 200
     assert [each.headers["host"] for each in second.seen] == [EU]
@@ -71,7 +72,7 @@ def test_a_further_region_is_asked_and_verified_by_its_own_name(pki: Path, secon
 
 def test_a_further_region_that_shows_another_name_gets_nothing(pki: Path, names: Names) -> None:
     names.of[EU] = ([SECOND], 60)
-    up = upstream(hosts=(API, EU))
+    up = upstream(hosts=REGIONS)
     with Provider(SECOND, PROVIDERS_PORT, pki, certificates.WRONG_NAME) as bad, running(gateway(up, ca=pki / "ca.pem")):
         assert ask().status == 503
         assert bad.connections > 0

@@ -20,13 +20,12 @@ from tests.gateway import certificates
 from tests.gateway.provider import Behaviour, Provider, Request, answers, hangs, resets
 from tests.gateway.proxy import (
     ADDRESS,
-    API,
-    EU,
     FIRST,
     METRICS,
     MIB,
     PORT,
     PROVIDERS_PORT,
+    REGIONS,
     SECOND,
     Proxy,
     ask,
@@ -87,7 +86,7 @@ FAULTS = {
         "ProviderTimeouts", "ProviderFails", behave=hangs, policy={"per_try": 0.3}, retry={"tries": 1}),
     "resetting": fault("ProviderResets", "ProviderFails", behave=resets, method="POST"),
     "limiting": fault("RateLimited", behave=answers(429, retry_after=30)),
-    "second-region": fault("OnSecondRegion", policy={"hosts": (API, EU), "consecutive_5xx": 5}, behave=answers(503)),
+    "second-region": fault("OnSecondRegion", policy={"hosts": REGIONS, "consecutive_5xx": 5}, behave=answers(503)),
     "full": fault(
         "BreakerOpen", "ProviderFails", behave=slowly(0.2, answers()), policy={"requests": 1}, at_once=4,
         method="POST"),

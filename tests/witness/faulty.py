@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.gateway import certificates
-from tests.gateway.provider import Behaviour, Closed, Provider, Request, answers, hangs, in_turn, silence, trickles
+from tests.gateway.provider import (
+    BROKEN,
+    Behaviour,
+    Closed,
+    Provider,
+    Request,
+    answers,
+    hangs,
+    in_turn,
+    silence,
+    trickles,
+)
 
 PORT = 443
 LATE, BUSY = 0.9, 0.3
@@ -44,7 +55,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "hangs": {"behave": hangs},
     "trickles": {"behave": trickles},
     "limits": {"behave": answers(429, b"{}", Retry_After=30)},
-    "fails": {"behave": answers(503, b"{}")},
+    "fails": {"behave": BROKEN},
     "late": {"behave": _after(LATE)},
     "busy": {"behave": _after(BUSY)},
     "refuses-the-key": {"behave": answers(401, b"{}")},
