@@ -32,6 +32,13 @@ def main() -> int:
     parser.add_argument("--at", type=int, action="append", metavar="K", help="at this point alone; may be repeated")
     parser.add_argument("--sample", type=int, metavar="N", help="so many of all, always the same ones")
     parser.add_argument("--each-once", action="store_true", help="every point, each with one fault, in turn")
+    parser.add_argument(
+        "--turn",
+        type=int,
+        default=1,
+        metavar="T",
+        help="with --each-once: the T-th fault of each point (default: 1, the first)",
+    )
     parser.add_argument("--list", action="store_true", help="tell the points, and try none")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="so many hosts side by side (default: 1)")
     arguments = parser.parse_args()
@@ -72,7 +79,7 @@ def run(lab: Lab, names: Sequence[str], arguments: argparse.Namespace) -> tuple[
         if arguments.at:
             wanted = [trial for trial in wanted if trial.at in arguments.at]
         if arguments.each_once:
-            wanted = each_once(wanted)
+            wanted = each_once(wanted, arguments.turn)
         if arguments.sample is not None:
             wanted = sample(wanted, arguments.sample)
         print(f"{len(wanted)} trials of {sum(map(len, known.values()))} points", flush=True)

@@ -39,3 +39,11 @@ def test_each_point_has_one_fault_and_the_faults_take_turns() -> None:
     counts = Counter((trial.scenario, trial.fault) for trial in chosen)
     assert len(counts) == len(SCENARIOS) * len(FAULTS)
     assert set(counts.values()) == {29 // len(FAULTS), 29 // len(FAULTS) + 1}
+
+
+def test_the_turns_together_try_each_fault_at_each_point_once() -> None:
+    turns = [each_once(EVERY, turn) for turn in range(1, len(FAULTS) + 1)]
+    assert [len(turn) for turn in turns] == [len(SCENARIOS) * 29] * len(FAULTS)
+    tried = Counter(trial for turn in turns for trial in turn)
+    assert tried == Counter(EVERY)
+    assert each_once(EVERY, len(FAULTS) + 1) == []

@@ -184,17 +184,26 @@ def put_back(stage: Stage, scenario: Scenario, dump: Dump) -> bool:
     return False
 
 
-def each_once(every: Sequence[Trial]) -> list[Trial]:
-    """One trial for each point, in order. The fault that a scenario has had least often comes next."""
+def each_once(every: Sequence[Trial], turn: int = 1) -> list[Trial]:
+    """One trial for each point, in order. The fault that a scenario has had least often comes next.
+
+    Of a later turn: what the turns before have left. A point that has had all its faults has none.
+    """
     fitting: dict[tuple[str, int], list[Trial]] = {}
     for trial in every:
         fitting.setdefault((trial.scenario, trial.at), []).append(trial)
+    in_order = [
+        fitting[point] for point in sorted(fitting, key=lambda point: (list(SCENARIOS).index(point[0]), point[1]))
+    ]
     had: Counter[tuple[str, str]] = Counter()
-    chosen = []
-    for _, trials_here in sorted(fitting.items(), key=lambda item: (list(SCENARIOS).index(item[0][0]), item[0][1])):
-        trial = min(trials_here, key=lambda each: (had[each.scenario, each.fault], FAULTS.index(each.fault)))
-        had[trial.scenario, trial.fault] += 1
-        chosen.append(trial)
+    chosen: list[Trial] = []
+    for _ in range(turn):
+        chosen = []
+        for left in filter(None, in_order):
+            trial = min(left, key=lambda each: (had[each.scenario, each.fault], FAULTS.index(each.fault)))
+            left.remove(trial)
+            had[trial.scenario, trial.fault] += 1
+            chosen.append(trial)
     return chosen
 
 

@@ -23,6 +23,7 @@ from tests.gateway.proxy import (
     running,
     upstream,
 )
+from tests.patience import slowness
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 OTHER = PORT + 1
@@ -46,11 +47,11 @@ def bystander() -> Iterator[list[bytes]]:
 
 
 def send(text: str) -> bytes:
-    """Everything that comes back until the gateway closes, or says nothing more for a second."""
+    """Everything that comes back until the gateway closes, or says nothing more for a second of an idle machine."""
     said = b""
     with socket.create_connection((ADDRESS, PORT), timeout=5) as wire:
         wire.sendall(text.encode("latin-1"))
-        wire.settimeout(1)
+        wire.settimeout(slowness())
         with suppress(OSError):
             while part := wire.recv(65536):
                 said += part

@@ -30,7 +30,7 @@ from tests.lab.any_host import AnyHost, Completed
 from tests.lab.lab import PREFIX, is_alive, this_process
 from tests.lab.network import MACHINES_NUMBER, Address
 from tests.lab.process import LabError, call, checked
-from tests.patience import Patience, ended
+from tests.patience import Patience, ended, whole
 
 ADDRESS, CALLER, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 SERVERS = ("10.0.2.100", "10.0.2.101")  # on port 443
@@ -39,6 +39,8 @@ WIRED = Address(MACHINES_NUMBER)
 MACHINES = debian.CACHE / "machines"
 BOOT_SECONDS = 300
 END_SECONDS = 120
+ANSWER_SECONDS = 60  # sshd of an emulated machine that swaps says its first word after more than 5
+LOOK_SECONDS = 5  # during a boot a connection may hang: the next one finds what is up by then
 KERNEL = "root=/dev/vda rw console=ttyS0 quiet oops=panic panic=-1 mitigations=off"  # and -no-reboot: it ends at once
 PANIC = re.compile(r"Kernel panic - not syncing: .*")
 
@@ -102,7 +104,8 @@ class Machine(AnyHost):
         # A new connection each time: what a boot loads may cut the one that is open.
         while patience.left():
             self._must_run()
-            state = self.run("systemctl is-system-running", check=False).stdout.strip()
+            asked = self.ssh("systemctl is-system-running", connect_seconds=LOOK_SECONDS, alive_seconds=LOOK_SECONDS)
+            state = call(asked, check=False).stdout.strip()
             if state in ("running", "degraded"):
                 return state
             time.sleep(0.5)
@@ -159,7 +162,7 @@ class Machine(AnyHost):
         timeout: float | None = 300,
     ) -> Completed:
         """Run a program over a connection of its own. A failure to connect is a return code of 255."""
-        done = call(self.ssh(command, env=env, alive_seconds=10), check=False, input=input, timeout=timeout)
+        done = call(self.ssh(command, env=env, alive_seconds=20), check=False, input=input, timeout=timeout)
         if done.returncode == 255:
             self._must_run()
         return checked(done) if check else done
@@ -169,21 +172,23 @@ class Machine(AnyHost):
         command: str | Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
+        connect_seconds: int = ANSWER_SECONDS,
         alive_seconds: int = 0,
     ) -> list[str]:
         """The command line that runs a program in the machine: a new connection each time, never a shared one.
 
-        With `alive_seconds` the connection asks that often whether there is still a machine at its other end.
+        With `alive_seconds` the connection asks that often whether there is still a machine at its other end, and ends
+        after three questions without an answer. Both are seconds of an idle machine.
         """
         argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
         settings = [f"{name}={value}" for name, value in (env or {}).items()]
         options = {
             "BatchMode": "yes",
-            "ConnectTimeout": 5,
+            "ConnectTimeout": whole(connect_seconds),
             "ControlPath": "none",
             "IdentitiesOnly": "yes",
             "LogLevel": "ERROR",
-            "ServerAliveInterval": alive_seconds,
+            "ServerAliveInterval": whole(alive_seconds),
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
         }
