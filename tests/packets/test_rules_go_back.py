@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.needs("namespaces"), pytest.mark.alone]
 
 PRELUDE = """
 import json, subprocess, sys
-from hostguard.host import iptables, nft
+from hostguard.host import iptables, nft, standing
 from hostguard.host.kinds import ipset, ruleset
 from hostguard.host.resource import HostError
 from hostguard.host.snapshot import differ, look
@@ -79,7 +79,7 @@ def once(argv, *others, **named):
         failed.append(argv)
         argv = ["false"]
     return works(argv, *others, **named)
-ruleset.run = nft.run = once
+standing.run = nft.run = once
 for _ in range(2):
     ruleset.restore(ours, before)
     now = ruleset.after(ours)

@@ -12,7 +12,8 @@ import pytest
 
 from hostguard.bundle import compile_policy
 from hostguard.controls.egress.names import NEW, OPEN, set_of
-from hostguard.host.kinds.ruleset import GATEWAY, by_family, table_of
+from hostguard.host.kinds.ruleset import GATEWAY
+from hostguard.host.standing import by_family, table_of
 from hostguard.policy.load import load
 from hostguard.policy.why import Question, answer
 from hostguard.seen import Seen

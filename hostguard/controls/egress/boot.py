@@ -7,6 +7,7 @@ from hostguard.controls.text import render
 from hostguard.host.kinds import file, ipset, ruleset, unit
 from hostguard.host.kinds.frames import HARDWARE_ADDRESS
 from hostguard.host.resource import Resource
+from hostguard.host.standing import by_family
 from hostguard.host.store import BOOT_RULES as FOLDER
 from hostguard.host.store import BOOT_UNIT as UNIT
 from hostguard.host.store import FOLDER as STATE
@@ -36,7 +37,6 @@ def boot(egress: Egress, gateway: Gateway | None) -> list[Resource]:
     rulesets = [*chains.output(egress), *chains.forward(egress), *chains.replies(egress)]
     rulesets += chains.gateway(gateway) if gateway else []
     sets = [*allowlist.destination_sets(egress), *allowlist.reply_sets(egress), *names.sets(egress)]
-    by_family = ruleset.by_family(rulesets)
     held = frames.frames(egress)
     others = " ".join(f"{name}.service" for name in LOADERS)
     service = render("egress.service.j2", folder=FOLDER, others=others, hold=HOLD, state=STATE)
@@ -45,7 +45,7 @@ def boot(egress: Egress, gateway: Gateway | None) -> list[Resource]:
         file.resource(CONTROL, f"{FOLDER}/sets", ipset.script(sets)),
         *(
             file.resource(CONTROL, f"{FOLDER}/{family}.rules", ruleset.load_script(members, {}))
-            for family, members in by_family.items()
+            for family, members in by_family(rulesets).items()
         ),
         file.resource(CONTROL, f"{FOLDER}/load", render("egress-load.j2", folder=FOLDER, frames=bool(held))),
         file.resource(CONTROL, f"/etc/systemd/system/{UNIT}", service),

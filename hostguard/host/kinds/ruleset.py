@@ -20,14 +20,12 @@ from ..iptables import (
     COMMAND,
     OTHER,
     UNSHOWN,
-    WAIT,
     backend,
     lets_past,
     nft_chains,
     other_backend,
     parse,
     tables,
-    tool,
     why_hidden,
 )
 from ..program import run
@@ -42,14 +40,11 @@ from ..resource import (
     unreadable,
     value,
 )
+from ..standing import GONE, NOTHING, by_family, by_table, is_there, parts_of, put_back, standing, table_of, that_stand
 
 IN_KERNEL = True
 GATEWAY = "HOSTGUARD-GATEWAY"
 """The chain that refuses who may not use the gateway, and lets nobody past: it stands before the one that lets out."""
-
-
-def table_of(resource: Resource) -> str:
-    return str(resource.get("table", "filter"))  # what was recorded before there were others has none
 
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
@@ -70,7 +65,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
         raise HostError("{} is not installed on this host".format(COMMAND[family]))
     seen: Dict[str, Observation] = {}
     beside, shown, elsewhere = nft.ruleset()[family], tables(family), _elsewhere(family, resources)
-    found = {name: parse(shown[name]) for name in _by_table(resources) if name in shown}
+    found = {name: parse(shown[name]) for name in by_table(resources) if name in shown}
     canonical: Optional[Dict[str, List[str]]] = None
     for resource in resources:
         chain, hook, table = resource["chain"], resource["hook"], table_of(resource)
@@ -89,7 +84,7 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
             # Not the same to the letter: let this host's own iptables say how it would write ours.
             canonical = canonical if canonical is not None else _canonical(family, resources)
         hooked = here["rules"].get(hook, [])
-        policy, _, jumps = _standing(resource, here)
+        policy, _, jumps = standing(resource, here)
         ahead = hooked[: jumps[0] - 1] if jumps else []
         others = [rule for rule in hooked if rule != "-j " + chain]
         seen[resource["id"]] = value(
@@ -105,36 +100,19 @@ def _read(family: str, resources: List[Resource]) -> Dict[str, Observation]:
                 "owner": "{} {}".format(nft.FAMILY[family], table) in beside["owner"],
                 "sending": beside.get(hook, []),
                 "backend": backend(family),
-                "elsewhere": _is_there(elsewhere.get(resource["id"])),
+                "elsewhere": is_there(elsewhere.get(resource["id"])),
             }
         )
     return seen
-
-
-NOTHING: Dict[str, Any] = {"policies": {}, "rules": {}}
-
-
-def _standing(resource: Resource, here: Dict[str, Any]) -> Tuple[str, Optional[List[str]], List[int]]:
-    """The hook's policy, our rules and the places of the jumps to them, in a table as it was parsed."""
-    jumps = enumerate(here["rules"].get(resource["hook"], []), 1)
-    return (
-        here["policies"].get(resource["hook"], "ACCEPT"),
-        here["rules"].get(resource["chain"]),
-        [at for at, rule in jumps if rule == "-j " + resource["chain"]],
-    )
 
 
 def _elsewhere(family: str, resources: List[Resource]) -> Dict[str, Any]:
     """What stands of them in the backend that is not in force, each as `_parts` has it; where that can't be read none,
     which egress.other-backend tells."""
     try:
-        return _parts(family, resources, other_backend(family))
+        return parts_of(family, resources, other_backend(family))
     except HostError:
         return {}
-
-
-def _is_there(parts: Optional[Dict[str, Any]]) -> bool:
-    return parts is not None and (parts["rules"] is not None or bool(parts["jumps"]))
 
 
 def resource(
@@ -161,20 +139,6 @@ def resource(
         "rules": rules,
         "first": first,
     }
-
-
-def by_family(resources: List[Resource]) -> Dict[str, List[Resource]]:
-    families: Dict[str, List[Resource]] = {}
-    for resource in resources:
-        families.setdefault(resource["family"], []).append(resource)
-    return families
-
-
-def _by_table(resources: List[Resource]) -> Dict[str, List[Resource]]:
-    found: Dict[str, List[Resource]] = {}
-    for resource in resources:
-        found.setdefault(table_of(resource), []).append(resource)
-    return found
 
 
 def _canonical(family: str, resources: List[Resource]) -> Dict[str, List[str]]:
@@ -267,7 +231,7 @@ def load_script(resources: List[Resource], seen: Dict[str, Any]) -> str:
     `seen` gives, by resource id, what was seen of it: the positions of the jumps that are there and must go first, and
     that of the gateway's, which stays before ours. With none it is what a boot loads into a fresh table.
     """
-    return "".join(_load_table(table, members, seen) for table, members in _by_table(resources).items())
+    return "".join(_load_table(table, members, seen) for table, members in by_table(resources).items())
 
 
 def _load_table(table: str, resources: List[Resource], seen: Dict[str, Any]) -> str:
@@ -293,12 +257,8 @@ def write(resources: List[Resource], seen: Dict[str, Observation]) -> None:
         iptables.restore(family, load_script(members, have))
         # The new rules hold already: nothing is open in between.
         doubled = [r for r in members if have[r["id"]].get("elsewhere")]
-        for table, of_table in _by_table(doubled).items():
-            _put_back(family, table, of_table, {r["id"]: GONE for r in of_table}, other_backend(family))
-
-
-GONE: Dict[str, Any] = {"policy": "ACCEPT", "rules": None, "jumps": [], "table": False, "hook": False, "left": ""}
-"""A ruleset of which nothing stands."""
+        for table, of_table in by_table(doubled).items():
+            put_back(family, table, of_table, {r["id"]: GONE for r in of_table}, other_backend(family))
 
 
 def stands(_resource: Resource, seen: Observation) -> bool:
@@ -317,7 +277,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     for family, members in by_family(resources).items():
         # What can't be read is in the way of an apply, and of no rollback.
         readable = [r for r in members if seen[r["id"]].state == VALUE]
-        for identity, parts in (_parts(family, readable) if readable else {}).items():
+        for identity, parts in (parts_of(family, readable) if readable else {}).items():
             dormant = seen[identity].value["dormant"]
             captured[identity] = {**parts, "backend": backend(family), "dormant": dormant}
     return _with_elsewhere(resources, captured)
@@ -330,43 +290,6 @@ def _with_elsewhere(resources: List[Resource], captured: Dict[str, Any]) -> Dict
             if resource["id"] in captured:
                 captured[resource["id"]]["elsewhere"] = elsewhere.get(resource["id"])
     return captured
-
-
-def _parts(family: str, resources: List[Resource], of: str = "") -> Dict[str, Any]:
-    """What stands of each in one backend. Raises HostError where that can't be read."""
-    found: Dict[str, Any] = {}
-    shown = tables(family, of)
-    for table, members in _by_table(resources).items():
-        here = parse(shown[table]) if table in shown else NOTHING
-        chains = nft_chains(family, table, of)
-        # The kernel has an empty table as it has none, and nft's list of tables tells which.
-        empty = chains == {} and table in nft.tables(family)
-        for resource in members:
-            policy, rules, jumps = _standing(resource, here)
-            found[resource["id"]] = {
-                "policy": policy,
-                "rules": rules,
-                "jumps": jumps,
-                "table": bool(here["policies"]),
-                "hook": chains is None or resource["hook"] in chains,
-                "left": _left(resource["hook"], chains, empty, (of or backend(family)) == "legacy"),
-            }
-    return found
-
-
-def _left(hook: str, chains: Optional[nft.Chains], empty: bool, legacy: bool) -> str:
-    """What we may have left of a table that was not there before us: an empty `chain`, an empty `table`; `unseen` where
-    nft can't say, "" for nothing."""
-    if chains is None:
-        return "" if legacy else "unseen"
-    if _idle(chains, hook):
-        return "chain"
-    return "table" if empty else ""
-
-
-def _idle(chains: nft.Chains, hook: str) -> bool:
-    """Whether a built-in chain is there, and does nothing."""
-    return len(chains.get(hook, [])) == 1 and "policy accept;" in chains[hook][0]
 
 
 def after(resources: List[Resource]) -> Dict[str, Any]:
@@ -397,13 +320,13 @@ def as_before(resource: Resource, before: Dict[str, Any], now: Dict[str, Any]) -
     if before.get("backend", now["backend"]) == now["backend"]:
         return _same(resource, before, now) and _same_elsewhere(resource, other, there)
     # `left` tells of the other backend's table here.
-    moved = _is_there(before) and _same(resource, before, dict(now, left=""))
+    moved = is_there(before) and _same(resource, before, dict(now, left=""))
     return _same_elsewhere(resource, other, there if moved else now) and (moved or _same(resource, before, there))
 
 
 def _same_elsewhere(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
     """In the backend that was not in force nothing is ours but our rules: a policy there is another tool's."""
-    return (now is not None and not _is_there(before) and not _is_there(now)) or _same(resource, before, now)
+    return (now is not None and not is_there(before) and not is_there(now)) or _same(resource, before, now)
 
 
 def _same(resource: Resource, before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) -> bool:
@@ -443,134 +366,23 @@ def _put_both_back(family: str, table: str, of: str, members: List[Resource], ca
         of, other = other, of
     elsewhere = {r["id"]: captured[r["id"]].get("elsewhere") for r in members}
     known = [r for r in members if elsewhere[r["id"]] is not None]
-    held = any(map(_is_there, elsewhere.values()))
+    held = any(map(is_there, elsewhere.values()))
 
     def first() -> None:
         if held:  # what it has in this one is in force before the other one's goes
-            _put_back(family, table, known, elsewhere, other)
+            put_back(family, table, known, elsewhere, other)
 
     def last() -> None:
-        left = [] if held or not known else _that_stand(family, table, known, other)
+        left = [] if held or not known else that_stand(family, table, known, other)
         if left:
-            _put_back(family, table, left, dict.fromkeys(elsewhere, GONE), other)
+            put_back(family, table, left, dict.fromkeys(elsewhere, GONE), other)
 
     # The program of one backend may be gone: the rules of the other one go back all the same.
-    each([first, lambda: _put_back(family, table, members, captured, of), last], lambda step: step())
+    each([first, lambda: put_back(family, table, members, captured, of), last], lambda step: step())
 
 
 def _may_stand(family: str, table: str, members: List[Resource], of: str) -> bool:
     try:
-        return bool(_that_stand(family, table, members, of))
+        return bool(that_stand(family, table, members, of))
     except HostError:
         return True
-
-
-def _that_stand(family: str, table: str, members: List[Resource], of: str) -> List[Resource]:
-    """Those of which anything is in a table of this backend. Raises HostError where that can't be read."""
-    here = parse(tables(family, of).get(table, ""))
-    return [r for r in members for _, rules, jumps in [_standing(r, here)] if rules is not None or jumps]
-
-
-def _put_back(family: str, table: str, members: List[Resource], captured: Dict[str, Any], of: str) -> None:
-    changed = members
-    try:
-        now = parse(tables(family, of).get(table, ""))
-        if any(UNSHOWN in rules for rules in now["rules"].values()):
-            raise HostError("the table {} of {} can't be read".format(table, family))
-        changed = [r for r in members if not _is_as_it_was(r, captured[r["id"]], now)]
-    except HostError:
-        # What can't be read must go all the same: it may be what cuts the host off.
-        _take_away(family, table, members, captured, of)
-        now = NOTHING
-        changed = [r for r in members if captured[r["id"]]["rules"] is not None]
-    if changed:
-        iptables.restore(family, _script_back(table, changed, captured, now["rules"]), of)
-    _remove_traces(family, table, [(r["hook"], captured[r["id"]]) for r in members], of)
-
-
-def _is_as_it_was(resource: Resource, saved: Dict[str, Any], now: Dict[str, Any]) -> bool:
-    policy, rules, jumps = _standing(resource, now)
-    have = (policy if resource["policy"] else saved["policy"], rules, jumps)
-    return have == (saved["policy"], saved["rules"], saved["jumps"])
-
-
-def _script_back(table: str, members: List[Resource], captured: Dict[str, Any], now: Dict[str, List[str]]) -> str:
-    lines = ["*" + table]
-    gone = []
-    for resource in members:
-        saved, chain, hook = captured[resource["id"]], resource["chain"], resource["hook"]
-        jump = "-j " + chain
-        if resource["policy"]:
-            lines.append(":{} {} [0:0]".format(hook, saved["policy"]))
-        others = [rule for rule in now.get(hook, []) if rule != jump]
-        if saved["rules"] is not None or chain in now:
-            lines.append(":{} - [0:0]".format(chain))  # in this mode: make it, or empty it
-        if saved["rules"] is None and chain in now and not _others_jump(now, hook, chain):
-            gone.append(chain)
-        lines += ["-D {} {}".format(hook, jump)] * (len(now.get(hook, [])) - len(others))
-        # Where it was, or last where other tools' rules before it are gone: a position past the end is refused.
-        for count, at in enumerate(saved["jumps"]):
-            lines.append("-I {} {} {}".format(hook, min(at, len(others) + count + 1), jump))
-        lines += ["-A {} {}".format(chain, rule) for rule in saved["rules"] or []]
-    lines += ["-X {}".format(chain) for chain in gone]
-    return "\n".join(lines) + "\nCOMMIT\n"
-
-
-def _take_away(family: str, table: str, members: List[Resource], captured: Dict[str, Any], of: str) -> None:
-    """Our chains, the jumps to them and the policies, out of a table that iptables can't show, in one transaction of
-    nft's: iptables-restore reads the rules before the one that it deletes, and fails at nft's own.
-
-    A host that gets an earlier generation's rules back is open until then.
-    """
-    chains, where = nft_chains(family, table, of), "{} {}".format(nft.FAMILY[family], table)
-    if chains is None:
-        _open_unseen(family, table, members, of)
-        raise HostError("{} can't show the table {}: it was opened unseen".format(COMMAND[family], table))
-    lines = []
-    for resource in members:
-        saved, chain, hook = captured[resource["id"]], resource["chain"], resource["hook"]
-        jumps = re.compile("counter jump {} # handle ([0-9]+)".format(re.escape(chain)))
-        handles = [found[1] for found in map(jumps.fullmatch, chains.get(hook, [])) if found]
-        lines += ["delete rule {} {} handle {}".format(where, hook, handle) for handle in handles]
-        lines += ["flush chain {} {}".format(where, chain)] if chain in chains else []
-        if resource["policy"] and hook in chains:
-            policy = saved["policy"] if saved["rules"] is None else "ACCEPT"
-            lines.append("add chain {} {} {{ policy {}; }}".format(where, hook, policy.lower()))
-    run(["nft", "-f", "-"], text="\n".join(lines) + "\n")
-    for resource in members:
-        if captured[resource["id"]]["rules"] is None and resource["chain"] in chains:
-            # Where somebody else's rule leads to it the kernel keeps it, and it is empty.
-            run(["nft", "delete", "chain", *where.split(), resource["chain"]], check=False)
-
-
-def _open_unseen(family: str, table: str, members: List[Resource], of: str) -> None:
-    """With iptables alone, as far as it goes: what is left of our chains lets everything past."""
-    for resource in members:
-        policy = ["-P", resource["hook"], "ACCEPT"]
-        for act in ([policy] if resource["policy"] else []) + [["-F", resource["chain"]]]:
-            run([tool(family, of), *WAIT, "-t", table, *act], check=False)
-
-
-def _others_jump(now: Dict[str, List[str]], hook: str, chain: str) -> bool:
-    """Whether somebody else's rule leads to our chain: the kernel keeps it then, and we leave it empty."""
-    jump = "-j " + chain
-    return any(
-        (rule + " ").find(jump + " ") >= 0 and (where, rule) != (hook, jump)
-        for where, rules in now.items()
-        for rule in rules
-    )
-
-
-def _remove_traces(family: str, table: str, saved: List[Tuple[str, Dict[str, Any]]], of: str) -> None:
-    """Take away the built-in chains, and the table, that were not there before us, where they are empty now.
-
-    iptables can't; nft can. The legacy backend keeps its empty table until its module goes.
-    """
-    chains = nft_chains(family, table, of)
-    if chains is None:
-        return
-    for hook, before in saved:
-        if not before["hook"] and _idle(chains, hook):
-            run(["nft", "delete", "chain", nft.FAMILY[family], table, hook], check=False)
-    if not all(before["table"] for _, before in saved) and nft_chains(family, table, of) == {}:
-        run(["nft", "delete", "table", nft.FAMILY[family], table], check=False)
