@@ -10,7 +10,7 @@ import os
 from typing import Iterable, List, Optional, Set
 
 from . import store
-from .kinds import file
+from .kept_file import remove_within
 from .resource import Resource
 
 
@@ -34,9 +34,9 @@ def forget(generation: int) -> None:
         return  # written by an older hostguard: it does not say what it keeps
     stay = _paths(kept or [], "holds")
     for path in sorted(fetched - stay):
-        file.remove_within(path)
+        remove_within(path)
     for folder in {os.path.dirname(path) for path in fetched} - {os.path.dirname(path) for path in stay}:
-        file.remove_within(folder)
+        remove_within(folder)
 
 
 def overwritten(previous: Optional[store.Record], resources: List[Resource]) -> List[str]:

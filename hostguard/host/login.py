@@ -8,7 +8,7 @@ import stat
 from typing import Any, Dict
 
 from . import store
-from .kinds import file
+from .kept_file import put
 from .plain_file import changeable, opened
 from .program import run
 from .resource import HostError
@@ -83,4 +83,4 @@ def _write(wanted: Wanted, account: pwd.struct_passwd) -> None:
         os.mkdir(folder, 0o700)  # what is above is root's alone (_seen): nobody else puts another there
         os.chown(folder, account.pw_uid, account.pw_gid)
     # Its mode and owner are set while it is open: the account may put what it likes into its own folder.
-    file.put(wanted["path"], wanted["content"].encode(), MODE, account.pw_uid, account.pw_gid)
+    put(wanted["path"], wanted["content"].encode(), MODE, account.pw_uid, account.pw_gid)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import store
-from .kinds import mount
+from . import mountinfo, store
 from .resource import HostError
 from .systemctl import systemd_runs
 from .unit_files import OURS
@@ -51,5 +50,5 @@ FORGETS = store.FOLDER + (
 def forgotten() -> str:
     """The file system on which a boot would not find hostguard's records; "" where it would, or where it would not find
     the units either, as of an image that is all in memory."""
-    kept, units = mount.type_of(store.FOLDER), mount.type_of(OURS)
-    return kept if kept in mount.IN_MEMORY and units not in mount.IN_MEMORY else ""
+    kept, units = mountinfo.type_of(store.FOLDER), mountinfo.type_of(OURS)
+    return kept if kept in mountinfo.IN_MEMORY and units not in mountinfo.IN_MEMORY else ""

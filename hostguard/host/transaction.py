@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from . import dropped, lock, store, surroundings, systemctl, window
-from .kinds import KINDS, file, process, sysctl
+from . import dropped, kept_file, lock, store, surroundings, systemctl, window
+from .kinds import KINDS, process, sysctl
 from .resource import MISSING, NOT_APPLICABLE, UNREADABLE, Difference, HostError, Observation, Resource
 from .snapshot import by_kind, differ, look, observe
 from .undisturbed import Progress, heard_or_not, undisturbed
@@ -98,7 +98,7 @@ def _prepare(bundle: Dict[str, Any], options: Dict[str, Any]) -> Prepared:
     leftovers = store.leftovers(store.current(), resources, bundle["areas"])
     stops = _obstacles(resources, seen, differences)
     stops += [each.reason for each in look(leftovers).values() if each.state == UNREADABLE]
-    stops += filter(None, [file.stuck(r["path"]) for r in leftovers if r["kind"] in ("file", "lookup")])
+    stops += filter(None, [kept_file.stuck(r["path"]) for r in leftovers if r["kind"] in ("file", "lookup")])
     stops += dropped.overwritten(store.current(), resources)
     if (changing or leftovers) and systemctl.systemd_runs():
         kept_on = surroundings.forgotten()

@@ -11,23 +11,24 @@ from typing import Any
 
 import pytest
 
+from hostguard.host import kept_file
 from hostguard.host.kinds import file
 from hostguard.host.resource import HostError
 from tests.lab.process import call
 
 
 def place(path: Path, content: bytes = b"ours") -> None:
-    file.put(str(path), content, 0o640, os.getuid(), os.getgid())
+    kept_file.put(str(path), content, 0o640, os.getuid(), os.getgid())
 
 
 def test_what_is_as_it_was_is_not_written(tmp_path: Path) -> None:
     kept, link, absent = (tmp_path / name for name in ("kept", "link", "absent"))
     kept.write_bytes(b"theirs")
     link.symlink_to("kept")
-    saved = [file.snapshot(str(path)) for path in (kept, link, absent)]
+    saved = [kept_file.snapshot(str(path)) for path in (kept, link, absent)]
     before = [path.lstat() for path in (kept, link, tmp_path)]
     for each in saved:
-        file.put_back(each)
+        kept_file.put_back(each)
     after = [path.lstat() for path in (kept, link, tmp_path)]
     assert [(s.st_ino, s.st_ctime_ns) for s in before] == [(s.st_ino, s.st_ctime_ns) for s in after]
 
@@ -60,10 +61,10 @@ def test_a_write_that_fails_leaves_nothing(
 
 
 def test_a_folder_that_others_use_by_now_stays(tmp_path: Path) -> None:
-    before = file.snapshot(str(tmp_path / "a/b/new"))
+    before = kept_file.snapshot(str(tmp_path / "a/b/new"))
     place(tmp_path / "a/b/new")
     (tmp_path / "a/theirs").touch()
-    file.put_back(before)
+    kept_file.put_back(before)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "theirs"]
 
 
@@ -76,17 +77,17 @@ def test_every_name_is_on_the_disk_before_we_go_on(tmp_path: Path, monkeypatch: 
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", told)
-    before = file.snapshot(str(tmp_path / "a/b/new"))
+    before = kept_file.snapshot(str(tmp_path / "a/b/new"))
     place(tmp_path / "a/b/new")
     assert synced == [".", "a", "a/b/.new.hostguard", "a/b"]
     synced.clear()
-    file.put_back(before)
+    kept_file.put_back(before)
     assert synced == ["a/b", "a", "."]
     synced.clear()
     (tmp_path / "link").symlink_to("x")
-    before = file.snapshot(str(tmp_path / "link"))
+    before = kept_file.snapshot(str(tmp_path / "link"))
     place(tmp_path / "link")
-    file.put_back(before)
+    kept_file.put_back(before)
     assert synced == [".link.hostguard", ".", "."]
     assert (tmp_path / "link").readlink() == Path("x")
 
@@ -94,6 +95,7 @@ def test_every_name_is_on_the_disk_before_we_go_on(tmp_path: Path, monkeypatch: 
 # As root of namespaces of its own, where a file is mounted by itself, as engines do with /etc/resolv.conf.
 MOUNTED = """
 import json, os, subprocess, sys
+from hostguard.host import kept_file
 from hostguard.host.kinds import file
 from hostguard.host.snapshot import differ, look
 def sh(*argv):
@@ -104,10 +106,10 @@ for name in ("ours", "of-the-engine", "shut"):
     with open(name, "w") as made:
         made.write("longer than what is written")
 sh("mount", "--bind", "of-the-engine", "ours")
-before = file.snapshot(here + "/ours")
-file.put(here + "/ours", b"new", 0o644, 0, 0)
+before = kept_file.snapshot(here + "/ours")
+kept_file.put(here + "/ours", b"new", 0o644, 0, 0)
 there = [open("ours").read(), open("of-the-engine").read(), sorted(os.listdir("."))]
-file.put_back(before)
+kept_file.put_back(before)
 there.append(open("of-the-engine").read())
 os.makedirs("folder/below")
 open("folder/file", "w").close()
@@ -144,10 +146,10 @@ def test_a_file_that_is_mounted_by_itself_or_can_not_be_written(tmp_path: Path) 
 
 
 def test_what_became_a_folder_is_told(tmp_path: Path) -> None:
-    before = file.snapshot(str(tmp_path / "x"))
+    before = kept_file.snapshot(str(tmp_path / "x"))
     (tmp_path / "x").mkdir()
     with pytest.raises(HostError, match="is a directory: move it away"):
-        file.put_back(before)
+        kept_file.put_back(before)
 
 
 def test_files_of_several_generations_go_back_with_the_folder_of_the_first(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_files_of_several_generations_go_back_with_the_folder_of_the_first(tmp_p
     saved = {}
     for name in ("first", "second"):
         path = tmp_path / "made/for" / name
-        saved[name] = file.snapshot(str(path))
+        saved[name] = kept_file.snapshot(str(path))
         place(path)
     resources = [dict(file.resource("c", saved[name]["path"], ""), id=name) for name in saved]
     file.restore(resources, saved)
@@ -172,7 +174,7 @@ def test_a_file_that_is_said_to_be_as_before_has_its_old_times(
     path = tmp_path / "theirs"
     path.write_bytes(b"theirs")
     os.utime(path, ns=(1_000_000_000, 2_000_000_000))
-    before = file.snapshot(str(path))
+    before = kept_file.snapshot(str(path))
     works = getattr(os, call_of_the_system)
     for at in range(1, 4):
         path.write_bytes(b"ours")
@@ -186,22 +188,22 @@ def test_a_file_that_is_said_to_be_as_before_has_its_old_times(
 
         monkeypatch.setattr(os, call_of_the_system, once)
         with contextlib.suppress(OSError):
-            file.put_back(before)
+            kept_file.put_back(before)
         monkeypatch.setattr(os, call_of_the_system, works)
         same = path.read_bytes() == b"theirs" and path.stat().st_mtime_ns == 2_000_000_000
-        assert file.as_before({}, before, file.snapshot(str(path))) is same
-        file.put_back(before)
+        assert file.as_before({}, before, kept_file.snapshot(str(path))) is same
+        kept_file.put_back(before)
         assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"theirs", 2_000_000_000)
 
 
 def test_an_old_file_with_a_new_time_is_not_as_before(tmp_path: Path) -> None:
     path = tmp_path / "theirs"
     path.write_bytes(b"theirs")
-    before = file.snapshot(str(path))
+    before = kept_file.snapshot(str(path))
     os.utime(path, ns=(1_000_000_000, 2_000_000_000))
-    assert not file.as_before({}, before, file.snapshot(str(path)))
-    file.put_back(before)
-    assert file.as_before({}, before, file.snapshot(str(path)))
+    assert not file.as_before({}, before, kept_file.snapshot(str(path)))
+    kept_file.put_back(before)
+    assert file.as_before({}, before, kept_file.snapshot(str(path)))
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -209,11 +211,11 @@ def test_what_a_cut_short_write_left_beside_a_file_is_not_as_before(tmp_path: Pa
     path = tmp_path / "theirs"
     if there:
         path.write_bytes(b"theirs")
-    before = file.snapshot(str(path))
+    before = kept_file.snapshot(str(path))
     (tmp_path / ".theirs.hostguard").write_bytes(b"half")
-    assert not file.as_before({}, before, file.snapshot(str(path)))
-    file.put_back(before)
-    assert file.as_before({}, before, file.snapshot(str(path)))
+    assert not file.as_before({}, before, kept_file.snapshot(str(path)))
+    kept_file.put_back(before)
+    assert file.as_before({}, before, kept_file.snapshot(str(path)))
     assert [each.name for each in tmp_path.iterdir()] == ["theirs"] * there
 
 
@@ -238,10 +240,10 @@ def test_what_is_removed_in_the_folder_of_an_account_is_not_behind_a_link_of_its
     place(tmp_path / "elsewhere/file")
     (tmp_path / "link").symlink_to("elsewhere")
     for name in ("link/file", "nowhere/file", "elsewhere/none", "elsewhere"):
-        file.remove_within(str(tmp_path / name))
+        kept_file.remove_within(str(tmp_path / name))
     assert (tmp_path / "elsewhere/file").exists()
     for name in ("elsewhere/file", "elsewhere", "link"):
-        file.remove_within(str(tmp_path / name))
+        kept_file.remove_within(str(tmp_path / name))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,13 +274,13 @@ def test_what_speaks_for_files_is_not_there_while_they_change(
     for path in (mark, one, two):
         path.write_bytes(b"before")
     captured = file.capture(wanted)
-    seen, put = [], file.put
+    seen, put = [], kept_file.put
 
     def told(path: str, content: bytes, mode: int, _uid: int, _gid: int, *times: Any) -> None:
         seen.append((Path(path).name, mark.exists()))
         put(path, content, mode, os.getuid(), os.getgid(), *times)
 
-    monkeypatch.setattr(file, "put", told)
+    monkeypatch.setattr(kept_file, "put", told)
     if back:
         file.write(wanted, {})
     seen.clear()
@@ -299,21 +301,21 @@ def test_extended_attributes_go_back(tmp_path: Path) -> None:
         os.setxattr(path, "user.of", b"them")
     except OSError:
         pytest.skip("this file system has no extended attributes")
-    before = file.snapshot(str(path))
+    before = kept_file.snapshot(str(path))
     place(path)
-    assert not file.as_before({}, before, file.snapshot(str(path)))
-    file.put_back(before)
-    assert file.as_before({}, before, file.snapshot(str(path)))
+    assert not file.as_before({}, before, kept_file.snapshot(str(path)))
+    kept_file.put_back(before)
+    assert file.as_before({}, before, kept_file.snapshot(str(path)))
     assert os.getxattr(path, "user.of") == b"them"
 
 
 def test_what_is_a_mount_by_now_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "theirs"
     path.write_bytes(b"theirs")
-    before = file.snapshot(str(path))
+    before = kept_file.snapshot(str(path))
     path.write_bytes(b"another file")
-    monkeypatch.setattr(file, "mounted", lambda _: {"type": "tmpfs"})
+    monkeypatch.setattr(kept_file, "mounted", lambda _: {"type": "tmpfs"})
     with pytest.raises(HostError, match="umount"):
-        file.put_back(before)
+        kept_file.put_back(before)
     assert path.read_bytes() == b"another file"
-    assert not file.as_before({}, before, file.snapshot(str(path)))
+    assert not file.as_before({}, before, kept_file.snapshot(str(path)))

@@ -15,7 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostguard.answer import observed
-from hostguard.host import cgroup, iptables, nft, parameters, proc_net, sysctl_files, systemctl, unit_files
+from hostguard.host import (
+    cgroup,
+    iptables,
+    kept_file,
+    mountinfo,
+    nft,
+    parameters,
+    proc_net,
+    sysctl_files,
+    systemctl,
+    unit_files,
+)
 from hostguard.host.kinds import file, frames, ipset, mount, pam_limit, ruleset, slice, sysctl, unit
 from hostguard.host.resource import ABSENT_HERE, VALUE, Observation, resolve, unreadable, value
 from hostguard.host.snapshot import differ
@@ -288,7 +299,7 @@ def test_each_table_is_a_transaction_of_its_own() -> None:
 
 def test_the_last_mount_at_a_path_is_the_one_that_is_seen() -> None:
     line = "25 1 0:23 / /run/my\\040secrets rw,nosuid,noexec shared:1 - tmpfs tmpfs rw,size=16384k,noswap"
-    (found,) = mount.parse(line)
+    (found,) = mountinfo.parse(line)
     assert (found["path"], found["type"]) == ("/run/my secrets", "tmpfs")
     assert {"nosuid", "noswap", "size=16384k"} <= set(found["options"])
     assert [mount.size_of(text) for text in ("16384k", "1g", "4096", "")] == [16 * 2**20, 2**30, 4096, 0]
@@ -463,10 +474,10 @@ def test_a_slice_is_read_from_the_files_of_both_hierarchies(
 
 def test_a_file_goes_back_to_the_last_detail(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
-    before = file.snapshot(str(path))
-    file.put(str(path), b"ours", 0o640, os.getuid(), os.getgid())
+    before = kept_file.snapshot(str(path))
+    kept_file.put(str(path), b"ours", 0o640, os.getuid(), os.getgid())
     assert path.read_bytes() == b"ours"
-    file.put_back(before)
+    kept_file.put_back(before)
     assert list(tmp_path.iterdir()) == []
 
     kept = tmp_path / "kept"
@@ -475,11 +486,11 @@ def test_a_file_goes_back_to_the_last_detail(tmp_path: Path) -> None:
     os.utime(kept, ns=(10**18, 10**18 + 7))
     link = tmp_path / "link"
     link.symlink_to("kept")
-    captured = [file.snapshot(str(kept)), file.snapshot(str(link))]
+    captured = [kept_file.snapshot(str(kept)), kept_file.snapshot(str(link))]
     for path in (kept, link):
-        file.put(str(path), b"ours", 0o600, os.getuid(), os.getgid())
+        kept_file.put(str(path), b"ours", 0o600, os.getuid(), os.getgid())
     for saved in captured:
-        file.put_back(saved)
+        kept_file.put_back(saved)
     status = kept.stat()
     assert (kept.read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"\xff theirs", 0o604, 10**18 + 7)
     assert link.readlink() == Path("kept")
@@ -601,7 +612,7 @@ def test_a_unit_that_stops_ours_is_in_the_way() -> None:
 def test_a_path_that_breaks_lines_hides_no_mount() -> None:
     odd = "a\x0cb\x85c\u2028d\re"
     text = f"1 0 0:1 / /{odd} rw - fuse x rw\n2 0 0:2 / /run/secrets rw,noexec - tmpfs tmpfs rw,size=1k\n"
-    assert [(each["path"], each["type"]) for each in mount.parse(text)] == [
+    assert [(each["path"], each["type"]) for each in mountinfo.parse(text)] == [
         (f"/{odd}", "fuse"),
         ("/run/secrets", "tmpfs"),
     ]

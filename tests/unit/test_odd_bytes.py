@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hostguard.host import evidence, parameters, program, snapshot, systemctl
-from hostguard.host.kinds import mount, pam_limit, sysctl
+from hostguard.host import evidence, mountinfo, parameters, program, snapshot, systemctl
+from hostguard.host.kinds import pam_limit, sysctl
 from hostguard.host.program import run
 from hostguard.host.resource import UNREADABLE, VALUE, HostError
 
@@ -93,7 +93,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("hostguard.host.iptables.LEGACY_TABLES", dict.fromkeys(("ipv4", "ipv6"), f"{tmp_path}/names"))
     monkeypatch.setattr(systemctl, "systemd_runs", lambda: True)
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(mount, "MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(mountinfo, "MOUNTS", str(tmp_path / "mountinfo"))
     return tmp_path
 
 

@@ -10,7 +10,8 @@ import time
 from typing import Any, Dict, List, Set, Tuple
 
 from ..facts import account_of
-from ..kinds.mount import IN_MEMORY, has_access_list
+from ..kinds.mount import has_access_list
+from ..mountinfo import IN_MEMORY
 from . import Request
 
 Account = Tuple[str, int, Set[int]]

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Optional, Set
 
-from .. import parameters, store, sysctl_files
+from .. import kept_file, parameters, store, sysctl_files
 from ..program import run
 from ..resource import VALUE, Difference, Observation, Resource, not_applicable, not_running, value
-from . import file as files
 
 OUR_FILE = "/etc/sysctl.d/zz-hostguard.conf"
 HEADER = "# Written by hostguard: edit the policy instead. The name sorts after 99-sysctl.conf, so that it wins.\n"
@@ -32,7 +31,7 @@ def resource(control: str, key: str, text: str, compare: str, **more: str) -> Re
 
 def read(resources: List[Resource]) -> Dict[str, Observation]:
     seen = {}
-    assignments, trouble, stuck = sysctl_files.configuration(), sysctl_files.boot_trouble(), files.stuck(OUR_FILE)
+    assignments, trouble, stuck = sysctl_files.configuration(), sysctl_files.boot_trouble(), kept_file.stuck(OUR_FILE)
     for resource in resources:
         key, module = resource["key"], resource.get("module", "")
         foreign = parameters.of_another(key)
@@ -158,7 +157,7 @@ def place(resource: Resource) -> str:
 
 
 def capture(resources: List[Resource]) -> Dict[str, Any]:
-    lines, file = our_lines(), files.snapshot(OUR_FILE)
+    lines, file = our_lines(), kept_file.snapshot(OUR_FILE)
     saved: Dict[str, Any] = {}
     own = {resource["key"] for resource in resources}
     for resource in resources:
@@ -218,11 +217,11 @@ def _same_file(before: Optional[Dict[str, Any]], now: Optional[Dict[str, Any]]) 
     resources tell."""
     if before is None or now is None or _lines_of(before) != _lines_of(now):
         return True
-    return files.as_before({}, before, now)
+    return kept_file.is_as_before(before, now)
 
 
 def _lines_of(saved: Dict[str, Any]) -> Dict[str, str]:
-    return _in(files.content_of(saved))
+    return _in(kept_file.content_of(saved))
 
 
 def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
@@ -237,7 +236,7 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
     known = [captured[r["id"]]["file"] for r in resources if captured[r["id"]]["file"]]
     same = next((file for file in known if _lines_of(file) == lines), None)
     if same:
-        files.put_back(same)  # with its times
+        kept_file.put_back(same)  # with its times
     else:
         _write_lines(lines)
     settings: Dict[str, Optional[str]] = {}
@@ -267,6 +266,6 @@ def _write_lines(lines: Dict[str, str]) -> None:
     if lines == our_lines():
         return
     if lines:
-        files.write([{"path": OUR_FILE, "content": _body(lines), "mode": "0644"}], {})
+        kept_file.put(OUR_FILE, _body(lines).encode(), 0o644, 0, 0)
     else:
         store.remove(OUR_FILE)

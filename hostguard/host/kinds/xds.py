@@ -16,7 +16,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Optional, Set
 
-from .. import envoy_admin
+from .. import envoy_admin, kept_file
 from ..resource import VALUE, Difference, HostError, Observation, Resource, each, value
 from . import file
 
@@ -149,7 +149,7 @@ def capture(resources: List[Resource]) -> Dict[str, Any]:
     return {
         r["id"]: {
             "running": _running(r),
-            **{which: file.snapshot(_file(r, which)["path"]) for which in NAMES},
+            **{which: kept_file.snapshot(_file(r, which)["path"]) for which in NAMES},
         }
         for r in resources
     }
@@ -174,13 +174,13 @@ def restore(resources: List[Resource], captured: Dict[str, Any]) -> None:
 
 
 def _go_back(resource: Resource, saved: Dict[str, Any]) -> None:
-    texts = {which: file.content_of(saved[which]) for which in NAMES}
+    texts = {which: kept_file.content_of(saved[which]) for which in NAMES}
     try:
         if all(map(_parsed, texts.values())):
             _reach(resource, texts)
     finally:
         for which in (LISTENERS, CLUSTERS):
-            file.put_back(saved[which])
+            kept_file.put_back(saved[which])
         _forget_sockets(_gone(resource, saved))
 
 
@@ -193,7 +193,7 @@ def _is_socket(path: str) -> bool:
 
 def _gone(resource: Resource, saved: Dict[str, Any]) -> Set[str]:
     """The sockets, by both names, that only what is undone had."""
-    before = file.content_of(saved[LISTENERS])
+    before = kept_file.content_of(saved[LISTENERS])
     return _names_of(_sockets(resource[LISTENERS])) - _names_of(_sockets(before))
 
 
@@ -308,5 +308,5 @@ def _forget_sockets(paths: Set[str]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             if _is_socket(path):
-                file.remove_within(path)
-            file.remove_within(os.path.dirname(path))
+                kept_file.remove_within(path)
+            kept_file.remove_within(os.path.dirname(path))
