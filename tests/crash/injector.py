@@ -59,7 +59,8 @@ LOOKS = re.compile(
     r"(?:^|/)(systemctl show|ipset save|ip6?tables-save|nft .*\blist\b|unshare --net|ip -json|openssl version"
     r"|journalctl)"
 )
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+OF_THIS_RUN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|(?<=/tmp/hostguard-)[a-z0-9_]{8}")
+"""A time, and the name of a folder that was made for a moment."""
 ENDING = ("kill", "kill-after", "power")
 NEEDS_ROOM = ("open", "write", "fsync", "mkdir", "symlink", "link", "rename", "setxattr")
 NAMES = {"enospc": errno.ENOSPC, "eio": errno.EIO, "erofs": errno.EROFS}
@@ -227,9 +228,9 @@ def watched(path: Any) -> str:
 
 
 def words(argv: Any) -> str:
-    """What is called, but for a time in it: so the same call has the same words in each run."""
+    """What is called, but for what another run calls otherwise: so the same call has the same words in each."""
     said = argv if isinstance(argv, str) else " ".join(map(os.fsdecode, argv))
-    return TIME.sub("…", " ".join(said.split()))
+    return OF_THIS_RUN.sub("…", " ".join(said.split()))
 
 
 def append(path: str, text: str) -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("lab")
 
 FAKE = "/opt/crash/fake.py"
 PROGRAM = """\
-import os, subprocess, sys
+import os, subprocess, sys, tempfile
 told = open("/tmp/told", "w")
 def tell(word): told.write(word + "\\n"); told.flush()
 def attempt(word, call, *rest):
@@ -32,7 +32,7 @@ def look():
     child = os.fork()
     if child == 0:
         try:
-            subprocess.run(["true", "--since=2026-11-27 16:07:10"])
+            subprocess.run(["true", "--since=2026-11-27 16:07:10", tempfile.mkdtemp(prefix="hostguard-")])
         except OSError:
             os._exit(1)
         os._exit(0)
@@ -60,7 +60,7 @@ POINTS = [
     ["chmod", "/etc/fake"],
     ["open", "/proc/sys/net/ipv4/tcp_fin_timeout"],
     ["program", "sh -c sleep 0.2; touch /tmp/ran"],
-    ["program", "true --since=…"],
+    ["program", "true --since=… /tmp/hostguard-…"],
     ["remove", "/etc/fake"],
     ["rmdir", "/etc/fake.d"],
 ]
@@ -140,7 +140,7 @@ def test_a_program_that_cannot_be_started(stage: Fake) -> None:
 def test_a_call_of_a_child_fails(stage: Fake) -> None:
     told = stage.suffer("eio", at=IN_A_CHILD)[1]
     assert told == [*WORDS[:8], "look: the child failed", *WORDS[9:], injector.PYTHON]
-    assert stage.fired() == "program true --since=…"
+    assert stage.fired() == "program true --since=… /tmp/hostguard-…"
 
 
 def test_what_a_child_met_first_stays_for_its_parent(stage: Fake) -> None:

@@ -22,7 +22,7 @@ from hostguard.fleet import asking, engine
 from hostguard.fleet.engine import Event, Target
 from hostguard.host import arrival, lock, program_main, store
 from hostguard.target.bounded import Limits
-from tests.patience import slowness
+from tests.patience import slowness, whole
 from tests.unit import hostile
 
 pytestmark = pytest.mark.alone
@@ -95,10 +95,14 @@ def test_what_became_of_it_is_not_known(watched: bool) -> None:
     assert ("goes back by itself" in said) == watched
 
 
-STALLS = "exec sleep 40"
+STALLS = "exec sleep 400"
 FLOODS = "exec yes x"
-STAYS = "sleep 40 & exit 0"  # the program has ended, and its child keeps the pipe
-LIMITS = Limits(seconds=4.0, size=1 << 20)
+STAYS = "sleep 400 & exit 0"  # the program has ended, and its child keeps the pipe
+
+
+def limits() -> Limits:
+    """As short as this machine can be: one that floods must get to its size within that time."""
+    return Limits(seconds=float(whole(4)), size=1 << 20)
 
 
 def as_interpreter(folder: Path, name: str, script: str) -> dict[str, Any]:
@@ -122,10 +126,12 @@ def hosts(tmp_path: Path) -> Iterator[Path]:
 def test_each_host_has_its_own_clock_and_its_own_size(hosts: Path) -> None:
     begun = time.monotonic()
     request = {"do": "read", "bundle": {"resources": [], "areas": None, "evidence": {}}}
-    events = asking.ask(Target((str(hosts),), limits=LIMITS), lambda _: request)
+    limited = limits()
+    events = asking.ask(Target((str(hosts),), limits=limited), lambda _: request)
     found: dict[str, Event] = {event.host: event for event in events if event.status not in ("hosts", "started")}
     said = {name: (event.status, event.result.get("msg", "")) for name, event in found.items()}
-    late, long = "no answer within 4 s (--answer-within)", "an answer of more than 1048576 bytes (--answer-size)"
+    late = f"no answer within {limited.seconds:g} s (--answer-within)"
+    long = "an answer of more than 1048576 bytes (--answer-size)"
     assert said == {"well": ("ok", ""), "floods": ("unreachable", long), "stalls": ("unreachable", late),
                     "stays": ("unreachable", late)}  # fmt: skip
     assert time.monotonic() - begun < 40 * slowness()
@@ -136,7 +142,7 @@ def test_a_connection_that_never_comes_back_is_given_up(hosts: Path, monkeypatch
     monkeypatch.setattr(
         asking.InventoryHost, "ask", lambda host, *_: time.sleep(3600) if host.name == "stalls" else {"x": 1}
     )
-    target = Target((str(hosts),), limits=Limits(seconds=1.0))
+    target = Target((str(hosts),), limits=Limits(seconds=slowness()))
     found = {event.host: event.status for event in asking.ask(target, lambda _: {})}
     assert (found["stalls"], found["well"]) == ("unreachable", "ok")
 
@@ -183,13 +189,14 @@ def test_so_it_is_with_ssh(tmp_path: Path) -> None:
     place.write_text(json.dumps({"all": {"hosts": of}}))
     begun = time.monotonic()
     large = {"do": "history", "padding": [hex(number * 7919) for number in range(300_000)]}  # more than a pipe holds
-    events = asking.ask(Target((str(place),), limits=LIMITS), lambda _: large)
+    limited = limits()
+    events = asking.ask(Target((str(place),), limits=limited), lambda _: large)
     said = {
         event.host: (event.status, event.result.get("msg", "")) for event in events if event.status == "unreachable"
     }
     assert said.keys() == of.keys()
     assert "bytes (--answer-size)" in said["floods"][1]
-    assert "no answer within 4 s" in said["stalls"][1]
+    assert f"no answer within {limited.seconds:g} s" in said["stalls"][1]
     assert time.monotonic() - begun < 60 * slowness()
 
 
@@ -207,9 +214,10 @@ def test_an_apply_goes_on_without_who_does_not_answer(tmp_path: Path) -> None:
     }
     place = tmp_path / "inventory.json"
     place.write_text(json.dumps({"all": {"hosts": of}}))
-    target = Target((str(place),), limits=LIMITS)
+    limited = limits()
+    target = Target((str(place),), limits=limited)
     options = {"hostguard_policy_file": str(hostile.EXAMPLE), "hostguard_confirm_within": "60s",
-               "hostguard_restart": False, **waves._limits(LIMITS, "60s")}  # fmt: skip
+               "hostguard_restart": False, **waves._limits(limited, "60s")}  # fmt: skip
     found = {e.host: e for e in engine.play("apply", target, options) if e.status not in ("hosts", "started")}
     assert {name: waves.state_of(event)[0] for name, event in found.items()} == {
         "failed": "failed", "stalls": "no answer", "unchanged": "unchanged",

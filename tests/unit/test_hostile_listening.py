@@ -79,8 +79,8 @@ def test_what_a_host_tells_is_heard() -> None:
     ids=["no event", "a list", "no JSON", "floods", "silent", "ends", "says nothing"],
 )  # fmt: skip
 def test_what_is_no_event_ends_it(program: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "LAST_WORDS", 1.0)
-    seconds = 1.0 if "no word" in words else 20.0
+    monkeypatch.setattr(remote, "LAST_WORDS", slowness())
+    seconds = 1.0 if "no word" in words else 20 * slowness()
     with pytest.raises(HostError, match=words):
         heard(program, Limits(seconds, 1 << 20))
 
