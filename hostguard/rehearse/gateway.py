@@ -24,7 +24,7 @@ PLACE = "/run/hostguard-rehearsal"
 """Of the rehearsal's own, in the stage's /run: another account may come there, whatever leads to the program itself."""
 PROGRAM, CA, SAID = f"{PLACE}/envoy", f"{PLACE}/ca.pem", f"{PLACE}/said"
 WORKERS = "1"
-SECONDS, PAUSE = 10.0, 0.02
+SECONDS, PAUSE = 60.0, 0.02
 """An Envoy has to become ready, and between two looks."""
 LAST_WORDS = 400
 

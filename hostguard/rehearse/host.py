@@ -18,7 +18,7 @@ from hostguard.rehearse import gateway, legs, links
 from hostguard.rehearse.doors import Doors
 from hostguard.rehearse.outcome import ONE_ACCOUNT
 from hostguard.rehearse.outside import Outside
-from hostguard.rehearse.world import FLOW_PORT, TIMEOUT, WIRE, world
+from hostguard.rehearse.world import FLOW_PORT, NO_ANSWER, TIMEOUT, WIRE, world
 
 Answer = dict[str, Any]
 
@@ -121,7 +121,7 @@ class StagedHost:
             case.way, attempt.address, attempt.port, mark, sources[":" in attempt.address],
             case.options.get("on", legs.OUT),
             *(("00" * 6, "00" * 6) if "on" in case.options else (self.hardware.hex(), self.outer.hex())),
-            TIMEOUT if attempt.sanctioned or case.way == "question" else 0.0, dict(case.options),
+            TIMEOUT if attempt.sanctioned else NO_ANSWER if case.way == "question" else 0.0, dict(case.options),
         )  # fmt: skip
 
     def _left(self, shot: Shot, outer: str) -> int:

@@ -18,8 +18,9 @@ from hostguard.rehearse.outside import tell
 from hostguard.rehearse.provider import Provider
 
 WIRE = "world0"
-TIMEOUT = 3.0
-"""Seconds to wait for an answer over a wire without delay, before there is none."""
+TIMEOUT, NO_ANSWER = 10.0, 3.0
+"""Seconds to wait, over a wire without delay, for an answer that must come on a busy machine too; and for one that must
+not."""
 FLOW_PORT = 4446
 """A connection here is kept, and answered when it is said."""
 ETH_P_ALL = 0x0003

@@ -29,10 +29,10 @@ from tests.crash.judge import Dump, differences
 from tests.crash.stage import NO_WINDOW
 from tests.lab.lab import Lab
 from tests.lab.process import LabError
-from tests.patience import Patience
+from tests.patience import Patience, whole
 from tests.witness import policy
 
-WINDOW = 2
+WINDOW = 3
 BACK_SECONDS = 30
 """After the window's end: whoever is not let in by then is locked out."""
 PLACE = "/tmp/policy.yml"  # no file that a dump has
@@ -249,7 +249,7 @@ class Trial:
 
     def lets_in(self, seconds: float = 1) -> bool:
         """Whether a new connection from the management network hears the host's sshd."""
-        knock = [sys.executable, "-I", "-S", "-c", KNOCK, self.host.address.ipv4, str(seconds)]
+        knock = [sys.executable, "-I", "-S", "-c", KNOCK, self.host.address.ipv4, whole(seconds)]
         return self.host.world.run(knock, check=False).returncode == 0
 
     def suffer(self, hostile: Hostile) -> Result:
@@ -277,7 +277,17 @@ class Trial:
 
     def _carry_out(self, command: Sequence[str]) -> tuple[bool, bool, str]:
         """Whether it waited to be confirmed, whether nobody got in then, and its last words."""
-        argv = ["timeout", "120", "python3", "-m", "hostguard", *command, "--yes", "--confirm-within", f"{WINDOW}s"]
+        argv = [
+            "timeout",
+            whole(120),
+            "python3",
+            "-m",
+            "hostguard",
+            *command,
+            "--yes",
+            "--confirm-within",
+            whole(WINDOW) + "s",
+        ]
         said, waited, cut = [""], False, False
         with subprocess.Popen(
             self.host.inside(argv, env=self.host.settings),

@@ -11,7 +11,7 @@ from tests.lab.any_host import Completed
 from tests.lab.process import LabError
 from tests.patience import whole
 
-WINDOW = 3
+WINDOW, CONFIRM_WINDOW = 3, 10
 FAULTS = ("kill", "kill-after", "enospc", "eio", "erofs", "enospc-on", "eio-on", "erofs-on", "power")
 """Once, or (`-on`) from then on, by every process, until somebody makes room."""
 
@@ -40,7 +40,7 @@ def rollback(*to: str) -> Callable[[Stage], Sequence[Completed]]:
 
 
 def confirm(stage: Stage) -> Sequence[Completed]:
-    stage.in_the_background(*stage.apply(2), "--confirm-within", whole(WINDOW) + "s")
+    stage.in_the_background(*stage.apply(2), "--confirm-within", whole(CONFIRM_WINDOW) + "s")
     return [stage.hostguard("confirm")]
 
 
@@ -71,7 +71,7 @@ OF_A_HOST: dict[str, Scenario] = {
     "first-window": Scenario("apply", 0, 1, apply(1, *NOT_CONFIRMED), WINDOW, stays=False),
     "second": Scenario("apply", 1, 2, apply(2, *NO_WINDOW)),
     "second-window": Scenario("apply", 1, 2, apply(2, *NOT_CONFIRMED), WINDOW, stays=False),
-    "confirm": Scenario("confirm", 1, 2, confirm, WINDOW),
+    "confirm": Scenario("confirm", 1, 2, confirm, CONFIRM_WINDOW),
     "expire": Scenario("expire", 1, 2, apply(2, *NOT_CONFIRMED), WINDOW, stays=False),
     "rollback": Scenario("rollback", 2, 1, rollback()),
     "rollback-window": Scenario("rollback", 2, 1, rollback(*NOT_CONFIRMED), WINDOW, stays=False),

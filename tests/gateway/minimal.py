@@ -37,7 +37,7 @@ def cluster(name: str, port: int, timeout: str = "1s") -> dict[str, Any]:
             "load_assignment": {"cluster_name": name, "endpoints": endpoints}}  # fmt: skip
 
 
-def listener(name: str, at: Address, to: str, timeout: str = "5s") -> dict[str, Any]:
+def listener(name: str, at: Address, to: str, timeout: str = "60s") -> dict[str, Any]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": to, "timeout": timeout}}
     hosts = [{"name": "h", "domains": ["*"], "routes": [route]}]
     manager = {"@type": TYPES + HTTP, "stat_prefix": name, "http_filters": [ROUTER],
@@ -71,8 +71,8 @@ def gateway(program: str) -> Gateway:
     """Of one provider, with nothing in it that a policy would be needed for."""
     payments = Upstream(
         name="payments", hosts=("api.provider.com",), port=443, users=("shop",), listen=84, group="shop",
-        protocol="http1", requests=10, connections=10, pending=10, retries=10, connect=1, per_try=2, total=6, idle=60,
-        consecutive_5xx=5, interval=10, ejection=30, percent=100,
+        protocol="http1", requests=10, connections=10, pending=10, retries=10, connect=10, per_try=20, total=60,
+        idle=60, consecutive_5xx=5, interval=10, ejection=30, percent=100,
         retry=Retry(tries=1, wait_max=1, safe=(), idempotency_header=None, timeouts=False),
         payload=Payload(request_max=1, response_max=1, validate_max=1, schema=None, types=(), stream=False),
         p99=1, errors=0.01,
@@ -80,7 +80,7 @@ def gateway(program: str) -> Gateway:
     return Gateway(
         manage=True, program=program, sha256=None, version_min="1.40", account="envoy", address="127.0.0.84",
         workers=1, tls=Tls("1.2", "1.3", (), ""), connections_max=100, heap_max=1 << 28, buffer=32768, log="off",
-        metrics_listen=None, metrics_users=(), drain=2, upstreams=(payments,),
+        metrics_listen=None, metrics_users=(), drain=4, upstreams=(payments,),
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def call(at: Address, keep: socket.socket | None = None) -> tuple[str, socket.so
     try:
         if keep is None:
             keep = socket.socket(socket.AF_UNIX if isinstance(at, str) else socket.AF_INET)
-            keep.settimeout(10)
+            keep.settimeout(60)
             keep.connect(at if isinstance(at, str) else ("127.0.0.1", at))
         keep.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         said = b""

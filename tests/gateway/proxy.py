@@ -37,7 +37,7 @@ RETRY = Retry(tries=4, wait_max=4, safe=("GET", "HEAD", "OPTIONS"), idempotency_
 PAYLOAD = Payload(10 * MIB, 10 * MIB, MIB, schema=None, types=("application/json",), stream=False)
 UPSTREAM = Upstream(
     name="payments", hosts=(API,), port=PROVIDERS_PORT, users=("shop",), listen=PORT, group=None, protocol="auto",
-    requests=3200, connections=3200, pending=1000, retries=3200, connect=1, per_try=2, total=6, idle=60,
+    requests=3200, connections=3200, pending=1000, retries=3200, connect=10, per_try=20, total=60, idle=60,
     consecutive_5xx=5, interval=10, ejection=30, percent=100, retry=RETRY, payload=PAYLOAD, p99=0.8, errors=0.01,
 )  # fmt: skip
 GATEWAY = Gateway(
@@ -86,7 +86,7 @@ def ask(
     method: str = "GET",
     body: bytes | None = None,
     headers: Mapping[str, str] = {},
-    timeout: float = 60,
+    timeout: float = 120,
 ) -> Got:
     """`where` is a port of the gateway, or the path of a socket."""
     began = time.monotonic()

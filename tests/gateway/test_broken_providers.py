@@ -33,7 +33,7 @@ from tests.gateway.proxy import (
     running,
     upstream,
 )
-from tests.patience import until
+from tests.patience import slowness, until
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.usefixtures("names")]
 KEY = {"Idempotency-Key": "7"}
@@ -92,7 +92,7 @@ def test_a_region_that_refuses_is_left_for_the_next(pki: Path, second: Provider)
 
 
 def test_a_region_that_is_silent_is_left_for_the_next(pki: Path, second: Provider) -> None:
-    up = upstream(hosts=REGIONS, connect=0.25, per_try=4, total=4)
+    up = upstream(hosts=REGIONS, connect=3, per_try=20, total=30)
     with silence(FIRST, PROVIDERS_PORT), running(gateway(up, ca=pki / "ca.pem")):
         assert post().status == 200
     assert len(second.seen) == 1
@@ -195,7 +195,7 @@ def test_an_answer_that_breaks_off_is_no_good_one(pki: Path, first: Provider, be
 
 def test_time_is_over_for_a_provider_that_says_nothing(pki: Path, first: Provider) -> None:
     first.behave = hangs
-    with running(gateway(upstream(per_try=0.5, total=1.5), ca=pki / "ca.pem")):
+    with running(gateway(upstream(per_try=2, total=5), ca=pki / "ca.pem")):
         assert ask().status == 504
     assert 2 <= len(first.seen) <= 3
 
@@ -306,7 +306,7 @@ def test_a_request_beyond_the_limit_is_refused_and_reaches_nobody(pki: Path, fir
 
 def test_a_streamed_answer_arrives_as_it_comes(pki: Path, first: Provider) -> None:
     first.behave = trickles
-    up = upstream(retry={"tries": 1}, payload={"stream": True}, per_try=1, total=1)
+    up = upstream(retry={"tries": 1}, payload={"stream": True}, per_try=5, total=5)
     with running(gateway(up, ca=pki / "ca.pem")):
         got = ask()
     assert (got.status, got.whole) == (200, False)
@@ -317,7 +317,9 @@ def test_a_streamed_answer_arrives_as_it_comes(pki: Path, first: Provider) -> No
 
 def test_requests_beyond_the_breaker_are_refused_at_once(pki: Path, first: Provider) -> None:
     first.behave = hangs
-    up = upstream(protocol="http1", requests=2, connections=2, pending=1, retry={"tries": 1}, per_try=2, total=2)
+    seconds = 3 * slowness()  # both must still be under way when the others come
+    up = upstream(protocol="http1", requests=2, connections=2, pending=1, retry={"tries": 1}, per_try=seconds,
+                  total=seconds)  # fmt: skip
     with running(gateway(up, ca=pki / "ca.pem")), ThreadPoolExecutor(8) as pool:
         for number in (1, 2):
             pool.submit(ask)

@@ -353,7 +353,7 @@ def load() -> Iterator[Load]:
     found, end = Load(), threading.Event()
 
     def run(method: str, fresh: bool) -> None:
-        wire = http.client.HTTPConnection(ADDRESS, PORT, timeout=30)
+        wire = http.client.HTTPConnection(ADDRESS, PORT, timeout=120)
         while not end.is_set():
             try:
                 wire.request(method, "/", b"pay" * 100)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hostguard.controls.gateway.envoy import cluster
 from tests.gateway.names import Names
 from tests.gateway.provider import Provider
 from tests.gateway.proxy import API, EU, FIRST, MOVED, PORT, PROVIDERS_PORT, ask, gateway, running, upstream
@@ -25,7 +26,10 @@ def test_a_name_that_moves_is_followed_when_its_time_is_over(pki: Path, names: N
 
 
 @pytest.mark.usefixtures("first")
-def test_a_name_is_not_asked_again_before_its_time_is_over(pki: Path, names: Names) -> None:
+def test_a_name_is_not_asked_again_before_its_time_is_over(
+    pki: Path, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ANSWER", 30)  # an answer that is late is asked for again
     names.of[API], names.of[EU] = ([FIRST], 600), ([FIRST], 1)
     asked = upstream()
     beside = upstream(name="beside", hosts=(EU,), listen=PORT + 1)
@@ -59,8 +63,11 @@ def test_a_name_that_is_gone_takes_its_addresses_along(pki: Path, names: Names, 
 
 
 @pytest.mark.usefixtures("first")
-def test_a_process_that_starts_takes_no_request_before_it_knows_where_to(pki: Path, names: Names) -> None:
+def test_a_process_that_starts_takes_no_request_before_it_knows_where_to(
+    pki: Path, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another one that knows may have the port too: this one would fail what that one would not."""
+    monkeypatch.setattr(cluster, "ANSWER", 30)
     names.of[API], names.late = ([FIRST], 60), 0.5
     with running(gateway(ca=pki / "ca.pem"), wait=False):
         assert ask().status == 200

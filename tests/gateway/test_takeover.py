@@ -17,6 +17,7 @@ import pytest
 from hostguard.host import envoy_admin, takeover
 from tests.gateway import minimal
 from tests.gateway.minimal import cluster, listener, text
+from tests.patience import until, whole
 from tests.programs import ENVOY
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.alone]
@@ -47,7 +48,7 @@ class Place:
         self.bootstrap.write_text(minimal.bootstrap(self.admin, f"{self.folder}/xds", **more))
 
     def arguments(self, *more: str) -> list[str]:
-        return ["--program", str(ENVOY), "--bootstrap", str(self.bootstrap), "--admin", self.admin, "--drain", "1",
+        return ["--program", str(ENVOY), "--bootstrap", str(self.bootstrap), "--admin", self.admin, "--drain", whole(1),
                 "--pid-file", f"{self.folder}/run/pid", "--workers", "1", *more]  # fmt: skip
 
     def take_over(self, *more: str) -> subprocess.CompletedProcess[str]:
@@ -118,9 +119,10 @@ def test_the_path_that_applications_know_is_the_old_one_s_until_the_new_one_list
 
 
 def answers(path: str) -> int:
-    """The process that listens there."""
+    """The process that listens there; 0 where none does."""
     with socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(path)
+        if wire.connect_ex(path):
+            return 0
         peer = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, takeover.CREDENTIALS.size)
     return int(takeover.CREDENTIALS.unpack(peer)[0])
 
@@ -157,6 +159,7 @@ def test_all_that_earlier_takeovers_left_is_ended(place: Place) -> None:
     place.take_over()
     argv = [str(ENVOY), "-c", str(place.bootstrap), "--disable-hot-restart", "-l", "off"]
     with subprocess.Popen(argv) as left:
+        until(lambda: answers(place.admin) == left.pid, "it is the one that is asked")
         assert place.take_over().returncode == 0
         assert left.wait(30) is not None
     assert takeover.running(str(place.bootstrap)) == [place.pid()]

@@ -18,7 +18,7 @@ from hostguard.host.kinds import xds
 from hostguard.host.resource import HostError, Observation, value
 from tests.gateway import minimal
 from tests.gateway.minimal import cluster, listener, text
-from tests.patience import until
+from tests.patience import until, whole
 from tests.programs import ENVOY
 
 pytestmark = [pytest.mark.needs("envoy", "root"), pytest.mark.alone]
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def envoy(folder: Path) -> Iterator[Path]:
     argv = [str(ENVOY), "-c", f"{folder}/bootstrap.json", "--disable-hot-restart", "--concurrency", "1", "-l", "error",
-            "--drain-time-s", "1", "--drain-strategy", "immediate"]  # fmt: skip
+            "--drain-time-s", whole(1), "--drain-strategy", "immediate"]  # fmt: skip
     with subprocess.Popen(argv) as running:
         try:
             until(lambda: envoy_admin.ask(f"{folder}/admin.sock", "/ready") is not None, "Envoy runs")
@@ -62,7 +62,7 @@ def ready(folder: Path) -> bool:
 
 def resource(folder: Path, clusters: str, listeners: str) -> dict[str, Any]:
     return {"id": "xds:x", "kind": "xds", "control": "c", "folder": f"{folder}/xds", "admin": f"{folder}/admin.sock",
-            "user": str(os.getuid()), "drain": 1, "clusters": clusters, "listeners": listeners}  # fmt: skip
+            "user": str(os.getuid()), "drain": 60, "clusters": clusters, "listeners": listeners}  # fmt: skip
 
 
 def look(wanted: dict[str, Any]) -> list[tuple[str, str]]:

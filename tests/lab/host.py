@@ -19,6 +19,7 @@ from tests.lab import debian
 from tests.lab.any_host import AnyHost, Completed
 from tests.lab.network import Address, World, inside
 from tests.lab.process import LabError, call
+from tests.patience import whole
 
 Backend = Literal["nft", "legacy"]
 
@@ -116,7 +117,7 @@ class Host(AnyHost):
 
     def shut_down(self) -> None:
         """Stop every service in order, as `poweroff` does. Fails when systemd had to be killed."""
-        call([*PODMAN, "stop", "--time", "60", self.container])
+        call([*PODMAN, "stop", "--time", whole(60), self.container])
         status = self.inspect("{{.State.ExitCode}}")
         if status == "137":
             raise LabError(f"{self.hostname} did not shut down within 60 s and was killed")

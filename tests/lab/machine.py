@@ -221,7 +221,7 @@ class Machine(AnyHost):
         """One command of the QEMU Machine Protocol."""
         with socket.socket(socket.AF_UNIX) as channel:
             self._connect(channel)
-            channel.settimeout(30)
+            channel.settimeout(float(whole(30)))
             lines = channel.makefile("rw", encoding="utf-8")
             lines.readline()  # the greeting
             for command in ({"execute": "qmp_capabilities"}, {"execute": what, "arguments": dict(arguments or {})}):

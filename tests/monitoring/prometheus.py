@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tests.patience import ended, until
+from tests.patience import ended, until, whole
 from tests.programs import PROMETHEUS, PROMTOOL
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
@@ -34,7 +34,7 @@ class Prometheus:
     def get(self, path: str, **arguments: str) -> Any:
         query = urllib.parse.urlencode([(name.replace("match", "match[]"), text) for name, text in arguments.items()])
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=10) as answer:  # noqa: S310 - ours
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=120) as answer:  # noqa: S310 - ours
                 said = json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None
@@ -65,7 +65,7 @@ def serving(folder: Path, rules: Sequence[Path], *scrapes: Mapping[str, Any]) ->
     """One that has evaluated every rule, with its files in `folder`."""
     assert PROMETHEUS
     config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": f"{min(10, int(whole(1)))}s", "evaluation_interval": "1s"},
         "rule_files": [str(path) for path in rules],
         "scrape_configs": list(scrapes),
     }

@@ -17,6 +17,7 @@ from tests.gateway.names import Names
 from tests.gateway.proxy import API, EU, FIRST, RESOLVER, SECOND
 from tests.monitoring.faulty import FAULTS, JOB, hosts
 from tests.monitoring.prometheus import MONITORING, Prometheus, serving
+from tests.patience import slowness
 
 pytestmark = pytest.mark.needs("prometheus", "envoy")
 RULES = yaml.safe_load((MONITORING / "gateway_alerts.yml").read_text(encoding="utf-8"))
@@ -79,7 +80,16 @@ def settled(prometheus: Prometheus) -> Prometheus:
 
 
 def test_each_fault_has_its_alerts_and_no_others(settled: Prometheus) -> None:
-    assert standing(settled) == WANTED
+    seen: dict[tuple[str, str], set[str]] = {}
+
+    def stand() -> bool:
+        seen.clear()
+        seen.update(standing(settled))
+        return seen == WANTED
+
+    with suppress(AssertionError):  # which says less than the difference
+        settled.until(stand, "the alerts stand as they must")
+    assert seen == WANTED
     assert {rule["health"] for rule in settled.rules()} == {"ok"}
 
 
@@ -118,10 +128,11 @@ def test_the_gateway_really_has_each_metric_that_is_asked_for(settled: Prometheu
 def shown(server: Prometheus, title: str, host: str = ".*", provider: str = ".*") -> dict[str, dict[str, float]]:
     """Value by legend of each query of a panel, by its letter."""
     found: dict[str, dict[str, float]] = {}
+    interval = "10m" if title == "Configuration" else "1m"  # that was refused once, at the beginning
     for target in PANELS[title]["targets"]:
         text = target["expr"].replace("$host", host).replace("$provider", provider)
         values = found.setdefault(target["refId"], {})
-        for labels, value in server.query(text.replace("$__rate_interval", "1m")):
+        for labels, value in server.query(text.replace("$__rate_interval", interval)):
             legend = re.sub(r"\{\{(\w+)\}\}", lambda of, labels=labels: labels.get(of[1], "?"), target["legendFormat"])
             assert legend not in values, f"{title}: two lines are {legend}"
             assert "?" not in legend, f"{title}: {target['legendFormat']} of {labels}"
@@ -144,8 +155,8 @@ def test_every_panel_shows_what_was_made(settled: Prometheus) -> None:
         "Gateways that are gone": one["Gateways that are gone"] == 1,
         "First certificate to end": 4 * DAY < one["First certificate to end"] < 5 * DAY,
         "Time to the first byte": of["Time to the first byte"]["A"]["very-slow P99"] > 2000
-        and 500 < of["Time to the first byte"]["B"]["slow P50"] < 1000
-        and of["Time to the first byte"]["A"]["well P99"] < 500,
+        and 500 < of["Time to the first byte"]["B"]["slow P50"] < 1000 * slowness()
+        and of["Time to the first byte"]["A"]["well P99"] < 500 * slowness(),
         "Whole request": of["Whole request"]["A"]["hanging P99"] > 250,
         "Answers": set(of["Answers"]["A"]) == {"2xx", "3xx", "4xx", "5xx"} and of["Answers"]["A"]["5xx"] > 0,
         "Failures by their flag": {"UC", "UT", "UH", "UO", "URX,UF"} <= set(of["Failures by their flag"]["A"]),

@@ -224,6 +224,7 @@ def test_a_gateway_that_does_not_run_is_one_finding(tmp_path: Path, asked: Asked
 
 def test_the_ejection_says_since_when_and_for_how_long(tmp_path: Path, asked: Asked) -> None:
     told = said("fails", tmp_path)
+    told["state"]["now"] = max(kind["last"] for kind in told["log"]["kinds"]) + recorded.AGO
     (first,) = found("gateway-cut", asked, told)
     assert "is cut since about 20" in first.seen
     assert f"(for {30 - recorded.AGO} s yet)" in first.seen

@@ -25,7 +25,7 @@ from hostguard.host.evidence import collect, files, processes, secrets, sockets
 from hostguard.host.kinds import process
 from hostguard.host.resource import HostError
 from hostguard.host.whose import unit_of
-from tests.patience import slowness
+from tests.patience import slowness, whole
 
 SOMEBODY = 12345
 BECOME = ["setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups", "--bounding-set=-all",
@@ -60,15 +60,16 @@ def test_who_keeps_us_waiting_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
             time.sleep(600)
         return pid
 
-    monkeypatch.setattr(children, "LOOKING", 2.0)
-    monkeypatch.setattr(children, "AGAIN", 1.0)
+    first, then = float(whole(2)), float(whole(1))
+    monkeypatch.setattr(children, "LOOKING", first)
+    monkeypatch.setattr(children, "AGAIN", then)
     monkeypatch.setattr(children, "_kept_waiting", False)
     waited, other = each_aside(look, [us, 1])
     assert other == {"said": 1}
-    said = f"process {us} ({proc.command(us)}) kept us waiting for 2 s: see what it is, and end it"
-    assert waited == {"unreadable": said}
+    said = f"process {us} ({proc.command(us)}) kept us waiting for {{:.0f}} s: see what it is, and end it"
+    assert waited == {"unreadable": said.format(first)}
     (again,) = each_aside(look, [us])
-    assert again == {"unreadable": said.replace("2 s", "1 s")}
+    assert again == {"unreadable": said.format(then)}
 
 
 def test_many_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

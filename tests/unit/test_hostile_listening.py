@@ -48,7 +48,7 @@ def tells(*lines: str) -> str:
     return "import sys, time\n" + "".join(f"print({line!r}, flush=True)\n" for line in lines)
 
 
-def heard(program: str, limits: Limits = Limits(10.0, 1 << 20)) -> list[dict[str, Any]]:  # noqa: B008 - it is frozen
+def heard(program: str, limits: Limits = Limits(60.0, 1 << 20)) -> list[dict[str, Any]]:  # noqa: B008 - it is frozen
     asked, ask = os.pipe()
     try:
         with closing(

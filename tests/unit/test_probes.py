@@ -18,6 +18,7 @@ from hostguard.host import x509
 from hostguard.host.children import Call, together
 from hostguard.host.evidence import firewall, handshakes, questions
 from hostguard.rehearse.certificates import Leaf, make
+from tests.patience import slowness
 
 pytestmark = pytest.mark.alone
 NAMES = ("api.provider.com", "eu.api.provider.com")
@@ -123,7 +124,7 @@ def wait(pipe: int) -> None:
 def test_a_call_that_does_not_end_is_not_waited_for() -> None:
     ours, theirs = os.pipe()
     try:
-        late, well = together([Call(None, wait, ours), Call(None, str, 1)], 0.5)
+        late, well = together([Call(None, wait, ours), Call(None, str, 1)], 2 * slowness())
     finally:
         os.close(ours)
         os.close(theirs)

@@ -28,7 +28,7 @@ from tests.gateway.provider import (
 )
 
 PORT = 443
-LATE, BUSY = 0.9, 0.3
+LATE, BUSY = 2.0, 0.3
 """Seconds: above the objective of the tests' policy, and well below."""
 
 

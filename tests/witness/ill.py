@@ -271,7 +271,7 @@ def started(
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (issuer, subject)]
     builder = x509.CertificateBuilder().issuer_name(names[0]).subject_name(names[1]).public_key(key)
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now + datetime.timedelta(days=begins))
-    return builder.not_valid_after(now + datetime.timedelta(days=ends, hours=1))
+    return builder.not_valid_after(now + datetime.timedelta(days=ends, hours=12))
 
 
 def pem(certificate: x509.Certificate) -> bytes:

@@ -117,6 +117,9 @@ class World:
         (self.folder / "hostguard.yml").write_text(files["hostguard.yml"])
         (self.folder / "site.yml").write_text(files["site.yml"])
         self.gateways["hostguard_policy"]["gateway"] |= {"drain": "2s"}
+        # A request that is slow is no lost one.
+        slow = {"connect": "5s", "try": "15s", "total": "60s"}
+        self.gateways["hostguard_policy"]["gateway"]["providers"]["payments"]["timeouts"] = slow
         # The firewall lets one more in than HAProxy does.
         self.balancers["hostguard_balancer_services"][0]["from"] = [f"{MANAGEMENT}/32"]
         inbound = self.balancers["hostguard_policy"]["egress"]["inbound"]
@@ -238,7 +241,7 @@ def test_a_policy_that_changes_host_by_host_loses_no_request(world: World, what:
     pids = [world.hosts[edge].out("cat /run/hostguard-gateway/pid") for edge in EDGES]
     gateway = world.gateways["hostguard_policy"]["gateway"]
     if what == "routes":
-        gateway["providers"]["payments"]["timeouts"] = {"total": "7s"}
+        gateway["providers"]["payments"]["timeouts"]["total"] = "61s"
     else:
         gateway["workers"] = 1
     with world.load() as got:

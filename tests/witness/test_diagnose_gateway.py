@@ -45,7 +45,7 @@ LEAVES = {
 }
 POLICY: dict[str, Any] = {
     "version": 1,
-    "capacity": {"peak_rps": 100, "p99": "800ms"},
+    "capacity": {"peak_rps": 100, "p99": "1500ms"},
     "egress": {
         "proxy_user": "envoy",
         "resolvers": [RESOLVER],
@@ -62,7 +62,8 @@ POLICY: dict[str, Any] = {
             "payments": {
                 "users": ["shop"],
                 "group": "shop",
-                "timeouts": {"connect": "250ms", "try": "1s", "total": "1500ms", "idle": "60s"},
+                "timeouts": {"connect": "2s", "try": "6s", "total": "7s", "idle": "60s"},
+                "outlier": {"ejection": "300s"},
                 "breaker": {"requests": 6, "connections": 6, "pending": 3},
                 "retry": {"tries": 2, "wait_max": "1s"},
                 "credential": {"secret": "payments", "prefix": "Bearer "},
@@ -264,8 +265,8 @@ FAULTS = {
     "certificate ends soon": Fault("gateway-certificates", f"ends in {SOON - 1} days", "ends-soon", arguments=NO_PROBE),
     "refuses connections": Fault("unreachable", "was refused", "refuses"),
     "answers no SYN": Fault("unreachable", "came to no connection", "silent", 2),
-    "hangs": Fault("gateway-timeouts", "sent no byte", "hangs", 2),
-    "sends a byte now and then": Fault("gateway-timeouts", "the body", "trickles", 2),
+    "hangs": Fault("gateway-timeouts", "in time", "hangs", 2),
+    "sends a byte now and then": Fault("gateway-timeouts", "in time", "trickles", 2),
     "429": Fault("gateway-rate", "Retry-After 30 s", "limits"),
     "answers late": Fault("gateway-slow", "to the first byte", "late", 4),
     "503, and cut": Fault("gateway-cut", "is cut since", "fails", 7),

@@ -32,7 +32,7 @@ CALLER = """
 import socket, sys
 connection = socket.create_connection((sys.argv[1], 22), source_address=(sys.argv[2], 0))
 print(connection.recv(5).decode(), flush=True)
-connection.settimeout(10)
+connection.settimeout(float(sys.argv[3]))
 try:
     print(connection.recv(10).decode(), flush=True)
 except TimeoutError:
@@ -54,7 +54,7 @@ def test_the_session_that_applies_it_lives_on(lab: Lab, host: Host, source: str,
         ["systemd-run", "--quiet", "--unit=speaker", "--property=StandardOutput=journal", "python3", "-uc", SPEAKER]
     )
     host.run("until ss -ltn | grep -q ':22 '; do sleep 0.02; done", timeout=20)
-    caller = lab.world.start_program([sys.executable, "-uc", CALLER, host.address.ipv4, source])
+    caller = lab.world.start_program([sys.executable, "-uc", CALLER, host.address.ipv4, source, whole(10)])
     try:
         assert caller.stdout is not None
         assert caller.stdout.readline().strip() == "hello"
@@ -112,7 +112,7 @@ def test_what_iptables_can_not_show_is_said_before_and_hinders_no_way_back(host:
     # The other way round: it comes while nobody confirms, and while all is well.
     host.run("nft flush chain ip filter INPUT")
     before = host.dump()
-    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", "4s"))
+    applying = threading.Thread(target=lambda: host.hostguard("apply", "--yes", "--confirm-within", whole(4) + "s"))
     applying.start()
     host.run("until iptables -S INPUT | grep -q HOSTGUARD; do sleep 0.02; done", timeout=60)
     host.run(NATIVE)
@@ -174,6 +174,6 @@ def test_what_leaves_for_loopback_can_not_be_sent_past_the_allowlist(lab: Lab, h
         assert sent_elsewhere(), "what can't be reached before proves nothing after"
         assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
         assert not sent_elsewhere()
-    with_loopback = "timeout 5 sh -c 'nc -l -p 9 < /dev/null & until nc -z {0} 9; do sleep 0.05; done'"
+    with_loopback = f"timeout {whole(5)} sh -c 'nc -l -p 9 < /dev/null & until nc -z {{0}} 9; do sleep 0.05; done'"
     host.run(nat.format("-D"))
     host.run(with_loopback.format(own))

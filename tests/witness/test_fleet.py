@@ -18,7 +18,7 @@ import pytest
 from tests.lab import Host, Lab
 from tests.lab.fleet import Fleet
 from tests.lab.network import inside
-from tests.patience import answer
+from tests.patience import answer, whole
 from tests.witness import policy
 from tests.witness.test_way_back import GENERATIONS, last_status, rules, watcher_is_gone
 
@@ -158,7 +158,7 @@ def test_a_policy_that_cuts_the_management_off_is_rolled_back_and_said_to_be(fle
     before = rules(fleet.hosts["a"])
     write_policy(fleet, ("from: [10.77.0.0/24]", "from: [192.0.2.0/28]"))
     try:
-        done = run(fleet, "apply", "--yes", "--limit", "a", "--confirm-within", "8s")
+        done = run(fleet, "apply", "--yes", "--limit", "a", "--confirm-within", whole(8) + "s")
     finally:
         write_policy(fleet)
     assert (done.returncode, states(done)) == (1, {"a": "rolled back"}), done.stdout + done.stderr
@@ -194,7 +194,7 @@ def start(fleet: Fleet, host: Host, window: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    if host.run("timeout 60 sh -c 'until [ -e /run/writing ]; do sleep 0.05; done'", check=False).returncode:
+    if host.run(f"timeout {whole(60)} sh -c 'until [ -e /run/writing ]; do sleep 0.05; done'", check=False).returncode:
         running.kill()
         pytest.fail(f"it never came to the writing: {running.communicate()}")
     return running

@@ -18,7 +18,7 @@ from tests.lab import Host, Lab
 from tests.lab.fixture import MakeHost
 from tests.lab.host import PODMAN, Backend
 from tests.lab.network import ENEMY, MANAGEMENT, MANAGEMENT_V6, PROVIDER, PROVIDER_V6, RESOLVER, TIME_SERVER, VAULT
-from tests.patience import ended
+from tests.patience import ended, slowness
 from tests.witness.policy import PLACE
 from tests.witness.world import answers, listening, reaches
 
@@ -123,7 +123,7 @@ def program(host: Host, *arguments: str) -> subprocess.Popen[str]:
 
 def started(call: list[str]) -> subprocess.Popen[str]:
     running = subprocess.Popen(call, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    limit = threading.Timer(LONGEST, running.kill)
+    limit = threading.Timer(LONGEST * slowness(), running.kill)
     limit.daemon = True
     limit.start()
     return running

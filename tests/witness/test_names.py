@@ -48,14 +48,17 @@ for address in sys.argv[1:]:
 print("ready", flush=True)
 threading.Event().wait()
 """
-# Connects by name, over and over, as any program does; the last line says how often, where to, and what went wrong.
+# Connects by name, over and over, as any program does; the last line says how often, where to, and what went wrong: so
+# is a SYN that had to be sent again, by the kernel's count (tcpi_total_retrans in linux/tcp.h).
 CALLERS = """
 import json, os, socket, sys, threading
 until, trouble, reached, calls = sys.argv[2], [], set(), [0]
 def call():
     while not os.path.exists(until):
         try:
-            with socket.create_connection((sys.argv[1], 443), timeout=0.9) as connection:
+            with socket.create_connection((sys.argv[1], 443), timeout=float(sys.argv[3])) as connection:
+                again = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[100:]
+                assert not any(again), "sent again"
                 assert connection.recv(9) == b"world"
                 reached.add(connection.getpeername()[0])
                 calls[0] += 1
@@ -69,7 +72,7 @@ print(json.dumps({"calls": calls[0], "reached": sorted(reached), "trouble": trou
 # One connection to a name, held open: each line that it is given goes there, and what comes back is told.
 FLOW = """
 import socket, sys
-connection = socket.create_connection((sys.argv[1], 443), timeout=3)
+connection = socket.create_connection((sys.argv[1], 443), timeout=float(sys.argv[2]))
 connection.recv(5)
 print(connection.getpeername()[0], flush=True)
 for line in sys.stdin:
@@ -85,7 +88,7 @@ class Flow:
     def __init__(self, host: Host, name: str) -> None:
         argv = ["podman", "exec", "--interactive", host.container, "runuser", "-u", "envoy", "--", "python3", "-c"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([*argv, FLOW, name], **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen([*argv, FLOW, name, whole(3)], **pipes)  # type: ignore[call-overload]
         self.address = self._hear()
 
     def _hear(self) -> str:
@@ -187,7 +190,7 @@ def test_a_provider_that_moves_under_load_loses_nobody(upstream: NameServer, hos
     upstream.answer({NAME: [POOL[0]]})
     apply(host, BY_NAME)
     argv = ["podman", "exec", host.container, "runuser", "-u", "envoy", "--", "python3", "-c", CALLERS, NAME,
-            "/run/enough"]  # fmt: skip
+            "/run/enough", whole(5)]  # fmt: skip
     callers = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     for ipv4, ipv6 in zip(POOL, POOL_V6, strict=True):
         upstream.answer({NAME: [ipv4, ipv6]})

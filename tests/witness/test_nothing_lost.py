@@ -56,7 +56,7 @@ def test_rules_that_somebody_flushed_in_the_window_are_there_after_it(host: Host
     assert "DROP" in before
     # Another number of one set: the rules that use it, and the other sets, are not this apply's to write.
     policy.install(host, ("ports: [8200]", "ports: [8201]"))
-    applying = Applying(host, "5s")
+    applying = Applying(host, 5)
     host.run(FLUSHES[how])
     assert applying.end().returncode == 1
     watcher_is_gone(host, 2)
@@ -190,7 +190,7 @@ def test_a_rollback_is_confirmed_as_an_apply_is(host: Host) -> None:
 
 def test_a_watcher_that_is_killed_comes_again_however_often(host: Host) -> None:
     before = host.dump()
-    applying = Applying(host, "25s")
+    applying = Applying(host, 25)
     for _ in range(8):
         host.run("until pkill -9 -f '[p]rogram.pyz expire'; do sleep 0.05; done", timeout=60)
     assert applying.end().returncode == 1
@@ -359,7 +359,7 @@ def test_another_backend_of_iptables_within_the_window_is_no_hindrance(host: Hos
     apply_now(host)
     policy.install(host, OTHER_ACCOUNT, OTHER_NETWORK)
     before = host.dump()
-    applying = Applying(host, "5s")
+    applying = Applying(host, 5)
     host.use_backend("legacy")
     assert applying.end().returncode == 1
     watcher_is_gone(host, 2)
@@ -417,7 +417,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_window_outlives_the_target_that_the_host_was_in(host: Host, target: str) -> None:
-    applying = Applying(host, "20s")
+    applying = Applying(host, 20)
     # Not from here: it ends, or cuts off, whoever waits for it.
     host.run(f"systemd-run --quiet systemctl isolate {target}")
     host.run(f"until {TARGETS[target]}; do sleep 0.1; done", timeout=60)

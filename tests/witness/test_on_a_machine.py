@@ -205,7 +205,7 @@ def test_the_rules_were_there_before_the_network(way: Way) -> None:
 def test_a_policy_that_cuts_management_off_undoes_itself(way: Way) -> None:
     machine = way.machine
     policy.install(machine, (f"from: [{CALLER}]", "from: [192.0.2.0/24]"), where=policy.ON_A_MACHINE)
-    apply_detached(machine, "15s")
+    apply_detached(machine, whole(15) + "s")
     until(lambda: not machine.answers(seconds=5), "management is cut off", seconds=180)
     until(lambda: machine.answers(seconds=15), "it comes back", seconds=180)
     until_it_is(machine, "rolled back")
@@ -230,7 +230,7 @@ def without_the_policys_time(changes: list[str]) -> list[str]:
 def test_a_clock_that_is_set_neither_shortens_nor_lengthens_the_window(way: Way) -> None:
     machine = way.machine
     policy.install(machine, (f"{SANCTIONED}/32", f"{UNSANCTIONED}/32"), where=policy.ON_A_MACHINE)
-    apply_detached(machine, "20s")
+    apply_detached(machine, whole(20) + "s")
     until_it_is(machine, "unconfirmed")
     # The host's own word, by the seconds since its boot: when the window was to end, and when it was seen to be over.
     said = machine.run("""

@@ -19,6 +19,7 @@ import pytest
 
 from tests.lab import Host, Lab, diff, image
 from tests.lab.network import ENEMY, ENEMY_V6, MANAGEMENT, PROVIDER, RESOLVER
+from tests.patience import whole
 from tests.witness import policy
 from tests.witness.others.tools import ENGINES, KUBE_SERVICE, LOADERS, Tool
 from tests.witness.report import audit
@@ -78,7 +79,7 @@ class World:
         # A host whose last datagram never comes is cut off.
         with contextlib.suppress(queue.Empty):
             while "sanctioned" not in received:
-                received.add(self.caught.get(timeout=SECONDS))
+                received.add(self.caught.get(timeout=float(whole(SECONDS))))
         return received
 
 
@@ -138,12 +139,12 @@ class Crowd:
 
     def lets_out(self, address: str, port: int) -> bool:
         """Whether the world greets a caller in the container."""
-        call = [self.engine, "exec", "web", "nc", "-w", "1", address, str(port)]
+        call = [self.engine, "exec", "web", "nc", "-w", whole(1), address, str(port)]
         return self.host.run(call, check=False).stdout == "world\n"
 
     def lets_in(self, source: str) -> bool:
         """Whether the container's published port greets a caller from this address of the world."""
-        call = ["nc", "-w", "1", "-s", source, self.host.address.ipv4, str(PORTS[self.engine])]
+        call = ["nc", "-w", whole(1), "-s", source, self.host.address.ipv4, str(PORTS[self.engine])]
         return self.lab.world.run(call, check=False).stdout == "container\n"
 
 

@@ -18,7 +18,7 @@ from tests.witness import policy
 
 pytestmark = pytest.mark.needs("lab")
 
-DATAGRAMS = 10_000  # a second, and a tenth of that of segments
+DATAGRAMS = 4_000  # a second, and a tenth of that of segments
 
 RECEIVER = f"""
 import contextlib, json, socket

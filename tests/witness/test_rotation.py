@@ -50,6 +50,7 @@ POLICY: dict[str, Any] = {
                 "users": ["shop"],
                 "group": "shop",
                 "listen": 84,
+                "timeouts": {"connect": "5s", "try": "15s", "total": "60s"},
                 "credential": {"secret": "payments", "prefix": "Bearer "},
             }
         },

@@ -11,6 +11,7 @@ import pytest
 from tests.lab import Host, diff
 from tests.lab.fixture import MakeHost
 from tests.lab.host import PYTHON_SETTINGS
+from tests.patience import whole
 from tests.witness import policy
 
 pytestmark = [pytest.mark.needs("lab"), pytest.mark.alone]
@@ -25,11 +26,13 @@ def host(own_host: Host) -> Host:
 
 
 class Applying:
-    """An apply that waits for its confirmation, in another thread as in another terminal."""
+    """An apply that waits for its confirmation, in another thread as in another terminal; `window` is in seconds of an
+    idle machine, since what happens within it takes as long as this one is slow."""
 
-    def __init__(self, host: Host, window: str, env: dict[str, str] | None = None, command: str = "apply") -> None:
+    def __init__(self, host: Host, window: int, env: dict[str, str] | None = None, command: str = "apply") -> None:
+        self.window = int(whole(window))
         self.host, self.done = host, list[CompletedProcess[str]]()
-        call = (command, "--yes", "--confirm-within", window)
+        call = (command, "--yes", "--confirm-within", f"{self.window}s")
         self.thread = threading.Thread(target=lambda: self.done.append(host.hostguard(*call, env=env)))
         self.thread.start()
         # The host says when it waits; no clock of ours does.
@@ -61,7 +64,7 @@ def test_nobody_confirms(host: Host) -> None:
 
 def test_the_watcher_does_not_need_the_one_who_applied(host: Host) -> None:
     before = host.dump()
-    applying = Applying(host, "4s")
+    applying = Applying(host, 4)
     host.run("pkill -9 -f '[h]ostguard apply'")
     applying.end()
     host.run(f'until grep -qs \'"status": "rolled back"\' {GENERATIONS}/*.json; do sleep 0.05; done', timeout=60)
@@ -71,7 +74,7 @@ def test_the_watcher_does_not_need_the_one_who_applied(host: Host) -> None:
 
 def test_a_new_connection_confirms_and_the_old_one_can_not(host: Host) -> None:
     old, new = ({"SSH_CONNECTION": f"10.77.0.1 {port} 10.77.0.11 22"} for port in (50001, 50002))
-    applying = Applying(host, "120s", env=old)
+    applying = Applying(host, 120, env=old)
     refused = host.hostguard("confirm", env=old)
     assert refused.returncode == 2
     assert "proves nothing" in refused.stderr
@@ -83,7 +86,7 @@ def test_a_new_connection_confirms_and_the_old_one_can_not(host: Host) -> None:
 
 def test_a_reboot_in_the_window_goes_back(host: Host) -> None:
     before = host.dump()
-    applying = Applying(host, "600s")
+    applying = Applying(host, 600)
     host.reboot()
     applying.end()
     assert last_status(host) == "rolled back"
@@ -96,7 +99,7 @@ def test_a_reboot_in_the_window_comes_up_on_the_generation_before(host: Host) ->
     before = host.dump()
     # Another account: rules change, and some sets, and the rules name the others too.
     policy.install(host, ("users: [vault-agent]", "users: [root]"))
-    applying = Applying(host, "600s")
+    applying = Applying(host, 600)
     host.reboot()
     applying.end()
     assert last_status(host) == "rolled back"
@@ -268,7 +271,7 @@ def test_a_reboot_in_a_later_window_comes_up_on_what_was_confirmed(host: Host) -
     assert host.hostguard("apply", "--yes", "--confirm-within", "0").returncode == 0
     confirmed = rules(host)
     policy.install(host, ("from: [10.77.0.0/24]", "from: [192.0.2.0/28]"))
-    applying = Applying(host, "600s")
+    applying = Applying(host, 600)
     assert ":OUTPUT DROP" in rules(host)
     assert host.reboot() == "running"
     applying.end()
@@ -296,7 +299,7 @@ exec /usr/sbin/ip6tables-restore "$@"
 def test_a_failing_way_back_is_tried_until_it_works(host: Host) -> None:
     host.write("/usr/local/sbin/ip6tables-restore", REFUSES, mode="755")
     before = host.dump()
-    applying = Applying(host, "2s")
+    applying = Applying(host, 2)
     host.run("until journalctl -q -u hostguard-confirm-1 | grep -q refused; do sleep 0.1; done", timeout=60)
     assert last_status(host) == "unconfirmed"
     host.run("touch /tmp/mended")
@@ -329,7 +332,7 @@ def test_an_apply_that_hangs_is_ended_by_the_host(host: Host) -> None:
 def test_what_a_boot_could_not_undo_is_tried_again(host: Host) -> None:
     # What a boot may not write: the file with the limits of logins.
     before = host.dump()
-    applying = Applying(host, "600s")
+    applying = Applying(host, 600)
     host.run("chattr +i /etc/security/limits.d")
     assert host.reboot() == "degraded"
     applying.end()
@@ -374,7 +377,7 @@ def test_a_terminal_that_goes_away_waits_until_the_host_is_whole(lab_host: MakeH
 
 
 def test_a_window_that_outlived_its_generation_is_closed(host: Host) -> None:
-    applying = Applying(host, "600s")
+    applying = Applying(host, 600)
     host.run("cp /var/lib/hostguard/pending.json /root/pending.json")
     assert host.hostguard("confirm").returncode == 0
     assert applying.end().returncode == 0
@@ -385,7 +388,7 @@ def test_a_window_that_outlived_its_generation_is_closed(host: Host) -> None:
 
 
 def test_what_proves_nothing_does_not_confirm(host: Host) -> None:
-    applying = Applying(host, "600s", env={"SSH_CONNECTION": "10.77.0.1 50001 10.77.0.11 22"})
+    applying = Applying(host, 600, env={"SSH_CONNECTION": "10.77.0.1 50001 10.77.0.11 22"})
     host.run("cp /bin/bash '/usr/local/bin/tmux: server'")
     done = host.run(["/usr/local/bin/tmux: server", "-c", "python3 -m hostguard confirm; exit $?"], check=False,
                     env={**PYTHON_SETTINGS, "SSH_CONNECTION": "10.77.0.1 40001 10.77.0.11 22"})  # fmt: skip

@@ -20,7 +20,7 @@ WATCHER = "[p]rogram.pyz expire"
 def test_a_watcher_that_is_ended_comes_again(host: Host, signal: str) -> None:
     """systemd takes these for a clean end."""
     before = host.dump()
-    applying = Applying(host, "8s")
+    applying = Applying(host, 8)
     host.run(f"pkill -{signal} -f '{WATCHER}'")
     assert applying.end().returncode == 1
     watcher_is_gone(host)
@@ -30,11 +30,11 @@ def test_a_watcher_that_is_ended_comes_again(host: Host, signal: str) -> None:
 
 def test_a_window_that_nobody_watches_is_closed_by_the_next_command(host: Host) -> None:
     before = host.dump()
-    applying = Applying(host, "6s")
+    applying = Applying(host, 6)
     host.run("systemctl stop hostguard-confirm-1.service")
     host.run("pkill -9 -f '[h]ostguard apply'")
     applying.end()
-    host.run("sleep 7")
+    host.run(f"sleep {applying.window + 1}")
     assert last_status(host) == "unconfirmed"
     done = host.hostguard("confirm")
     assert (done.returncode, "too late" in done.stderr) == (2, True), done.stderr
@@ -46,7 +46,7 @@ def test_a_window_that_nobody_watches_is_closed_by_the_next_command(host: Host) 
 def test_what_somebody_flushed_is_there_after_a_confirm(host: Host, how: str) -> None:
     apply_now(host)
     policy.install(host, ("ports: [8200]", "ports: [8201]"))
-    applying = Applying(host, "120s")
+    applying = Applying(host, 120)
     before = rules(host)
     host.run(FLUSHES[how])
     done = host.hostguard("confirm")
@@ -59,7 +59,7 @@ def test_what_somebody_flushed_is_there_after_a_confirm(host: Host, how: str) ->
 
 def test_what_is_not_there_any_more_is_not_kept(host: Host) -> None:
     before = host.dump()
-    applying = Applying(host, "20s")
+    applying = Applying(host, 20)
     host.run("umount /run/secrets")
     done = host.hostguard("confirm")
     assert (done.returncode, "mount:/run/secrets is not as it was applied" in done.stderr) == (2, True), done.stderr
@@ -71,7 +71,7 @@ def test_what_is_not_there_any_more_is_not_kept(host: Host) -> None:
 def test_a_folder_that_others_use_by_now_stays(host: Host) -> None:
     policy.install(host, ("path: /run/secrets", "path: /srv/app/secrets"))
     before = host.dump()
-    applying = Applying(host, "6s")
+    applying = Applying(host, 6)
     host.run("touch /srv/app/config")
     assert applying.end().returncode == 1
     settled(host)
@@ -82,7 +82,7 @@ def test_a_folder_that_others_use_by_now_stays(host: Host) -> None:
 def test_a_set_that_others_use_by_now_stays_empty(host: Host) -> None:
     before = host.dump()
     theirs = "INPUT -m set --match-set hostguard-4-INBOUND src -j ACCEPT"
-    applying = Applying(host, "6s")
+    applying = Applying(host, 6)
     host.run(f"iptables -A {theirs}")
     assert applying.end().returncode == 1
     settled(host)
@@ -97,7 +97,7 @@ def test_a_file_that_is_a_mount_by_now_is_not_written_through(host: Host) -> Non
     policy.install(host, by_name)
     before = host.dump()
     vpn = "nameserver 192.0.2.53\n# of another program\n"
-    applying = Applying(host, "6s")
+    applying = Applying(host, 6)
     host.write("/run/vpn.conf", vpn)
     host.run("mount --bind /run/vpn.conf /etc/resolv.conf")
     host.run(
@@ -132,7 +132,7 @@ def test_a_boot_to_another_target_goes_back_too(host: Host) -> None:
     host.run("systemctl daemon-reload; systemctl set-default app.target")
     host.lose_power()
     before = host.dump()
-    Applying(host, "600s")
+    Applying(host, 600)
     host.lose_power()
     settled(host)
     assert diff(before, host.dump()) == []
@@ -144,7 +144,7 @@ def test_a_rollback_to_what_an_admin_had_changed_is_kept(host: Host) -> None:
     before = host.out("cat /etc/hostguard/egress/load")
     policy.install(host, ("ports: [8200]", "ports: [8201]"))
     apply_now(host)
-    rolling = Applying(host, "60s", command="rollback")
+    rolling = Applying(host, 60, command="rollback")
     done = host.hostguard("confirm")
     assert done.returncode == 0, done.stderr
     assert rolling.end().returncode == 0

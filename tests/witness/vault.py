@@ -33,7 +33,9 @@ bao kv put secret/payments @payments.json
 bao kv put secret/mtls @mtls.json
 """
 READER = 'path "secret/data/*" {capabilities = ["read"]}\n'
-SERVICE = f"""[Service]
+SERVICE = f"""[Unit]
+Before=hostguard-agent.service
+[Service]
 Environment=HOME=/root
 ExecStart={PROGRAM} server -dev -dev-root-token-id=root -dev-no-store-token
 ExecStartPost=/usr/local/bin/fill-vault

@@ -42,7 +42,7 @@ CONTROLLED = 0.1
 """Seconds between two questions to the provider without a fault."""
 BEFORE_STRIKE = 0.7
 """Seconds of load before something is done to the gateway."""
-ARTICLE_ADDRESS, ARTICLE_PORT, ARTICLE_READY = "127.0.0.85", 10_000, 10.0
+ARTICLE_ADDRESS, ARTICLE_PORT, ARTICLE_READY = "127.0.0.85", 10_000, 60.0
 SCRIPT = 110.0
 """Seconds after which a script is given up: it would be the rehearsal's own mistake."""
 

@@ -30,7 +30,7 @@ class Connection(http.client.HTTPConnection):
     """`certificate` "" shows none."""
 
     def __init__(self, folder: Path, certificate: str, address: str, port: int, source: str) -> None:
-        super().__init__(address, port, timeout=20)
+        super().__init__(address, port, timeout=120)
         self.source = source
         self.context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
         if certificate:
