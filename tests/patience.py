@@ -17,7 +17,7 @@ from typing import Any
 WORK = "sum(number * number for number in range(200_000))"
 IDLE_SECONDS = 0.035
 """What a process that does this takes on an idle machine, from its start to its end: the least of fifty."""
-LOOK_SECONDS = 2
+LOOK_SECONDS, MOST = 2, 10
 
 
 def slowness() -> float:
@@ -32,8 +32,9 @@ def slowness() -> float:
 
 
 def whole(seconds: float) -> str:
-    """So many seconds of an idle machine, in whole ones of this, for a program's option."""
-    return str(math.ceil(seconds * slowness()))
+    """So many seconds of an idle machine, in whole ones of this, for a program's option: at most MOST times as many,
+    since a pause within one look at the machine's speed says nothing of the next minute."""
+    return str(math.ceil(seconds * min(slowness(), MOST)))
 
 
 class Patience:

@@ -277,17 +277,8 @@ class Trial:
 
     def _carry_out(self, command: Sequence[str]) -> tuple[bool, bool, str]:
         """Whether it waited to be confirmed, whether nobody got in then, and its last words."""
-        argv = [
-            "timeout",
-            whole(120),
-            "python3",
-            "-m",
-            "hostguard",
-            *command,
-            "--yes",
-            "--confirm-within",
-            whole(WINDOW) + "s",
-        ]
+        asked = [*command, "--yes", "--confirm-within", whole(WINDOW) + "s"]
+        argv = ["timeout", whole(120), "python3", "-m", "hostguard", *asked]
         said, waited, cut = [""], False, False
         with subprocess.Popen(
             self.host.inside(argv, env=self.host.settings),

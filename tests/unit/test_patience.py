@@ -22,6 +22,12 @@ def test_a_slow_machine_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - began > 4 * FIFTH
 
 
+def test_a_limit_in_whole_seconds_grows_and_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, limit in ((1.0, "6"), (2.3, "14"), (86.0, "60")):
+        monkeypatch.setattr(patience, "slowness", lambda found=found: found)
+        assert patience.whole(6) == limit
+
+
 def test_what_comes_in_time_ends_the_wait() -> None:
     seen = iter((False, False, True))
     patience.until(lambda: next(seen), "the third look")

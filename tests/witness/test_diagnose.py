@@ -82,7 +82,8 @@ while True:
                 caller.close()
                 answered.close()
     if not told:
-        told = print("ready", flush=True) is None
+        print("ready", flush=True)
+        told = True
     time.sleep(0.2)
 """
 # SYNs of callers from far away that are never heard of again.
