@@ -108,10 +108,14 @@ def pki(folder: Path) -> None:
         certificates.leaf(folder, name, ca, certificates.HOSTS, days)
 
 
+LIMITS = {"connect": 2, "per_try": 2, "total": 6}
+"""Seconds: one that hangs is given up while others look."""
+
+
 def upstreams(folder: Path) -> list[Upstream]:
     found = []
     for at, (name, given) in enumerate(FAULTS.items()):
-        said: dict[str, Any] = {"p99": WELL, "consecutive_5xx": OFTEN, **given.policy}
+        said: dict[str, Any] = {"p99": WELL, "consecutive_5xx": OFTEN, **LIMITS, **given.policy}
         if given.keys is not None:
             place = folder / f"keys-{name}"
             place.mkdir()
