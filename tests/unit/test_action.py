@@ -95,14 +95,22 @@ def test_what_became_of_it_is_not_known(watched: bool) -> None:
     assert ("goes back by itself" in said) == watched
 
 
-STALLS = "exec sleep 400"
+STALLS = 'while [ -e "$0" ]; do sleep 0.2; done'
 FLOODS = "exec yes x"
-STAYS = "sleep 400 & exit 0"  # the program has ended, and its child keeps the pipe
+STAYS = f"({STALLS}) & exit 0"  # the program has ended, and its child keeps the pipe
 
 
 def limits() -> Limits:
     """As short as this machine can be: one that floods must get to its size within that time."""
     return Limits(seconds=min(60.0, float(whole(4))), size=1 << 20)
+
+
+@pytest.fixture(autouse=True)
+def over(tmp_path: Path) -> Iterator[None]:
+    """Who is still waiting at the end of a test waits no more."""
+    yield
+    for each in filter(Path.is_file, tmp_path.iterdir()):
+        each.unlink()
 
 
 def as_interpreter(folder: Path, name: str, script: str) -> dict[str, Any]:
