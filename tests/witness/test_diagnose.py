@@ -22,6 +22,7 @@ from tests.witness.ill import HERE, NAME, NOWHERE, SECOND, THERE, World
 pytestmark = pytest.mark.needs("lab")
 
 SLOW = "a provider is slow"
+LOOKS = 3
 NAMED: dict[str, list[str]] = {}
 """The rules that found something, by the fault that was made."""
 
@@ -302,19 +303,16 @@ def world(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         yield made
 
 
-def but_slow(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its findings, but for a provider that is slow."""
-    return [each for each in found["findings"] if " ms, of which" not in str(each)]
-
-
 def diagnosed(host: Host, *arguments: str, slow: bool = False) -> tuple[int, dict[str, Any]]:
-    """The exit code and the report; without a provider that is slow (`slow` False), as a busy machine makes one."""
-    done = host.hostguard("diagnose", "--format", "json", *arguments)
-    assert done.stdout, done.stderr
-    (found,) = json.loads(done.stdout)["hosts"]
-    named = found["findings"] if slow else but_slow(found)
-    code = 0 if done.returncode == 1 and found["findings"] and not named else done.returncode
-    return code, dict(found, findings=named)
+    """The exit code and the report. Looked at again where a provider is slow (`slow` False), as a busy machine makes
+    one for a moment."""
+    for _ in range(LOOKS):
+        done = host.hostguard("diagnose", "--format", "json", *arguments)
+        assert done.stdout, done.stderr
+        (found,) = json.loads(done.stdout)["hosts"]
+        if slow or not any(" ms, of which" in str(each) for each in found["findings"]):
+            break
+    return done.returncode, found
 
 
 def test_a_host_without_a_fault_has_no_finding(world: World) -> None:
@@ -352,7 +350,7 @@ def test_hosts_are_looked_at_from_elsewhere_and_one_that_is_not_seen_hides_no_ot
         by_podman = json.loads(at_once.stdout)["hosts"]
     assert (done.returncode, at_once.returncode) == (1, 1), done.stderr + at_once.stderr
     for each in (by_ansible["ill"], by_podman[0]):
-        assert [(one["rule"], one["subject"]) for one in but_slow(each)] == [("lookups", f"resolver {SECOND}")]
+        assert [(one["rule"], one["subject"]) for one in each["findings"]] == [("lookups", f"resolver {SECOND}")]
         assert each["unread"] == []
     assert by_ansible["gone"]["error"]
     assert by_podman[1]["error"]
